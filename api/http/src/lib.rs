@@ -1,0 +1,1 @@
+//! REST surface: SQL, health, metrics, administration.

@@ -1,0 +1,68 @@
+//! What can go wrong with an epoch, named for what the caller can do about it.
+
+use bodkin_schema::Epoch;
+
+/// A failure of a sink or source, from whatever it writes to.
+pub type SinkError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Result with this crate's error.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why an epoch did not end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Another writer of this node has decided the epoch: this process must stop.
+    #[error("epoch {} of node {node} was decided by another process", epoch.0)]
+    Fenced {
+        /// The node.
+        node: String,
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// An intent could not be read or written.
+    #[error("intent {path}")]
+    Intent {
+        /// Its object.
+        path: String,
+        /// Why.
+        #[source]
+        source: object_store::Error,
+    },
+    /// An intent does not say what an intent must.
+    #[error("intent {path} is corrupt")]
+    Corrupt {
+        /// Its object.
+        path: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// An intent was written by a newer version of Bodkin.
+    #[error("intent {path} has format {found}, this version reads up to {known}: run the newer version")]
+    Newer {
+        /// Its object.
+        path: String,
+        /// Its format.
+        found: u32,
+        /// The newest format known here.
+        known: u32,
+    },
+    /// A sink failed; the epoch is tried again from where it stood.
+    #[error("sink {sink} in epoch {}", epoch.0)]
+    Sink {
+        /// The sink.
+        sink: String,
+        /// The epoch.
+        epoch: Epoch,
+        /// Why.
+        #[source]
+        source: SinkError,
+    },
+    /// A source could not drop what is no longer needed.
+    #[error("source")]
+    Source(#[source] SinkError),
+    /// The shard has stopped.
+    #[error("the shard has stopped")]
+    Stopped,
+}

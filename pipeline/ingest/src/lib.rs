@@ -1,0 +1,1 @@
+//! Flight DoPut server: verify, deduplicate, log, acknowledge.

@@ -1,0 +1,160 @@
+//! The built-in streams. A stream is what flows; the table of the same name is where it comes to rest.
+
+use crate::{drops, events, metrics};
+use arrow_schema::SchemaRef;
+use std::fmt;
+
+/// How soon a row is shed under pressure: the last class goes first (design: security > audit > metrics > debug).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Kernel events, findings and the account of what was lost.
+    Security,
+    /// Actions of users and APIs.
+    Audit,
+    /// Samples and series.
+    Metrics,
+    /// Everything else.
+    Debug,
+}
+
+impl Class {
+    /// Every class, the one that is kept longest first.
+    pub const ALL: [Self; 4] = [Self::Security, Self::Audit, Self::Metrics, Self::Debug];
+
+    /// The name in producers, folders, metrics and `drops.class`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Security => "security",
+            Self::Audit => "audit",
+            Self::Metrics => "metrics",
+            Self::Debug => "debug",
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A built-in stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stream {
+    /// One kernel event with its process and container.
+    Events,
+    /// One labelled series.
+    Series,
+    /// One float sample of a series.
+    Samples,
+    /// Rows that were lost or shed.
+    Drops,
+}
+
+impl Stream {
+    /// Every built-in stream.
+    pub const ALL: [Self; 4] = [Self::Events, Self::Series, Self::Samples, Self::Drops];
+
+    /// The name on the wire and of the table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Series => "series",
+            Self::Samples => "samples",
+            Self::Drops => "drops",
+        }
+    }
+
+    /// The stream of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stream| stream.name() == name)
+    }
+
+    /// The newest schema, as rows are seen in SQL: plain types, no dictionaries. On the wire every Utf8 column may
+    /// be a dictionary of Utf8 with Int32 keys.
+    pub fn schema(self) -> SchemaRef {
+        match self {
+            Self::Events => events::schema(),
+            Self::Series => metrics::series_schema(),
+            Self::Samples => metrics::samples_schema(),
+            Self::Drops => drops::schema(),
+        }
+    }
+
+    /// The columns that files are sorted by, ascending (ORDER-1). None of them is ever null.
+    pub fn sort_columns(self) -> &'static [&'static str] {
+        match self {
+            Self::Events => &[events::CONTAINER_ID, events::TS],
+            Self::Series => &[metrics::METRIC_ID, metrics::SERIES_ID],
+            Self::Samples => &[metrics::METRIC_ID, metrics::SERIES_ID, metrics::TS],
+            Self::Drops => &[drops::PRODUCER, drops::TS],
+        }
+    }
+
+    /// The event-time column, if rows have one.
+    pub fn time_column(self) -> Option<&'static str> {
+        match self {
+            Self::Events => Some(events::TS),
+            Self::Series => None,
+            Self::Samples => Some(metrics::TS),
+            Self::Drops => Some(drops::TS),
+        }
+    }
+
+    /// The shedding class of its rows.
+    pub fn class(self) -> Class {
+        match self {
+            Self::Events | Self::Drops => Class::Security,
+            Self::Series | Self::Samples => Class::Metrics,
+        }
+    }
+
+    /// What one row is, for `information_schema` and docs.
+    pub fn comment(self) -> &'static str {
+        match self {
+            Self::Events => "one kernel event (exec, exit, open, connect, ...) with its process and container",
+            Self::Series => "a labelled series",
+            Self::Samples => "one float sample of a series",
+            Self::Drops => "rows that were lost or shed, by class and reason",
+        }
+    }
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sort_columns_exist_and_are_never_null() {
+        for stream in Stream::ALL {
+            for column in stream.sort_columns().iter().chain(stream.time_column().iter()) {
+                let schema = stream.schema();
+                let field = schema.field_with_name(column).unwrap();
+                assert!(!field.is_nullable(), "{stream}.{column} is a sort column and may be null");
+            }
+        }
+    }
+
+    #[test]
+    fn every_column_has_a_comment() {
+        for stream in Stream::ALL {
+            for field in stream.schema().fields() {
+                assert!(field.metadata().contains_key(crate::COMMENT), "{stream}.{} has no comment", field.name());
+            }
+        }
+    }
+
+    #[test]
+    fn names_round_trip() {
+        for stream in Stream::ALL {
+            assert_eq!(Stream::from_name(stream.name()), Some(stream));
+        }
+        assert_eq!(Stream::from_name("nothing"), None);
+    }
+}

@@ -1,0 +1,1 @@
+//! SQL over the tail and the tables.

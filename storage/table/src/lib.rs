@@ -1,0 +1,1 @@
+//! Delta tables: sorted writer, log, snapshots.
