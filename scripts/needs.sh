@@ -1,0 +1,42 @@
+# Sourced by ./bodkin and ./check: installs Debian packages when what they bring is missing.
+
+# need_packages WHY PACKAGE...: installs with apt-get, through sudo where we are not root.
+need_packages() {
+  local why=$1; shift
+  echo "installing $* ($why)" >&2
+  if ! command -v apt-get >/dev/null; then
+    echo "no apt-get here: install by hand what corresponds to: $*" >&2
+    return 1
+  fi
+  local as_root=()
+  [ "$(id -u)" = 0 ] || as_root=(sudo)
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+}
+
+# What a build needs: clang for the kernel programs, a C compiler for zstd, libbpf's headers.
+need_build() {
+  local missing=()
+  command -v cc >/dev/null || missing+=(gcc libc6-dev)
+  command -v clang >/dev/null || missing+=(clang)
+  command -v llvm-strip >/dev/null || missing+=(llvm)
+  command -v pkg-config >/dev/null || missing+=(pkg-config)
+  [ -e /usr/include/bpf/bpf_helpers.h ] || missing+=(libbpf-dev)
+  [ ${#missing[@]} = 0 ] || need_packages "to build" "${missing[@]}"
+  command -v cargo >/dev/null || { echo "cargo is missing: install Rust with rustup" >&2; return 1; }
+}
+
+# What tests need besides: Python with a virtual environment for the clients that read us.
+need_tests() {
+  local venv=$1 root=$2 missing=()
+  command -v python3 >/dev/null || missing+=(python3)
+  python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
+  [ ${#missing[@]} = 0 ] || need_packages "to test" "${missing[@]}"
+  local wanted=$root/tests/python/requirements.txt
+  if ! cmp -s "$wanted" "$venv/requirements.txt"; then
+    echo "making the Python environment of the tests" >&2
+    python3 -m venv --clear "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$wanted" >&2
+    cp "$wanted" "$venv/requirements.txt"
+  fi
+}
