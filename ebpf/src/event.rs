@@ -16,13 +16,13 @@ pub struct Head {
     pub cgroup_id: u64,
     /// What the call returned: negative errno on failure.
     pub ret: i64,
-    /// Kind of the event: a [`kind`] constant.
+    /// Kind of the event: family and call, see [`crate::layout`].
     pub kind: u16,
     /// Bytes of the whole event, this head included.
     pub len: u16,
     /// Processor.
     pub cpu: u16,
-    /// [`flag`] bits.
+    /// [`crate::layout::flag`] bits.
     pub flags: u8,
     /// Number of u64 arguments that follow the head.
     pub nargs: u8,

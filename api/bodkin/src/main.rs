@@ -1,1 +1,49 @@
-fn main() {}
+//! The `bodkin` binary: command line and wiring of roles.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`cli`] | the command line |
+//! | [`server`] | the server role: log, shard, tables, queries, listeners |
+//! | [`up`] | server and agent in one process, and what a person sees of them |
+//! | [`sql`], [`output`] | `bodkin sql` and how answers are written |
+//! | [`offline`] | tables and log of a folder that no server holds, read without changing them |
+//! | [`run`] | the ready line, signals |
+
+mod cli;
+mod logging;
+mod offline;
+mod output;
+mod run;
+mod server;
+mod sql;
+mod up;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use std::process::ExitCode;
+
+/// Batches are made on one thread and freed on another; mimalloc gives such memory back without contention.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let Cli { log, command } = Cli::parse();
+    let result = logging::start(&log).and_then(|()| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(dispatch(command))
+    });
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Up(args) => up::run(args).await?,
+        Command::Server(args) => run::server(args).await?,
+        Command::Agent(args) => run::agent(args).await?,
+        Command::Sql(args) => return Ok(sql::run(args, offline::open).await),
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,1 +1,61 @@
-//! REST surface: SQL, health, metrics, administration.
+//! The REST surface of a node: SQL, health, metrics, administration.
+//!
+//! It knows neither the query engine's library nor the node's insides: both come in through the traits [`SqlEngine`]
+//! and [`Node`]. It deliberately holds no state of its own but counters, and no TLS.
+//!
+//! ```
+//! use bodkin_http::{AppState, Limits, NoCredentials, router};
+//! use std::sync::Arc;
+//!
+//! fn surface(sql: Arc<dyn bodkin_http::SqlEngine>, node: Arc<dyn bodkin_http::Node>) -> axum::Router {
+//!     router(AppState {
+//!         sql,
+//!         node,
+//!         metrics: Vec::new(),
+//!         auth: Arc::new(NoCredentials),
+//!         limits: Limits::default(),
+//!         is_loopback: true,
+//!         counters: Arc::default(),
+//!     })
+//! }
+//! ```
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `router` | the routes and the layers around them |
+//! | `sql`, `body`, `accept` | `POST /api/v1/sql`: request, streamed answer, choice of format |
+//! | [`encode`] | answers as JSON, CSV, Arrow stream, Parquet; shared with the command line |
+//! | `health`, `metrics`, `openapi` | the other handlers; [`MetricsSource`] |
+//! | `auth`, `guard`, `observe` | middleware: principal, loopback guard, span and counter |
+//! | [`mod@serve`] | connections: accept, time out, drain |
+//! | `engine`, `adapter`, `state` | [`SqlEngine`], its implementation by `bodkin-query`, [`Node`], [`AppState`] |
+//! | `error` | [`ApiError`]: the one shape of an error |
+
+mod accept;
+mod adapter;
+mod auth;
+mod body;
+pub mod encode;
+mod engine;
+mod error;
+mod guard;
+mod health;
+mod metrics;
+mod observe;
+mod openapi;
+mod router;
+pub mod serve;
+mod sql;
+mod stall;
+mod state;
+
+pub use auth::{Authenticate, NoCredentials};
+pub use body::{ERROR_TRAILER, ERRORS_HEADER, STATS_TRAILER};
+pub use engine::{SqlAnswer, SqlEngine, SqlError, SqlErrorKind, SqlStats};
+pub use error::{ApiError, ErrorBody, ErrorDetail};
+pub use health::{FlushResponse, ReadyResponse};
+pub use metrics::{Family, HttpCounters, MetricKind, MetricsSource, Sample, render};
+pub use router::{paths, router};
+pub use serve::serve;
+pub use sql::{SqlColumn, SqlRequest, SqlResponse};
+pub use state::{AppState, FlushError, Limits, Node, NotReady};

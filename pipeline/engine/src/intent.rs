@@ -4,7 +4,7 @@
 //! there with other contents has been replaced and stops.
 
 use crate::{Error, Result};
-use bodkin_schema::{Epoch, EventTime, Incarnation, Lane, Position, Producer, Seq};
+use bodkin_schema::{Epoch, EventTime, Incarnation, Lane, Position, Producer, Seq, Tenant};
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
@@ -18,6 +18,7 @@ const FORMAT: u32 = 1;
 /// The highest number that a lane has stored, and when it last sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
+    tenant: String,
     producer: String,
     incarnation: u64,
     stream: String,
@@ -26,15 +27,21 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// The mark of `lane` at `seq`.
-    pub fn new(lane: &Lane, seq: Seq, last_ingest: EventTime) -> Self {
+    /// The mark of a tenant's `lane` at `seq`.
+    pub fn new(tenant: &Tenant, lane: &Lane, seq: Seq, last_ingest: EventTime) -> Self {
         Self {
+            tenant: tenant.to_string(),
             producer: lane.producer.to_string(),
             incarnation: lane.incarnation.0,
             stream: lane.stream.to_string(),
             seq: seq.0,
             last_ingest_us: last_ingest.0,
         }
+    }
+
+    /// Whose lane.
+    pub fn tenant(&self) -> Tenant {
+        Tenant(self.tenant.as_str().into())
     }
 
     /// The lane.
@@ -209,7 +216,7 @@ mod tests {
 
     fn intent(epoch: u64, generation: u64) -> Intent {
         let lane = Lane { producer: "a/security".into(), incarnation: Incarnation(7), stream: "events".into() };
-        let marks = vec![Mark::new(&lane, Seq(3), EventTime(5))];
+        let marks = vec![Mark::new(&Tenant::default(), &lane, Seq(3), EventTime(5))];
         Intent::new("n1", Incarnation(generation), Epoch(epoch), Position(99), marks, BTreeMap::new())
     }
 

@@ -2,7 +2,7 @@
 
 use crate::operator::{run_chain, run_watermark};
 use crate::{Batch, Mark, Message, Operator, Queue, Sink};
-use bodkin_schema::{Epoch, EventTime, Lane, Position, Seq};
+use bodkin_schema::{Epoch, EventTime, Lane, Position, Seq, Tenant};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -67,7 +67,7 @@ impl Shard {
             chain,
             sinks,
             position,
-            marks: marks.iter().map(|mark| (mark.lane(), (mark.seq(), mark.last_ingest()))).collect(),
+            marks: marks.iter().map(|mark| ((mark.tenant(), mark.lane()), (mark.seq(), mark.last_ingest()))).collect(),
             progress: progress_sender,
             sealed: sealed_sender,
         };
@@ -102,7 +102,7 @@ struct State {
     chain: Vec<Box<dyn Operator>>,
     sinks: Vec<Arc<dyn Sink>>,
     position: Position,
-    marks: HashMap<Lane, (Seq, EventTime)>,
+    marks: HashMap<(Tenant, Lane), (Seq, EventTime)>,
     progress: watch::Sender<Position>,
     sealed: mpsc::UnboundedSender<Sealed>,
 }
@@ -125,7 +125,10 @@ impl State {
     fn on_batch(&mut self, batch: Batch) {
         let position = batch.position;
         if let Some(origin) = &batch.origin {
-            let mark = self.marks.entry(origin.lane.clone()).or_insert((origin.seq, batch.ingest_time));
+            let mark = self
+                .marks
+                .entry((batch.tenant.clone(), origin.lane.clone()))
+                .or_insert((origin.seq, batch.ingest_time));
             *mark = (mark.0.max(origin.seq), mark.1.max(batch.ingest_time));
         }
         run_chain(&mut self.chain, batch, &mut |made| write_all(&self.sinks, made));
@@ -139,8 +142,9 @@ impl State {
         }
         let newest = self.marks.values().map(|(_, ingest)| *ingest).max().unwrap_or_default();
         self.marks.retain(|_, (_, ingest)| newest.0.saturating_sub(ingest.0) <= LANE_IDLE_MAX_US);
-        let mut marks: Vec<_> = self.marks.iter().map(|(lane, (seq, ingest))| Mark::new(lane, *seq, *ingest)).collect();
-        marks.sort_unstable_by_key(Mark::lane);
+        let mut marks: Vec<_> =
+            self.marks.iter().map(|((tenant, lane), (seq, ingest))| Mark::new(tenant, lane, *seq, *ingest)).collect();
+        marks.sort_unstable_by_key(|mark| (mark.tenant(), mark.lane()));
         // Without a coordinator there is nobody to tell: the process is going down.
         let _ = self.sealed.send(Sealed { epoch, position: self.position, marks });
     }

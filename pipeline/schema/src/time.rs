@@ -28,8 +28,9 @@ impl EventTime {
     }
 }
 
-/// Proleptic Gregorian date of a day number (H. Hinnant, "chrono-compatible low-level date algorithms").
-fn civil_from_days(days: i64) -> (i64, u32, u32) {
+/// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar (H. Hinnant,
+/// "chrono-compatible low-level date algorithms"). Any day within 64 bits of microseconds has one.
+pub fn civil_from_days(days: i64) -> (i64, u32, u32) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);

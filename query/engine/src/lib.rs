@@ -1,1 +1,62 @@
 //! SQL over the tail and the tables.
+//!
+//! [`QueryEngine`] plans and runs one text at a time on behalf of a [`Principal`](bodkin_schema::Principal) and answers
+//! with a stream of plain Arrow batches. Where rows come from is hidden behind [`Catalog`]. The crate deliberately
+//! writes nothing, speaks no protocol (`bodkin-flight`, `bodkin-http`) and shows no type of the planner to its callers.
+//!
+//! ```no_run
+//! # use std::sync::Arc;
+//! # async fn example(catalog: Arc<dyn bodkin_query::Catalog>) -> Result<(), bodkin_query::QueryError> {
+//! use bodkin_query::{QueryEngine, QueryOptions};
+//! use bodkin_schema::Principal;
+//!
+//! let engine = QueryEngine::new(catalog, QueryOptions::default())?;
+//! let text = "SELECT comm, count(*) AS n FROM processes GROUP BY comm ORDER BY n DESC LIMIT 10";
+//! let answer = engine.sql(&Principal::default(), text).await?;
+//! let stats = answer.stats.clone();
+//! for batch in answer.collect().await? {
+//!     assert_eq!(batch.num_columns(), 2);
+//! }
+//! assert!(stats.report().rows <= 10);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`engine`] | [`QueryEngine`]: parse, plan, run |
+//! | [`catalog`] | [`Catalog`]: snapshots of the tables, given by the process |
+//! | [`options`] | [`QueryOptions`]: bounds |
+//! | [`answer`] | [`Answer`]: schema, stream under limits, statistics |
+//! | [`error`] | [`QueryError`] and its caret form |
+//! | `parse` | one statement that only reads |
+//! | `session`, `names`, `views`, `version` | what SQL sees: runtime, tables, views, `snapshot(...)` |
+//! | `stream_table`, `files`, `tail`, `prune` | the scan: files of the tenant, left out by bounds; the tail made plain |
+//! | `stop` | ends operators that work long without giving way |
+//! | `explain`, `hint` | the planner's errors in words for the asker |
+//! | `plain` | types that every client can read |
+
+pub mod answer;
+pub mod catalog;
+pub mod engine;
+pub mod error;
+mod explain;
+mod files;
+mod hint;
+mod names;
+pub mod options;
+mod parse;
+mod plain;
+mod prune;
+mod session;
+mod stop;
+mod stream_table;
+mod tail;
+mod version;
+mod views;
+
+pub use answer::{Answer, AnswerStats, AnswerStream, StatsReport};
+pub use catalog::{Catalog, CatalogError};
+pub use engine::QueryEngine;
+pub use error::{ErrorKind, QueryError};
+pub use options::QueryOptions;

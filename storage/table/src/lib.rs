@@ -1,1 +1,75 @@
-//! Delta tables: sorted writer, log, snapshots.
+//! Tables: Delta logs, sorted Parquet files, and the rows that are in neither yet.
+//!
+//! [`Tables`] is the sink of all streams. Rows are visible to queries from [`write`](bodkin_engine::Sink::write) on:
+//! first in the tail, then, once their epoch is committed, in files. A query takes one [`Snapshot`] and sees each
+//! row once. This crate deliberately knows nothing of queries (`bodkin-query` reads its snapshots) nor of the
+//! write-ahead log (`bodkin-wal` keeps the rows until they are committed).
+//!
+//! ```
+//! use bodkin_engine::{Batch, Sink};
+//! use bodkin_schema::{Epoch, Stream, SystemClock};
+//! use bodkin_table::Tables;
+//! # use std::sync::Arc;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+//! # let rows = arrow::record_batch::RecordBatch::new_empty(Stream::Drops.schema());
+//!
+//! let store = Arc::new(object_store::memory::InMemory::new());
+//! let tables = Tables::open(store, "memory:///".parse()?, "node-1", Arc::new(SystemClock::default())).await?;
+//! tables.write(Batch::made("drops", rows));
+//! tables.seal(Epoch(1));
+//! let prepared = tables.prepare(Epoch(1)).await?;
+//! tables.commit(Epoch(1), &prepared).await?;
+//! assert_eq!(tables.snapshot().table(Stream::Drops).rows(), 0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `tables` | [`Tables`]: the sink |
+//! | `snapshot` | [`Snapshot`], [`TableSnapshot`]: what a query sees |
+//! | `tail` | [`TailPart`]: rows in memory, small ones merged |
+//! | `align` | rows as they came, brought to the columns of their table |
+//! | `encode` | sorted Parquet from tail parts, in memory |
+//! | `writer` | files cut, named and uploaded |
+//! | `file` | [`PreparedFile`], [`TableFile`]: a file in an intent, in a table |
+//! | `stats` | [`FileStats`]: bounds and null counts |
+//! | `log` | [`TableLog`]: what is part of a table |
+//! | `delta` | [`DeltaLog`]: that on Delta Lake |
+//! | `actions` | the Delta actions of a commit |
+//! | `durable` | [`DurableLocal`]: an object store over a local folder that syncs |
+//! | `folder` | the file operations below it |
+//! | `node` | [`DataDir`]: format, node id and lock of the data folder |
+
+mod actions;
+mod align;
+mod delta;
+mod durable;
+mod encode;
+mod error;
+mod file;
+mod folder;
+mod log;
+mod node;
+mod snapshot;
+mod stats;
+mod tables;
+mod tail;
+mod writer;
+
+pub use delta::DeltaLog;
+pub use durable::DurableLocal;
+pub use error::{Error, Result};
+pub use file::{PreparedFile, TableFile};
+pub use log::{CommitRequest, Committed, LogState, TableLog};
+pub use node::{DataDir, Inspected};
+pub use snapshot::{Snapshot, TableSnapshot};
+pub use stats::{ColumnStats, FileStats, StatValue, stat_array};
+pub use tables::{TableStats, Tables};
+pub use tail::TailPart;
+
+/// Partition column: whose rows they are.
+pub const TENANT: &str = "tenant";
+/// Partition column: UTC day of ingestion.
+pub const DATE: &str = "date";

@@ -1,0 +1,56 @@
+//! The command line: what `bodkin --help` says.
+
+use crate::server::ServerArgs;
+use crate::sql::SqlArgs;
+use bodkin_collector::cli::AgentArgs;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  bodkin up                                        agent and server on this host, data in ./bodkin-data
+  bodkin sql 'SELECT * FROM processes LIMIT 10'    ask the server on this host
+  bodkin sql --data-dir bodkin-data --format csv 'SELECT count(*) FROM events'
+  bodkin server --http 127.0.0.1:9470              a server alone
+  bodkin agent --server grpc://127.0.0.1:9471      an agent alone";
+
+/// What happens on hosts and containers: watch it, keep it as columns, ask SQL
+#[derive(Debug, Parser)]
+#[command(name = "bodkin", version, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    /// What to log: error, warn, info, debug, or per module (info,bodkin_ingest=debug)
+    #[arg(long, global = true, value_name = "FILTER", default_value = "info")]
+    pub(crate) log: String,
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Subcommands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run agent and server in one process
+    Up(UpArgs),
+    /// Run a server: it stores what agents send, and answers
+    Server(ServerArgs),
+    /// Run an agent: it watches this host and sends to a server
+    Agent(AgentArgs),
+    /// Ask SQL
+    Sql(SqlArgs),
+}
+
+/// Arguments of `bodkin up`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct UpArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Configuration, YAML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Watch without eBPF: /proc only
+    #[arg(long, conflicts_with = "require_ebpf")]
+    pub(crate) no_ebpf: bool,
+    /// Fail where eBPF cannot be attached
+    #[arg(long)]
+    pub(crate) require_ebpf: bool,
+}

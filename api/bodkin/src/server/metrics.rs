@@ -1,0 +1,87 @@
+//! The counters of the parts, as `/metrics` shows them.
+
+use super::storage::Storage;
+use bodkin_engine::EpochStats;
+use bodkin_http::{Family, MetricKind, MetricsSource, Sample};
+use bodkin_ingest::IngestService;
+use bodkin_table::Tables;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counters of ingest, log, epochs and tables.
+pub(crate) struct ServerMetrics {
+    ingest: Arc<IngestService>,
+    epochs: Arc<EpochStats>,
+    tables: Arc<Tables>,
+}
+
+impl ServerMetrics {
+    pub(crate) fn new(storage: &Storage) -> Self {
+        Self { ingest: storage.ingest().clone(), epochs: storage.epochs().clone(), tables: storage.tables().clone() }
+    }
+
+    fn ingest(&self, families: &mut Vec<Family>) {
+        let stats = self.ingest.stats();
+        families.extend([
+            Family::counter("bodkin_ingest_batches_stored_total", "Batches that became durable.", stats.batches),
+            Family::counter("bodkin_ingest_rows_stored_total", "Rows that became durable.", stats.rows),
+            Family::counter("bodkin_ingest_bytes_stored_total", "Bytes of batches as they came.", stats.bytes),
+            Family::counter(
+                "bodkin_ingest_duplicates_dropped_total",
+                "Batches that were sent again.",
+                stats.duplicates,
+            ),
+            Family::counter("bodkin_ingest_gaps_seen_total", "Numbers that senders skipped.", stats.gaps),
+            Family::counter("bodkin_ingest_streams_opened_total", "DoPut streams.", stats.streams),
+        ]);
+        let samples = stats.refused.into_iter().map(|(reason, count)| Sample {
+            labels: vec![("reason".into(), reason.to_owned())],
+            value: count as f64,
+            ..Sample::default()
+        });
+        families.push(Family {
+            name: "bodkin_ingest_streams_refused_total".into(),
+            help: "DoPut streams that ended with a refusal.".into(),
+            kind: MetricKind::Counter,
+            samples: samples.collect(),
+        });
+    }
+
+    fn wal(&self, families: &mut Vec<Family>) {
+        let stats = self.ingest.wal().stats();
+        families.extend([
+            Family::counter("bodkin_wal_frames_written_total", "Frames that became durable.", stats.frames),
+            Family::counter("bodkin_wal_bytes_written_total", "Bytes of those frames.", stats.bytes),
+            Family::counter("bodkin_wal_syncs_done_total", "Syncs of the log.", stats.syncs),
+            Family::counter("bodkin_wal_appends_failed_total", "Appends that failed.", stats.failed),
+            Family::counter("bodkin_wal_frames_quarantined_total", "Damaged places found at start.", stats.quarantined),
+            Family::gauge("bodkin_wal_sync_seconds_max", "The slowest sync.", stats.sync_time_max.as_secs_f64()),
+        ]);
+    }
+
+    fn tables(&self, families: &mut Vec<Family>) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (epochs, stats) = (&self.epochs, self.tables.stats());
+        families.extend([
+            Family::counter("bodkin_engine_epochs_completed_total", "Epochs completed.", read(&epochs.completed)),
+            Family::counter("bodkin_engine_epochs_retried_total", "Attempts tried again.", read(&epochs.retried)),
+            Family::counter("bodkin_table_rows_written_total", "Rows taken into the tail.", read(&stats.rows_written)),
+            Family::counter("bodkin_table_rows_rejected_total", "Rows that fit no table.", read(&stats.rows_rejected)),
+            Family::counter("bodkin_table_files_written_total", "Files uploaded.", read(&stats.files_written)),
+            Family::counter("bodkin_table_bytes_written_total", "Bytes of files.", read(&stats.file_bytes_written)),
+            Family::counter("bodkin_table_commits_written_total", "Commits to table logs.", read(&stats.commits)),
+        ]);
+        let tail = bodkin_engine::Sink::pending_bytes(self.tables.as_ref()) as f64;
+        families.push(Family::gauge("bodkin_table_tail_bytes", "Bytes of rows that are in no file yet.", tail));
+    }
+}
+
+impl MetricsSource for ServerMetrics {
+    fn families(&self) -> Vec<Family> {
+        let mut families = Vec::new();
+        self.ingest(&mut families);
+        self.wal(&mut families);
+        self.tables(&mut families);
+        families
+    }
+}

@@ -1,0 +1,94 @@
+//! The server role: log, shard, tables, queries and listeners, wired once.
+//!
+//! ```text
+//!  Flight DoPut -> ingest -> log -> feed -> shard -> tables
+//!                                             coordinator: epochs
+//!  HTTP, Flight SQL -> query engine -> catalog (tables, when the shard has caught up)
+//! ```
+
+mod catalog;
+mod feed;
+mod flight;
+mod listen;
+mod metrics;
+mod node;
+mod options;
+mod rates;
+mod storage;
+
+pub(crate) use catalog::snapshot_at;
+pub(crate) use node::{AgentView, ServerNode};
+pub(crate) use options::ServerArgs;
+pub(crate) use storage::{folder_url, lane_marks};
+
+use crate::sql::ServerFile;
+use anyhow::Context;
+use bodkin_query::{QueryEngine, QueryOptions};
+use bodkin_schema::Clock;
+use listen::Listeners;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use storage::Storage;
+use tokio_util::sync::CancellationToken;
+
+/// How long streams of senders may go on after the listeners have closed.
+const STREAMS_GRACE: Duration = Duration::from_millis(500);
+
+/// A server that answers.
+pub(crate) struct Server {
+    node: Arc<ServerNode>,
+    storage: Storage,
+    listeners: Listeners,
+    stopping: CancellationToken,
+}
+
+impl Server {
+    /// Recovers what the data folder holds, then listens.
+    pub(crate) async fn start(args: &ServerArgs, clock: Arc<dyn Clock>, agent: AgentView) -> anyhow::Result<Self> {
+        args.validate()?;
+        let storage = Storage::open(&args.data_dir, clock.clone()).await?;
+        let options =
+            QueryOptions { spill_dir: Some(args.data_dir.join("spill")), clock: clock.clone(), ..Default::default() };
+        let engine = Arc::new(QueryEngine::new(storage.catalog(), options).context("query engine")?);
+        let node = Arc::new(ServerNode::new(&storage, clock.clone(), agent));
+        let stopping = CancellationToken::new();
+        let listeners = Listeners::open(args, &storage, &engine, &node, &stopping).await?;
+        ServerFile { http: listeners.http_url(), flight: listeners.flight_url() }.write(&args.data_dir)?;
+        node.listening(listeners.http_url(), listeners.flight_url());
+        Ok(Self { node, storage, listeners, stopping })
+    }
+
+    /// What the process says of itself.
+    pub(crate) fn node(&self) -> &Arc<ServerNode> {
+        &self.node
+    }
+
+    /// URL of the HTTP listener.
+    pub(crate) fn http_url(&self) -> String {
+        self.listeners.http_url()
+    }
+
+    /// URL of the Flight listener.
+    pub(crate) fn flight_url(&self) -> String {
+        self.listeners.flight_url()
+    }
+
+    /// The data folder.
+    pub(crate) fn data_dir(&self) -> &Path {
+        self.storage.data_dir()
+    }
+
+    /// Resolves when the server cannot go on.
+    pub(crate) async fn failed(&mut self) -> anyhow::Error {
+        self.storage.failed().await
+    }
+
+    /// Stops listening, gives running requests a moment, ends the last epoch and closes the log.
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        self.node.stopping();
+        self.stopping.cancel();
+        self.listeners.close(STREAMS_GRACE).await;
+        self.storage.close().await
+    }
+}

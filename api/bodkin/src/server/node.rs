@@ -1,0 +1,114 @@
+//! What the process says of itself: readiness, status, the end of an epoch on request.
+
+use super::rates::Rate;
+use super::storage::Storage;
+use async_trait::async_trait;
+use bodkin_engine::{EpochStats, Error, FlushHandle};
+use bodkin_http::{FlushError, Node, NotReady};
+use bodkin_ingest::IngestService;
+use bodkin_schema::{Clock, Epoch};
+use bodkin_table::Tables;
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// The agent of the same process as a status object; null where none runs.
+pub(crate) type AgentView = Arc<dyn Fn() -> Value + Send + Sync>;
+
+/// The server role of this process.
+pub(crate) struct ServerNode {
+    tables: Arc<Tables>,
+    ingest: Arc<IngestService>,
+    epochs: Arc<EpochStats>,
+    flush: FlushHandle,
+    rate: Rate,
+    agent: AgentView,
+    listeners: OnceLock<(String, String)>,
+    is_ready: AtomicBool,
+    is_stopping: AtomicBool,
+}
+
+impl ServerNode {
+    pub(crate) fn new(storage: &Storage, clock: Arc<dyn Clock>, agent: AgentView) -> Self {
+        Self {
+            tables: storage.tables().clone(),
+            ingest: storage.ingest().clone(),
+            epochs: storage.epochs().clone(),
+            flush: storage.flush().clone(),
+            rate: Rate::new(clock),
+            agent,
+            listeners: OnceLock::new(),
+            is_ready: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// The listeners are up.
+    pub(crate) fn listening(&self, http: String, flight: String) {
+        // Set once, by the wiring.
+        let _ = self.listeners.set((http, flight));
+    }
+
+    /// Everything that was asked for runs.
+    pub(crate) fn ready(&self) {
+        self.is_ready.store(true, Ordering::Release);
+    }
+
+    /// The process goes down.
+    pub(crate) fn stopping(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+    }
+
+    /// Rows stored since the start, and per second of late.
+    pub(crate) fn rows(&self) -> (u64, f64) {
+        let rows = self.ingest.stats().rows;
+        (rows, self.rate.note(rows))
+    }
+}
+
+#[async_trait]
+impl Node for ServerNode {
+    fn not_ready(&self) -> Vec<NotReady> {
+        let reason = if self.is_stopping.load(Ordering::Acquire) {
+            "is stopping"
+        } else if !self.is_ready.load(Ordering::Acquire) {
+            "is starting"
+        } else {
+            return Vec::new();
+        };
+        vec![NotReady { component: "server".into(), reason: reason.into() }]
+    }
+
+    fn status(&self) -> Value {
+        let (rows, rows_per_second) = self.rows();
+        let tables: serde_json::Map<_, _> = self
+            .tables
+            .snapshot()
+            .tables()
+            .map(|table| {
+                let of_table = json!({
+                    "rows": table.rows(), "version": table.version, "files": table.files.len(),
+                    "tail_parts": table.tail.len(),
+                });
+                (table.stream.name().to_owned(), of_table)
+            })
+            .collect();
+        let (http, flight) = self.listeners.get().cloned().unwrap_or_default();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "listeners": {"http": http, "flight": flight},
+            "rows": rows,
+            "rows_per_second": rows_per_second,
+            "epoch": self.epochs.epoch.load(Ordering::Relaxed),
+            "tables": tables,
+            "agent": (self.agent)(),
+        })
+    }
+
+    async fn flush(&self) -> Result<Epoch, FlushError> {
+        self.flush.flush().await.map_err(|error| FlushError {
+            is_stopped: matches!(error, Error::Stopped | Error::Fenced { .. }),
+            message: error.to_string(),
+        })
+    }
+}

@@ -1,0 +1,184 @@
+//! What keeps rows: data folder, log, shard, tables and their epochs.
+
+use super::catalog::LiveCatalog;
+use super::feed::{LogSource, ShardFeed};
+use anyhow::{Context, anyhow};
+use bodkin_engine::{
+    Batch, Coordinator, EpochOptions, EpochStats, FlushHandle, IntentStore, Mark, Message, Queue, Shard, Sink, Source,
+    flush_channel,
+};
+use bodkin_ingest::{IngestLimits, IngestService, LaneKey, LaneMark, ReplayReport};
+use bodkin_query::Catalog;
+use bodkin_schema::{Clock, Incarnation, Position, Stream};
+use bodkin_table::{DataDir, DurableLocal, Tables};
+use bodkin_wal::{Wal, WalOptions};
+use object_store::ObjectStore;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use url::Url;
+
+/// Bytes that wait in front of the shard; beyond, the log waits, and then the senders.
+const SHARD_QUEUE_BYTES: usize = 64 << 20;
+
+/// Everything that holds rows, running.
+pub(crate) struct Storage {
+    data_dir: DataDir,
+    tables: Arc<Tables>,
+    source: Arc<dyn Source>,
+    ingest: Arc<IngestService>,
+    shard: Shard,
+    flush: FlushHandle,
+    epochs: Arc<EpochStats>,
+    stop: Option<oneshot::Sender<()>>,
+    coordinator: JoinHandle<bodkin_engine::Result<()>>,
+}
+
+impl Storage {
+    /// Opens the folder, finishes the last epoch that was decided and replays the log.
+    pub(crate) async fn open(path: &Path, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let data_dir = DataDir::open(path)?;
+        let store: Arc<dyn ObjectStore> = Arc::new(DurableLocal::open(path)?);
+        let root = folder_url(path)?;
+        let tables = Arc::new(Tables::open(store.clone(), root, data_dir.node(), clock.clone()).await?);
+        let intents = IntentStore::new(store, data_dir.node());
+        let floor = intents.newest().await?.map(|intent| intent.position()).unwrap_or_default();
+        let wal = Wal::open(&path.join("wal"), WalOptions { floor, ..Default::default() }, clock.clone())?;
+        let wal = Arc::new(wal);
+
+        let feed = Arc::new(ShardFeed::default());
+        let source: Arc<dyn Source> = Arc::new(LogSource { wal: wal.clone(), feed: feed.clone() });
+        let sinks: Vec<Arc<dyn Sink>> = vec![tables.clone()];
+        let generation = Incarnation(clock.now().micros().max(0) as u64);
+        let (coordinator, marks) =
+            Coordinator::recover(intents, generation, sinks.clone(), source.clone(), EpochOptions::default()).await?;
+        let from = coordinator.position();
+        let (shard, sealed) = Shard::start(Vec::new(), sinks, from, &marks, SHARD_QUEUE_BYTES)?;
+        feed.connect(shard.queue().clone(), from);
+        let ingest = IngestService::new(wal, clock.clone(), IngestLimits::default(), feed);
+        let (flush, requests) = flush_channel();
+        let (stop, stopped) = oneshot::channel();
+        let epochs = coordinator.stats();
+        // Epochs run while the log is replayed: a log longer than memory goes to the tables on the way.
+        let coordinator = tokio::spawn(coordinator.run(shard.queue().clone(), sealed, requests, stopped));
+        replay(&ingest, from, &marks, shard.queue(), data_dir.node(), &clock).await?;
+        Ok(Self { data_dir, tables, source, ingest, shard, flush, epochs, stop: Some(stop), coordinator })
+    }
+
+    pub(crate) fn data_dir(&self) -> &Path {
+        self.data_dir.path()
+    }
+
+    pub(crate) fn tables(&self) -> &Arc<Tables> {
+        &self.tables
+    }
+
+    pub(crate) fn ingest(&self) -> &Arc<IngestService> {
+        &self.ingest
+    }
+
+    pub(crate) fn epochs(&self) -> &Arc<EpochStats> {
+        &self.epochs
+    }
+
+    pub(crate) fn flush(&self) -> &FlushHandle {
+        &self.flush
+    }
+
+    /// What queries see.
+    pub(crate) fn catalog(&self) -> Arc<dyn Catalog> {
+        Arc::new(LiveCatalog {
+            tables: self.tables.clone(),
+            progress: self.shard.progress().clone(),
+            source: self.source.clone(),
+        })
+    }
+
+    /// Resolves when epochs cannot go on. Safe to drop.
+    pub(crate) async fn failed(&mut self) -> anyhow::Error {
+        match (&mut self.coordinator).await {
+            Ok(Ok(())) => anyhow!("epochs have ended"),
+            Ok(Err(error)) => anyhow!(error),
+            Err(error) => anyhow!(error).context("epochs"),
+        }
+    }
+
+    /// Ends the last epoch, then the log and the shard. Nothing may be put any more.
+    pub(crate) async fn close(mut self) -> anyhow::Result<()> {
+        if let Some(stop) = self.stop.take() {
+            // Where the coordinator is gone already, its result says why.
+            let _ = stop.send(());
+        }
+        let result = self.coordinator.await.context("epochs")?;
+        let Self { ingest, shard, .. } = self;
+        tokio::task::spawn_blocking(move || {
+            ingest.wal().close();
+            drop(shard);
+        })
+        .await?;
+        result.context("the last epoch is not in the tables; its rows are in the log")
+    }
+}
+
+/// The folder as a URL with its absolute path.
+pub(crate) fn folder_url(path: &Path) -> anyhow::Result<Url> {
+    let absolute: PathBuf = std::path::absolute(path)?;
+    Url::from_directory_path(&absolute).map_err(|()| anyhow!("{} has no absolute path", absolute.display()))
+}
+
+/// What the intent remembers of lanes, for ingest.
+pub(crate) fn lane_marks(marks: &[Mark]) -> Vec<LaneMark> {
+    let lane_mark = |mark: &Mark| LaneMark {
+        key: LaneKey { tenant: mark.tenant(), lane: mark.lane() },
+        seq: mark.seq(),
+        last_ingest: mark.last_ingest(),
+    };
+    marks.iter().map(lane_mark).collect()
+}
+
+async fn replay(
+    ingest: &Arc<IngestService>,
+    from: Position,
+    marks: &[Mark],
+    queue: &Arc<Queue>,
+    node: &str,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<()> {
+    let (service, marks) = (ingest.clone(), lane_marks(marks));
+    let report = tokio::task::spawn_blocking(move || service.replay(from, marks)).await??;
+    if report.batches > 0 || report.quarantined_count > 0 {
+        tracing::info!(
+            batches = report.batches,
+            rows = report.rows,
+            duplicates = report.duplicates,
+            quarantined = report.quarantined_count,
+            "log replayed"
+        );
+    }
+    if let Some(drops) = quarantine_drops(&report, node, clock.as_ref())? {
+        queue.push(Message::Data(drops));
+    }
+    Ok(())
+}
+
+/// DROP-1: what was in the log and cannot be read any more. A place whose rows nobody can count counts as one.
+fn quarantine_drops(report: &ReplayReport, node: &str, clock: &dyn Clock) -> anyhow::Result<Option<Batch>> {
+    use arrow::array::{Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+    if report.quarantined.is_empty() {
+        return Ok(None);
+    }
+    let lost = &report.quarantined;
+    let producers = lost.iter().map(|place| place.producer.as_ref().map_or(node, |producer| producer.as_str()));
+    let records = RecordBatch::try_new(
+        Stream::Drops.schema(),
+        vec![
+            Arc::new(TimestampMicrosecondArray::from(vec![clock.now().micros(); lost.len()]).with_timezone("UTC")),
+            Arc::new(StringArray::from_iter_values(producers)),
+            Arc::new(StringArray::from(vec![Stream::Drops.class().name(); lost.len()])),
+            Arc::new(StringArray::from(vec!["quarantined"; lost.len()])),
+            Arc::new(Int64Array::from_iter_values(lost.iter().map(|place| place.rows.unwrap_or(1) as i64))),
+        ],
+    )?;
+    Ok(Some(Batch { ingest_time: clock.now(), ..Batch::made(Stream::Drops.name(), records) }))
+}

@@ -1,0 +1,58 @@
+//! The binaries as users run them. Each test runs a script of `tests/python` at the root of the workspace against the
+//! binaries of this build; the same scripts run against a release build by hand.
+//!
+//! They need root (kernel programs, a tmpfs) and the Python environment that `./check` makes.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the crate lies two folders deep").to_owned()
+}
+
+fn python() -> PathBuf {
+    std::env::var_os("BODKIN_TEST_PYTHON").map_or_else(|| root().join(".venv/bin/python"), PathBuf::from)
+}
+
+/// Runs a script; it fails by its exit status, and what it said is shown.
+fn script(name: &str, args: &[&str]) {
+    let bodkin = Path::new(env!("CARGO_BIN_EXE_bodkin"));
+    let agent = bodkin.with_file_name("bodkin-agent");
+    assert!(agent.exists(), "{} is missing: cargo build --workspace makes it", agent.display());
+    let output = Command::new(python())
+        .arg(root().join("tests/python").join(name))
+        .arg("--bodkin")
+        .arg(bodkin)
+        .arg("--agent")
+        .arg(agent)
+        .args(args)
+        .output()
+        .unwrap_or_else(|error| panic!("{}: {error}; ./check makes it", python().display()));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{name}:\n{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    println!("{said}");
+}
+
+/// ACK-2, DROP-1: everything that happens is in SQL, once.
+#[test]
+fn kernel_to_sql() {
+    script("kernel_to_sql.py", &[]);
+}
+
+/// ACK-1, ONCE-1: kill -9 of the server in the middle.
+#[test]
+fn crash() {
+    script("crash.py", &[]);
+}
+
+/// TAIL-1, ONCE-2: foreign clients see the rows that SQL sees.
+#[test]
+fn clients() {
+    script("clients.py", &[]);
+}
+
+/// SAFE-1, ACK-1: hostile input and a full disk.
+#[test]
+fn hostile() {
+    script("hostile.py", &["--mutants", "2000"]);
+}

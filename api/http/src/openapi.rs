@@ -1,0 +1,33 @@
+//! `/api/v1/openapi.json`, made from the handlers' own types.
+
+use axum::Json;
+use utoipa::OpenApi;
+
+/// The document of this surface.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Bodkin", description = "SQL, health and administration of a Bodkin node."),
+    paths(
+        crate::sql::sql,
+        crate::health::healthz,
+        crate::health::readyz,
+        crate::health::status,
+        crate::health::flush,
+        crate::metrics::metrics,
+        openapi,
+    ),
+    tags(
+        (name = "query", description = "Asking"),
+        (name = "operation", description = "Watching the node"),
+        (name = "administration", description = "Telling the node what to do"),
+    ),
+)]
+pub(crate) struct Document;
+
+/// This document.
+#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "operation", responses(
+    (status = 200, description = "OpenAPI document of this surface", content_type = "application/json", body = Object),
+))]
+pub(crate) async fn openapi() -> Json<utoipa::openapi::OpenApi> {
+    Json(Document::openapi())
+}

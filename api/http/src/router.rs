@@ -1,0 +1,58 @@
+//! The routes and what stands around them.
+
+use crate::auth::authenticate;
+use crate::error::ApiError;
+use crate::guard::guard;
+use crate::observe::{observe, panicked};
+use crate::state::AppState;
+use crate::{health, metrics, openapi, sql};
+use axum::Router;
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+
+/// Every route, as it stands in the OpenAPI document.
+fn routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
+    vec![
+        ("/healthz", get(health::healthz)),
+        ("/readyz", get(health::readyz)),
+        ("/metrics", get(metrics::metrics)),
+        ("/api/v1/sql", post(sql::sql)),
+        ("/api/v1/status", get(health::status)),
+        ("/api/v1/admin/flush", get(health::flush).post(health::flush)),
+        ("/api/v1/openapi.json", get(openapi::openapi)),
+    ]
+}
+
+/// The paths of all routes.
+pub fn paths() -> Vec<&'static str> {
+    routes().into_iter().map(|(path, _)| path).collect()
+}
+
+/// The surface of a node. A request passes, from the outside: span and counter, panic fence, loopback guard,
+/// principal, handler.
+pub fn router(state: AppState) -> Router {
+    let on_panic = state.clone();
+    routes()
+        .into_iter()
+        .fold(Router::new(), |router, (path, route)| router.route(path, route))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(state.clone(), authenticate))
+        .layer(from_fn_with_state(state.clone(), guard))
+        .layer(CatchPanicLayer::custom(move |panic| panicked(&on_panic, panic)))
+        .layer(from_fn_with_state(state.clone(), observe))
+        .with_state(state)
+}
+
+async fn unknown_route(uri: Uri) -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("no route {}", uri.path()))
+        .hint("see /api/v1/openapi.json for the routes")
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    let message = format!("{} does not take {method}", uri.path());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+        .hint("see /api/v1/openapi.json for the methods of a route")
+}

@@ -1,0 +1,102 @@
+//! What the handlers are given: the engine, the process around them, and limits.
+
+use crate::auth::Authenticate;
+use crate::engine::SqlEngine;
+use crate::metrics::{HttpCounters, MetricsSource};
+use async_trait::async_trait;
+use bodkin_schema::Epoch;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use utoipa::ToSchema;
+
+/// The process that serves, as far as its surface can ask it.
+#[async_trait]
+pub trait Node: Send + Sync {
+    /// What still has to happen before requests make sense; empty where the node is ready. Cheap: it is asked often.
+    fn not_ready(&self) -> Vec<NotReady>;
+
+    /// Versions, listeners, agent, rates: whatever an operator wants to see at a glance.
+    fn status(&self) -> serde_json::Value;
+
+    /// Ends the current epoch; resolves when all that was acked before is committed to the tables.
+    /// A client that leaves drops the future: the epoch must then end all the same.
+    ///
+    /// # Errors
+    /// Why the epoch did not end, as a message for the caller.
+    async fn flush(&self) -> Result<Epoch, FlushError>;
+}
+
+/// One thing that is not ready yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NotReady {
+    /// Which part: `wal`, `rules`, `ebpf`, ...
+    pub component: String,
+    /// What it waits for.
+    pub reason: String,
+}
+
+/// Why an epoch did not end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("epoch did not end: {message}")]
+pub struct FlushError {
+    /// The cause.
+    pub message: String,
+    /// The node is stopping or fenced: trying again here does not help.
+    pub is_stopped: bool,
+}
+
+/// Limits of the surface. Worst case of memory per request: the body, one batch of the engine, and one chunk of the
+/// answer ([`crate::encode::CHUNK_BYTES_TARGET`]; of Parquet the open row group).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest body of a request.
+    pub body_bytes_max: usize,
+    /// Longest wait for the body of a request.
+    pub body_timeout: Duration,
+    /// Longest wait for the first batch of an answer, and for each further one.
+    pub query_timeout: Duration,
+    /// Longest wait for an epoch to end.
+    pub flush_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 1 << 20,
+            body_timeout: Duration::from_secs(30),
+            query_timeout: Duration::from_secs(300),
+            flush_timeout: Duration::from_secs(120),
+        }
+    }
+}
+
+/// Everything that the handlers share. Cheap to clone.
+#[derive(Clone)]
+pub struct AppState {
+    /// Answers SQL.
+    pub sql: Arc<dyn SqlEngine>,
+    /// The process around.
+    pub node: Arc<dyn Node>,
+    /// Where `/metrics` reads, besides this crate's own counters.
+    pub metrics: Vec<Arc<dyn MetricsSource>>,
+    /// Who a request is from.
+    pub auth: Arc<dyn Authenticate>,
+    /// Limits.
+    pub limits: Limits,
+    /// The listener is on loopback: only requests that a local program meant to send are taken
+    /// (DNS rebinding and cross-site requests of a browser are refused).
+    pub is_loopback: bool,
+    /// This crate's own counters.
+    pub counters: Arc<HttpCounters>,
+}
+
+impl fmt::Debug for AppState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppState")
+            .field("limits", &self.limits)
+            .field("is_loopback", &self.is_loopback)
+            .finish_non_exhaustive()
+    }
+}

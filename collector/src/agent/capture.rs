@@ -1,0 +1,237 @@
+//! The thread that makes rows of `events`, and of `drops` once a second.
+
+use super::status::Shared;
+use crate::batcher::{Batcher, FlushRule};
+use crate::events::{EventsBuilder, Origin};
+use crate::fallback::{INTERVAL, ProcPoller};
+use crate::losses::{Losses, reason};
+use crate::probe::{Loss, Probe, clock};
+use crate::process::users::Users;
+use crate::process::{Limits, ProcFs, ProcessTable};
+use crate::spool::Spool;
+use crate::{Error, Result};
+use bodkin_ebpf::Event;
+use bodkin_schema::{Clock, Stream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Shortest and longest time between two looks into the rings.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+const PAUSE_MAX: Duration = Duration::from_millis(20);
+
+/// Time between two rounds of upkeep.
+const UPKEEP: Duration = Duration::from_secs(1);
+
+/// Rounds of upkeep between two comparisons of the process table with `/proc`.
+const SWEEP_ROUNDS: u64 = 30;
+
+/// Rounds of upkeep between two batches of `drops` while the server is away: they take room in the spool.
+const DROPS_ROUNDS_OFFLINE: u64 = 60;
+
+/// Where events come from.
+#[derive(Debug)]
+pub(super) enum Source {
+    Kernel(Box<Probe>),
+    Poll(ProcPoller),
+}
+
+impl Source {
+    pub(super) fn poll() -> Self {
+        Self::Poll(ProcPoller::new(ProcFs::default(), std::process::id()))
+    }
+}
+
+/// What the thread shares with others.
+#[derive(Clone, Debug)]
+pub(super) struct Context {
+    pub(super) spool: Arc<Spool>,
+    pub(super) losses: Arc<Losses>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// The running thread; dropping the handle ends it.
+#[derive(Debug)]
+pub(super) struct Handle {
+    is_stopping: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Handle {
+    /// Tells the thread to take what is left and end.
+    pub(super) fn stop(mut self) -> Option<JoinHandle<()>> {
+        self.tell();
+        self.thread.take()
+    }
+
+    fn tell(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.tell();
+    }
+}
+
+/// Starts the thread.
+pub(super) fn start(source: Source, origin: Origin, context: Context) -> Result<Handle> {
+    let is_stopping = Arc::new(AtomicBool::new(false));
+    let stop = is_stopping.clone();
+    let spawned = std::thread::Builder::new().name("bodkin-events".into()).spawn(move || {
+        let mut capture = Capture::new(origin, context);
+        // After the programs were attached: what starts from now on comes as an event, nothing is missed between.
+        capture.table.scan();
+        capture.context.shared.set_processes(capture.table.stats());
+        match source {
+            Source::Kernel(probe) => capture.run_kernel(*probe, &stop),
+            Source::Poll(poller) => capture.run_poll(poller, &stop),
+        }
+        capture.flush();
+        capture.context.spool.tell_losses(&capture.host_id);
+    });
+    let thread = spawned.map_err(Error::io(Path::new("bodkin-events"), "start thread"))?;
+    Ok(Handle { is_stopping, thread: Some(thread) })
+}
+
+struct Capture {
+    table: ProcessTable,
+    builder: EventsBuilder,
+    batcher: Batcher,
+    host_id: Arc<str>,
+    context: Context,
+    wall_offset_ns: i64,
+    rows: u64,
+    rows_told: u64,
+    upkeep_at: Duration,
+    rounds: u64,
+}
+
+impl Capture {
+    fn new(origin: Origin, context: Context) -> Self {
+        let users = Users::open("/etc/passwd");
+        Self {
+            table: ProcessTable::new(Limits::default(), ProcFs::default(), users),
+            host_id: origin.host_id.clone(),
+            builder: EventsBuilder::new(origin),
+            batcher: Batcher::new(FlushRule::default()),
+            wall_offset_ns: clock::wall_offset_ns(),
+            rows: 0,
+            rows_told: 0,
+            upkeep_at: context.clock.monotonic() + UPKEEP,
+            rounds: 0,
+            context,
+        }
+    }
+
+    fn run_kernel(&mut self, mut probe: Probe, stop: &AtomicBool) {
+        let mut pause = PAUSE_MIN;
+        while !stop.load(Ordering::Relaxed) {
+            let before = self.rows;
+            probe.drain(&mut |event| self.add(event));
+            self.flush_if_due();
+            pause = if self.rows > before { (pause / 2).max(PAUSE_MIN) } else { (pause * 2).min(PAUSE_MAX) };
+            if self.is_upkeep_due() {
+                match probe.losses() {
+                    Ok(losses) => self.count(&losses),
+                    Err(error) => tracing::warn!(%error, "losses of the kernel side are unknown"),
+                }
+                self.upkeep();
+            }
+            if let Err(error) = probe.wait(pause) {
+                tracing::warn!(%error, "cannot wait for the kernel side");
+                std::thread::sleep(PAUSE_MAX);
+            }
+        }
+        match probe.finish(&mut |event| self.add(event)) {
+            Ok(ending) => self.count(&ending.losses),
+            Err(error) => tracing::warn!(%error, "losses of the kernel side are unknown"),
+        }
+    }
+
+    fn run_poll(&mut self, mut poller: ProcPoller, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            std::thread::park_timeout(INTERVAL);
+            let (builder, offset, rows) = (&mut self.builder, self.wall_offset_ns, &mut self.rows);
+            poller.poll(clock::boot_ns(), &mut self.table, &mut |head, name, process| {
+                builder.append_process_event(head, name, process, offset);
+                *rows += 1;
+            });
+            self.flush();
+            if self.is_upkeep_due() {
+                self.upkeep();
+            }
+        }
+    }
+
+    fn add(&mut self, event: &Event<'_>) {
+        let process = self.table.apply(event);
+        self.builder.append(event, process, self.wall_offset_ns);
+        self.rows += 1;
+        if self.batcher.is_full(self.builder.rows(), self.builder.text_bytes()) {
+            self.flush();
+        }
+    }
+
+    fn flush_if_due(&mut self) {
+        let now = self.context.clock.monotonic();
+        if self.batcher.is_due(self.builder.rows(), now, self.context.spool.is_connected()) {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        self.batcher.flushed();
+        let rows = self.builder.rows();
+        if rows == 0 {
+            return;
+        }
+        let built = self.builder.finish().map_err(Error::batch(Stream::Events));
+        let built = built.inspect_err(|_| {
+            self.context.losses.count(Stream::Events.class(), reason::UNENCODABLE, rows as u64);
+        });
+        if let Err(error) = built.and_then(|batch| self.context.spool.push(Stream::Events, &batch)) {
+            tracing::error!(%error, "a batch of events is lost");
+        }
+    }
+
+    /// The kernel's losses: its classes are kinds of events, all of them rows of the security class.
+    fn count(&self, losses: &[Loss]) {
+        for loss in losses {
+            self.context.losses.count(Stream::Events.class(), loss.reason.as_str(), loss.count);
+            self.context.shared.add_kernel_loss(loss.class, loss.reason.as_str(), loss.count);
+        }
+    }
+
+    fn is_upkeep_due(&mut self) -> bool {
+        self.context.clock.monotonic() >= self.upkeep_at
+    }
+
+    fn upkeep(&mut self) {
+        let now = self.context.clock.monotonic();
+        let seconds = (now + UPKEEP).saturating_sub(self.upkeep_at).as_secs_f64();
+        self.upkeep_at = now + UPKEEP;
+        self.context
+            .shared
+            .set_rows_per_second(((self.rows - self.rows_told) as f64 / seconds.max(1.0)).round() as u64);
+        self.rows_told = self.rows;
+        self.rounds += 1;
+        self.wall_offset_ns = clock::wall_offset_ns();
+        let boot_ns = clock::boot_ns();
+        if self.rounds.is_multiple_of(SWEEP_ROUNDS) {
+            self.table.sweep(boot_ns);
+        }
+        self.table.expire(boot_ns);
+        self.context.shared.set_processes(self.table.stats());
+        if self.context.spool.is_connected() || self.rounds.is_multiple_of(DROPS_ROUNDS_OFFLINE) {
+            self.context.spool.tell_losses(&self.host_id);
+        }
+    }
+}

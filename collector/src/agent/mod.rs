@@ -1,0 +1,248 @@
+//! The agent as a whole: threads, and what connects them.
+//!
+//! ```text
+//!  bodkin-events     rings (or /proc) -> process table -> builder --+
+//!  bodkin-metrics    /proc, /sys      -> registry -----------------+--> Spool --> bodkin-sender --> server
+//!                                                       Losses ----+
+//! ```
+//! Each source is a thread of its own: a mounted file system that hangs delays metrics and nothing else. The sender
+//! is a single-threaded tokio runtime.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `capture` | the thread of events |
+//! | `metrics` | the thread of host metrics |
+//! | `sender` | the thread that sends, and looks after the spool |
+//! | [`status`] | [`AgentStatus`] |
+
+mod capture;
+mod metrics;
+mod sender;
+pub mod status;
+
+use crate::client::{Client, Server};
+use crate::config::AgentSection;
+use crate::data_dir::DataDir;
+use crate::events::Origin;
+use crate::fallback::BLIND_SPOTS;
+use crate::losses::Losses;
+use crate::probe::{Probe, ProbeConfig};
+use crate::spool::{Spool, SpoolConfig};
+use crate::{Error, Result};
+use bodkin_schema::{Class, Clock};
+use capture::Source;
+use status::{LossCount, Shared};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+pub use status::AgentStatus;
+
+/// Longest time for threads to end, the sender's last sending not counted.
+const JOIN_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// Longest time for sending what is left at the end.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Whether kernel events are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EbpfMode {
+    /// If they can be had.
+    #[default]
+    Auto,
+    /// No.
+    Off,
+    /// Yes, or the agent does not start.
+    Require,
+}
+
+/// Where batches go.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// To a server.
+    Server(Server),
+    /// Nowhere: to measure the agent.
+    Null,
+}
+
+/// Everything that an agent needs to know.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// Where batches go.
+    pub output: Output,
+    /// Folder of the agent.
+    pub data_dir: PathBuf,
+    /// Whether kernel events are wanted.
+    pub ebpf: EbpfMode,
+    /// Section `agent` of the configuration.
+    pub section: AgentSection,
+    /// Time between two rounds of host metrics; None for no host metrics.
+    pub metrics_interval: Option<Duration>,
+}
+
+impl AgentConfig {
+    /// The defaults for an output and a folder.
+    pub fn new(output: Output, data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            output,
+            data_dir: data_dir.into(),
+            ebpf: EbpfMode::Auto,
+            section: AgentSection::default(),
+            metrics_interval: Some(Duration::from_secs(10)),
+        }
+    }
+}
+
+/// A running agent. Dropping it without [`stop`](Self::stop) is like a kill: threads end, and what was gathered in the
+/// last second is lost.
+#[derive(Debug)]
+pub struct Agent {
+    shared: Arc<Shared>,
+    spool: Arc<Spool>,
+    losses: Arc<Losses>,
+    client: Option<Arc<Client>>,
+    clock: Arc<dyn Clock>,
+    host_id: Arc<str>,
+    events: Option<capture::Handle>,
+    metrics: Option<metrics::Handle>,
+    sender: Option<sender::Handle>,
+    _data_dir: DataDir,
+}
+
+impl Agent {
+    /// Starts the agent: kernel programs are attached when this returns, the server need not be there.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::NoEbpf`] where kernel events are required, [`Error::Locked`], [`Error::Io`].
+    pub fn start(config: AgentConfig, clock: Arc<dyn Clock>) -> Result<Self> {
+        config.section.check().map_err(Error::Invalid)?;
+        let data_dir = DataDir::open(&config.data_dir)?;
+        let (host_id, incarnation) = (data_dir.host_id()?, data_dir.begin(clock.as_ref())?);
+        let host: Arc<str> = rustix::system::uname().nodename().to_string_lossy().into();
+        let losses = Arc::new(Losses::default());
+        let mut spool_config = SpoolConfig::new(data_dir.path().join("spool"));
+        spool_config.disk_bytes_max = config.section.spool_mib << 20;
+        let spool = Spool::open(spool_config, &host_id, incarnation, losses.clone(), clock.clone())?;
+        let spool = Arc::new(spool);
+        let (source, shared) = source(&config)?;
+        let shared = Arc::new(shared);
+        let origin = Origin { host: host.clone(), host_id: host_id.clone(), incarnation };
+        let client = match config.output {
+            Output::Server(server) => Some(Arc::new(Client::new(spool.clone(), server))),
+            Output::Null => None,
+        };
+        let context = capture::Context {
+            spool: spool.clone(),
+            losses: losses.clone(),
+            shared: shared.clone(),
+            clock: clock.clone(),
+        };
+        let metrics = config.metrics_interval.map(|every| metrics::start(&host, every, &context)).transpose()?;
+        let sender = sender::start(client.clone(), spool.clone())?;
+        let events = capture::start(source, origin, context)?;
+        Ok(Self {
+            shared,
+            spool,
+            losses,
+            client,
+            clock,
+            host_id,
+            events: Some(events),
+            metrics,
+            sender: Some(sender),
+            _data_dir: data_dir,
+        })
+    }
+
+    /// What the agent does and how it fares.
+    pub fn status(&self) -> AgentStatus {
+        let losses = self.losses.total().into_iter();
+        let loss =
+            |((class, reason), rows): ((Class, &'static str), u64)| LossCount { class: class.name(), reason, rows };
+        AgentStatus {
+            ebpf: self.shared.ebpf,
+            programs: self.shared.programs.clone(),
+            events: self.shared.events.clone(),
+            unseen: self.shared.unseen.clone(),
+            connected: self.spool.is_connected(),
+            rows_per_second: self.shared.rows_per_second(),
+            spool: self.spool.stats(),
+            client: self.client.as_ref().map(|client| client.stats()).unwrap_or_default(),
+            processes: self.shared.processes(),
+            losses: losses.map(loss).collect(),
+            kernel_losses: self.shared.kernel_losses(),
+        }
+    }
+
+    /// Takes what the kernel still has, sends or spools everything and ends. Takes at most 5 s.
+    ///
+    /// # Errors
+    /// The disk's, if something could not be spooled.
+    pub fn stop(mut self) -> Result<()> {
+        let threads =
+            [self.events.take().and_then(capture::Handle::stop), self.metrics.take().map(metrics::Handle::stop)];
+        for thread in threads.into_iter().flatten() {
+            join(thread, self.clock.as_ref());
+        }
+        if let Some(sender) = self.sender.take() {
+            let timeout =
+                if self.spool.is_connected() || self.client.is_none() { DRAIN_TIMEOUT } else { Duration::ZERO };
+            sender.stop(timeout);
+        }
+        // What was refused or shed meanwhile.
+        self.spool.tell_losses(&self.host_id);
+        self.spool.close()
+    }
+}
+
+/// Waits for a thread, not for ever: one may hang in a file system that is gone.
+fn join(thread: JoinHandle<()>, clock: &dyn Clock) {
+    let until = clock.monotonic() + JOIN_TIMEOUT;
+    while !thread.is_finished() && clock.monotonic() < until {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    if !thread.is_finished() {
+        tracing::warn!(thread = thread.thread().name(), "thread does not end, it is left behind");
+        return;
+    }
+    if thread.join().is_err() {
+        tracing::error!("a thread of the agent has panicked");
+    }
+}
+
+/// Where events come from, and what the status says about it.
+fn source(config: &AgentConfig) -> Result<(Source, Shared)> {
+    let mut probe_config = ProbeConfig { ring_bytes: config.section.ring_mib << 20, ..ProbeConfig::default() };
+    if let Some(events) = &config.section.events {
+        probe_config.events = events.iter().cloned().collect();
+    }
+    let why = if config.ebpf == EbpfMode::Off {
+        "switched off by configuration".to_owned()
+    } else {
+        match Probe::attach(&probe_config) {
+            Ok(probe) => {
+                let (programs, events) = probe.programs();
+                let programs = programs.into_iter().map(str::to_owned).collect();
+                let shared = Shared::new(true, programs, events.iter().cloned().collect(), Vec::new());
+                return Ok((Source::Kernel(Box::new(probe)), shared));
+            }
+            Err(error) => chain(&error),
+        }
+    };
+    if config.ebpf == EbpfMode::Require {
+        return Err(Error::NoEbpf(why));
+    }
+    tracing::warn!(why, "{BLIND_SPOTS}");
+    let unseen = vec![format!("{BLIND_SPOTS} ({why})")];
+    Ok((Source::poll(), Shared::new(false, Vec::new(), vec!["execve".into(), "procexit".into()], unseen)))
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
+}

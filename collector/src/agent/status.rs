@@ -1,0 +1,99 @@
+//! What the agent says about itself.
+
+use crate::client::ClientStats;
+use crate::process::TableStats;
+use crate::spool::SpoolStats;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Rows lost, by class and reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct LossCount {
+    /// Class of the rows.
+    pub class: &'static str,
+    /// Why.
+    pub reason: &'static str,
+    /// How many since the start.
+    pub rows: u64,
+}
+
+/// The state of an agent.
+#[derive(Clone, Debug, Serialize)]
+pub struct AgentStatus {
+    /// Kernel programs are attached.
+    pub ebpf: bool,
+    /// Their names.
+    pub programs: Vec<String>,
+    /// Names of the events that are watched; of the kernel's, exec, fork and exit are besides.
+    pub events: Vec<String>,
+    /// What cannot be seen, and why.
+    pub unseen: Vec<String>,
+    /// The server answers.
+    pub connected: bool,
+    /// Rows of `events` in the last second.
+    pub rows_per_second: u64,
+    /// Figures of the spool.
+    pub spool: SpoolStats,
+    /// Figures of the connection.
+    pub client: ClientStats,
+    /// Figures of the process table.
+    pub processes: TableStats,
+    /// All losses since the start.
+    pub losses: Vec<LossCount>,
+    /// The kernel's among them, by kind of event (open, exec, ...) and reason.
+    pub kernel_losses: Vec<LossCount>,
+}
+
+/// What threads tell the status.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) ebpf: bool,
+    pub(super) programs: Vec<String>,
+    pub(super) events: Vec<String>,
+    pub(super) unseen: Vec<String>,
+    rows_per_second: AtomicU64,
+    processes: Mutex<TableStats>,
+    kernel_losses: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
+}
+
+impl Shared {
+    pub(super) fn new(ebpf: bool, programs: Vec<String>, events: Vec<String>, unseen: Vec<String>) -> Self {
+        Self {
+            ebpf,
+            programs,
+            events,
+            unseen,
+            rows_per_second: AtomicU64::new(0),
+            processes: Mutex::default(),
+            kernel_losses: Mutex::default(),
+        }
+    }
+
+    pub(super) fn set_rows_per_second(&self, rows: u64) {
+        self.rows_per_second.store(rows, Ordering::Relaxed);
+    }
+
+    pub(super) fn rows_per_second(&self) -> u64 {
+        self.rows_per_second.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_processes(&self, stats: TableStats) {
+        *self.processes.lock().unwrap_or_else(PoisonError::into_inner) = stats;
+    }
+
+    pub(super) fn processes(&self) -> TableStats {
+        *self.processes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add_kernel_loss(&self, class: &'static str, reason: &'static str, count: u64) {
+        let mut losses = self.kernel_losses.lock().unwrap_or_else(PoisonError::into_inner);
+        *losses.entry((class, reason)).or_default() += count;
+    }
+
+    pub(super) fn kernel_losses(&self) -> Vec<LossCount> {
+        let losses = self.kernel_losses.lock().unwrap_or_else(PoisonError::into_inner);
+        losses.iter().map(|((class, reason), rows)| LossCount { class, reason, rows: *rows }).collect()
+    }
+}

@@ -1,0 +1,93 @@
+//! When the rows gathered so far become a batch.
+
+use std::time::Duration;
+
+/// Bounds of a batch: whichever is reached first ends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlushRule {
+    /// Most rows.
+    pub rows_max: usize,
+    /// Most bytes of texts; with the other columns a message stays below the 4 MiB that gRPC servers take by default.
+    pub text_bytes_max: usize,
+    /// Longest time from the first row on: what an event waits at most before it is sent.
+    pub delay: Duration,
+    /// The same while the server is away: fewer, larger batches take less of the spool.
+    pub delay_offline: Duration,
+}
+
+impl Default for FlushRule {
+    fn default() -> Self {
+        Self {
+            rows_max: 16 * 1024,
+            text_bytes_max: 1 << 20,
+            delay: Duration::from_millis(100),
+            delay_offline: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Decides for one stream. Times are those of a monotonic clock.
+#[derive(Debug)]
+pub struct Batcher {
+    rule: FlushRule,
+    first_row: Option<Duration>,
+}
+
+impl Batcher {
+    /// A batcher without rows.
+    pub fn new(rule: FlushRule) -> Self {
+        Self { rule, first_row: None }
+    }
+
+    /// Whether a builder of that size is full.
+    pub fn is_full(&self, rows: usize, text_bytes: usize) -> bool {
+        rows >= self.rule.rows_max || text_bytes >= self.rule.text_bytes_max
+    }
+
+    /// Whether a builder that holds `rows` is to be flushed at `now` because of its age. To be asked after each
+    /// round of rows: the age counts from the first time that there are any.
+    pub fn is_due(&mut self, rows: usize, now: Duration, is_connected: bool) -> bool {
+        if rows == 0 {
+            self.first_row = None;
+            return false;
+        }
+        let since = *self.first_row.get_or_insert(now);
+        let delay = if is_connected { self.rule.delay } else { self.rule.delay_offline };
+        now.saturating_sub(since) >= delay
+    }
+
+    /// To be called after each flush.
+    pub fn flushed(&mut self) {
+        self.first_row = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    #[test]
+    fn age_counts_from_the_first_row() {
+        let mut batcher = Batcher::new(FlushRule::default());
+        assert!(!batcher.is_due(0, MS(0), true));
+        assert!(!batcher.is_due(1, MS(500), true));
+        assert!(!batcher.is_due(2, MS(599), true));
+        assert!(batcher.is_due(3, MS(600), true));
+        batcher.flushed();
+        assert!(!batcher.is_due(1, MS(650), true), "a new age begins");
+        assert!(!batcher.is_due(1, MS(2_649), false), "offline batches wait longer");
+        assert!(batcher.is_due(1, MS(2_650), false));
+        assert!(!batcher.is_due(0, MS(9_000), true), "a flush for another reason");
+        assert!(!batcher.is_due(1, MS(9_001), true));
+    }
+
+    #[test]
+    fn size_ends_a_batch_at_once() {
+        let batcher = Batcher::new(FlushRule::default());
+        assert!(!batcher.is_full(16_383, 100));
+        assert!(batcher.is_full(16_384, 100));
+        assert!(batcher.is_full(1, 1 << 20));
+    }
+}

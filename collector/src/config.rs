@@ -1,0 +1,122 @@
+//! The agent's part of the configuration file.
+
+use crate::{Error, Result};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use std::path::{Path, PathBuf};
+
+/// Counting of system calls in the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SyscallStats {
+    /// None.
+    #[default]
+    Off,
+}
+
+/// The section `agent`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AgentSection {
+    /// Names of the calls that become events; all that are known where it is missing.
+    pub events: Option<Vec<String>>,
+    /// Counting of system calls.
+    pub syscall_stats: SyscallStats,
+    /// MiB of all ring buffers together.
+    pub ring_mib: usize,
+    /// MiB that the spool may take on disk.
+    pub spool_mib: u64,
+}
+
+impl Default for AgentSection {
+    fn default() -> Self {
+        Self { events: None, syscall_stats: SyscallStats::Off, ring_mib: 8, spool_mib: 1024 }
+    }
+}
+
+/// A configuration file of `bodkin-agent`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConfigFile {
+    /// What to watch.
+    pub agent: AgentSection,
+    /// URL of the server; the command line comes first.
+    pub server: Option<String>,
+    /// Folder of the agent; the command line comes first.
+    pub data_dir: Option<PathBuf>,
+    /// Of other roles: one file may configure them all.
+    rules: IgnoredAny,
+    containers: IgnoredAny,
+}
+
+impl ConfigFile {
+    /// Reads a file. An empty one is all defaults.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Invalid`] that names the key and its line.
+    pub fn read(file: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(file).map_err(Error::io(file, "read configuration"))?;
+        Self::parse(&text).map_err(|why| Error::Invalid(format!("{}: {why}", file.display())))
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let is_empty = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+        if text.lines().all(is_empty) {
+            return Ok(Self::default());
+        }
+        let config: Self = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+        config.agent.check()?;
+        Ok(config)
+    }
+}
+
+impl AgentSection {
+    /// Checks what types cannot say.
+    ///
+    /// # Errors
+    /// What is wrong, with the key.
+    pub fn check(&self) -> Result<(), String> {
+        if !(1..=1024).contains(&self.ring_mib) {
+            return Err(format!("agent.ring_mib: {} is not between 1 and 1024", self.ring_mib));
+        }
+        let known = || crate::probe::ProbeConfig::known();
+        match self.events.iter().flatten().find(|name| !known().any(|known| known == name.as_str())) {
+            Some(name) => {
+                let known: Vec<&str> = known().collect();
+                Err(format!("agent.events: {name:?} is not known; there are {}", known.join(", ")))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_and_values() {
+        assert_eq!(ConfigFile::parse("# nothing\n").unwrap(), ConfigFile::default());
+        let config =
+            ConfigFile::parse("agent: {events: [openat, connect], syscall_stats: off, ring_mib: 4}\n").unwrap();
+        assert_eq!(config.agent.events.as_deref(), Some(&["openat".to_owned(), "connect".to_owned()][..]));
+        assert_eq!(config.agent.ring_mib, 4);
+        let config = ConfigFile::parse("rules: {files: [x]}\ncontainers: {docker_socket: /x}\n").unwrap();
+        assert_eq!(config, ConfigFile::default(), "sections of other roles");
+        let config = ConfigFile::parse("server: grpc://h:1\ndata_dir: /d\n").unwrap();
+        assert_eq!((config.server.as_deref(), config.agent), (Some("grpc://h:1"), AgentSection::default()));
+    }
+
+    #[test]
+    fn errors_name_the_key_and_its_line() {
+        let error = ConfigFile::parse("agent:\n  ring_mib: 8\n  evnts: []\n").unwrap_err();
+        assert!(error.contains("evnts") && error.contains('3'), "{error}");
+        let error = ConfigFile::parse("agent:\n  ring_mib: many\n").unwrap_err();
+        assert!(error.contains('2'), "{error}");
+        let error = ConfigFile::parse("agent: {ring_mib: 0}\n").unwrap_err();
+        assert!(error.contains("agent.ring_mib"), "{error}");
+        let error = ConfigFile::parse("agent: {events: [openat, opnat]}\n").unwrap_err();
+        assert!(error.contains("\"opnat\"") && error.contains("openat2"), "{error}");
+        assert!(ConfigFile::parse("agent: {syscall_stats: count}\n").is_err(), "said, not ignored");
+    }
+}

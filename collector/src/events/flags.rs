@@ -1,0 +1,171 @@
+//! Flags of calls by name, in Falco's order: rule conditions and outputs compare these texts.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What a flags value belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum FlagKind {
+    /// open, openat, openat2, creat.
+    Open,
+    /// clone, clone3.
+    Clone,
+    /// unlinkat.
+    Unlink,
+    /// renameat2.
+    Rename,
+    /// execveat.
+    Exec,
+}
+
+impl FlagKind {
+    /// The kind of flags that the call `name` takes, apart from those that open files and make processes.
+    pub(crate) fn of_paths_call(name: &str) -> Option<Self> {
+        match name {
+            "unlinkat" => Some(Self::Unlink),
+            "renameat2" => Some(Self::Rename),
+            "execveat" => Some(Self::Exec),
+            _ => None,
+        }
+    }
+
+    fn names(self) -> &'static [(u64, &'static str)] {
+        match self {
+            Self::Open => OPEN,
+            Self::Clone => CLONE,
+            Self::Unlink => &[(0x200, "AT_REMOVEDIR")],
+            Self::Rename => &[(4, "RENAME_WHITEOUT"), (2, "RENAME_EXCHANGE"), (1, "RENAME_NOREPLACE")],
+            Self::Exec => &[(0x1000, "AT_EMPTY_PATH"), (0x100, "AT_SYMLINK_NOFOLLOW")],
+        }
+    }
+}
+
+/// Bits of a name must all be set, and each bit is named once: so the composite ones stand first.
+const OPEN: &[(u64, &str)] = &[
+    (0o100_000, "O_LARGEFILE"),
+    (0o20_200_000, "O_TMPFILE"),
+    (0o200_000, "O_DIRECTORY"),
+    (0o40_000, "O_DIRECT"),
+    (0o1_000, "O_TRUNC"),
+    (0o4_010_000, "O_SYNC"),
+    (0o4_000, "O_NONBLOCK"),
+    (0o200, "O_EXCL"),
+    (0o10_000, "O_DSYNC"),
+    (0o2_000, "O_APPEND"),
+    (0o100, "O_CREAT"),
+    (0o400, "O_NOCTTY"),
+    (0o20_000, "O_ASYNC"),
+    (0o400_000, "O_NOFOLLOW"),
+    (0o1_000_000, "O_NOATIME"),
+    (0o10_000_000, "O_PATH"),
+];
+const O_ACCMODE: u64 = 0o3;
+const O_CLOEXEC: u64 = 0o2_000_000;
+
+const CLONE: &[(u64, &str)] = &[
+    (0x400, "CLONE_FILES"),
+    (0x200, "CLONE_FS"),
+    (0x8000_0000, "CLONE_IO"),
+    (0x0800_0000, "CLONE_NEWIPC"),
+    (0x4000_0000, "CLONE_NEWNET"),
+    (0x0002_0000, "CLONE_NEWNS"),
+    (0x2000_0000, "CLONE_NEWPID"),
+    (0x0400_0000, "CLONE_NEWUTS"),
+    (0x8000, "CLONE_PARENT"),
+    (0x0010_0000, "CLONE_PARENT_SETTID"),
+    (0x2000, "CLONE_PTRACE"),
+    (0x800, "CLONE_SIGHAND"),
+    (0x0004_0000, "CLONE_SYSVSEM"),
+    (0x0001_0000, "CLONE_THREAD"),
+    (0x0080_0000, "CLONE_UNTRACED"),
+    (0x100, "CLONE_VM"),
+    (0x1000_0000, "CLONE_NEWUSER"),
+    (0x0020_0000, "CLONE_CHILD_CLEARTID"),
+    (0x0100_0000, "CLONE_CHILD_SETTID"),
+    (0x0008_0000, "CLONE_SETTLS"),
+    (0x4000, "CLONE_VFORK"),
+    (0x0200_0000, "CLONE_NEWCGROUP"),
+    (0x1000, "CLONE_PIDFD"),
+    (0x1_0000_0000, "CLONE_CLEAR_SIGHAND"),
+    (0x2_0000_0000, "CLONE_INTO_CGROUP"),
+];
+
+/// The names of the bits of `value` joined by `|`; bits without a name are left out. None where that names nothing.
+fn describe(kind: FlagKind, value: u64) -> Option<Arc<str>> {
+    let mut rest = value;
+    let mut names = Vec::new();
+    for (bits, name) in kind.names() {
+        if rest & bits == *bits {
+            rest &= !bits;
+            names.push(*name);
+        }
+    }
+    if kind == FlagKind::Open {
+        names.push(match value & O_ACCMODE {
+            0 => "O_RDONLY",
+            1 => "O_WRONLY",
+            _ => "O_RDWR",
+        });
+        if value & O_CLOEXEC != 0 {
+            names.push("O_CLOEXEC");
+        }
+    }
+    (!names.is_empty()).then(|| names.join("|").into())
+}
+
+/// Texts of the values seen so far.
+#[derive(Debug, Default)]
+pub(crate) struct FlagTexts {
+    texts: HashMap<(FlagKind, u64), Option<Arc<str>>>,
+}
+
+impl FlagTexts {
+    /// Values are the caller's to choose, so their number is bounded.
+    const ENTRIES_MAX: usize = 1_024;
+
+    pub(crate) fn text(&mut self, kind: FlagKind, value: u64) -> Option<Arc<str>> {
+        if self.texts.len() >= Self::ENTRIES_MAX && !self.texts.contains_key(&(kind, value)) {
+            self.texts.clear();
+        }
+        self.texts.entry((kind, value)).or_insert_with(|| describe(kind, value)).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_written_as_falco_writes_them() {
+        let table = [
+            (FlagKind::Open, 0, Some("O_RDONLY")),
+            (FlagKind::Open, 0o2_000_000, Some("O_RDONLY|O_CLOEXEC")),
+            (FlagKind::Open, 0o1_101, Some("O_TRUNC|O_CREAT|O_WRONLY")),
+            (FlagKind::Open, 0o2_200_002, Some("O_DIRECTORY|O_RDWR|O_CLOEXEC")),
+            (FlagKind::Open, 0o20_200_002, Some("O_TMPFILE|O_RDWR")),
+            (FlagKind::Open, 0o4_010_000, Some("O_SYNC|O_RDONLY")),
+            (FlagKind::Open, 0o10_000, Some("O_DSYNC|O_RDONLY")),
+            (FlagKind::Open, 0o3, Some("O_RDWR")),
+            (FlagKind::Clone, 0x4100 | 17, Some("CLONE_VM|CLONE_VFORK")),
+            (FlagKind::Clone, 17, None),
+            (FlagKind::Unlink, 0x200, Some("AT_REMOVEDIR")),
+            (FlagKind::Unlink, 0, None),
+            (FlagKind::Rename, 1, Some("RENAME_NOREPLACE")),
+            (FlagKind::Exec, 0x1000, Some("AT_EMPTY_PATH")),
+        ];
+        let mut texts = FlagTexts::default();
+        for (kind, value, expected) in table {
+            assert_eq!(texts.text(kind, value).as_deref(), expected, "{kind:?} {value:#o}");
+            assert_eq!(texts.text(kind, value).as_deref(), expected, "the second time too");
+        }
+    }
+
+    #[test]
+    fn hostile_values_do_not_fill_memory() {
+        let mut texts = FlagTexts::default();
+        for value in 0..10_000 {
+            texts.text(FlagKind::Open, value << 32);
+        }
+        assert!(texts.texts.len() <= FlagTexts::ENTRIES_MAX);
+    }
+}

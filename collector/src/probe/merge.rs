@@ -1,0 +1,184 @@
+//! Time order over several rings.
+//!
+//! Each ring is in order but for a few microseconds; the rings among each other are not. Records are copied into one
+//! arena as they are read and sorted by time; what is younger than the cutoff stays for the next round. The copy is what
+//! lets the rings be freed at once, and no event costs an allocation.
+//!
+//! Worst case: the arena holds one reading of all rings (their size) and the hold-back window's worth of events.
+
+use bodkin_ebpf::{Event, decode};
+
+/// Arena that is kept although it was not needed in the last round.
+const IDLE_BYTES: usize = 1 << 20;
+
+/// What one round did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DrainStats {
+    /// Events given.
+    pub delivered: u64,
+    /// Events held back for the next round.
+    pub held: u64,
+    /// Bytes of the events given.
+    pub bytes: u64,
+    /// Events given after a younger one had been given in an earlier round.
+    pub late: u64,
+    /// Records that are no event; they are in [`Probe::losses`](super::Probe::losses) too.
+    pub undecodable: u64,
+}
+
+/// A record in the arena.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    boot_ns: u64,
+    start: usize,
+    len: usize,
+}
+
+/// Records waiting to be given, and the time up to which others have been.
+#[derive(Debug, Default)]
+pub(super) struct Merge {
+    arena: Vec<u8>,
+    spare: Vec<u8>,
+    slots: Vec<Slot>,
+    given_up_to: u64,
+    records: u64,
+    undecodable: u64,
+}
+
+impl Merge {
+    /// Takes a record; returns its time. One too short to have a time is given at once.
+    pub(super) fn push(&mut self, record: &[u8]) -> u64 {
+        let boot_ns = decode::boot_ns(record).unwrap_or(0);
+        self.slots.push(Slot { boot_ns, start: self.arena.len(), len: record.len() });
+        self.arena.extend_from_slice(record);
+        self.records += 1;
+        boot_ns
+    }
+
+    /// Records taken so far.
+    pub(super) fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Records so far that were no event.
+    pub(super) fn undecodable(&self) -> u64 {
+        self.undecodable
+    }
+
+    /// Gives all events up to `cutoff` in the order of time and keeps the others.
+    pub(super) fn deliver(&mut self, cutoff: u64, on_event: &mut dyn FnMut(&Event<'_>)) -> DrainStats {
+        let mut stats = DrainStats::default();
+        // Stable, and nearly free on runs that are in order: two events of one processor and nanosecond stay as they came.
+        self.slots.sort_by_key(|slot| slot.boot_ns);
+        let due = self.slots.partition_point(|slot| slot.boot_ns <= cutoff);
+        let already = self.given_up_to;
+        for slot in self.slots.iter().take(due) {
+            let record = self.arena.get(slot.start..slot.start + slot.len).unwrap_or_default();
+            match decode(record) {
+                Ok(event) => {
+                    stats.delivered += 1;
+                    stats.bytes += slot.len as u64;
+                    stats.late += u64::from(slot.boot_ns < already);
+                    on_event(&event);
+                }
+                Err(_) => stats.undecodable += 1,
+            }
+            self.given_up_to = self.given_up_to.max(slot.boot_ns);
+        }
+        self.undecodable += stats.undecodable;
+        self.keep_from(due);
+        stats.held = self.slots.len() as u64;
+        stats
+    }
+
+    /// Moves the records from `due` on into a fresh arena.
+    fn keep_from(&mut self, due: usize) {
+        self.slots.drain(..due);
+        self.spare.clear();
+        for slot in &mut self.slots {
+            let record = self.arena.get(slot.start..slot.start + slot.len).unwrap_or_default();
+            slot.start = self.spare.len();
+            self.spare.extend_from_slice(record);
+        }
+        let used = self.arena.len();
+        std::mem::swap(&mut self.arena, &mut self.spare);
+        for arena in [&mut self.arena, &mut self.spare] {
+            if arena.capacity() > IDLE_BYTES.max(4 * used) {
+                arena.shrink_to(IDLE_BYTES);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bodkin_ebpf::layout::{call, family};
+
+    /// An exit event: the shortest there is.
+    fn record(boot_ns: u64, seq: u64) -> Vec<u8> {
+        let mut bytes = vec![0; 64];
+        bytes[..8].copy_from_slice(&boot_ns.to_ne_bytes());
+        bytes[8..16].copy_from_slice(&seq.to_ne_bytes());
+        bytes[40..42].copy_from_slice(&(family::EXIT << 8 | call::PROCEXIT).to_ne_bytes());
+        bytes[42..44].copy_from_slice(&64_u16.to_ne_bytes());
+        bytes
+    }
+
+    fn drain(merge: &mut Merge, cutoff: u64) -> (Vec<(u64, u64)>, DrainStats) {
+        let mut seen = Vec::new();
+        let stats = merge.deliver(cutoff, &mut |event| seen.push((event.head.boot_ns, event.head.seq)));
+        (seen, stats)
+    }
+
+    #[test]
+    fn rings_are_merged_by_time_and_young_events_wait() {
+        let mut merge = Merge::default();
+        for (time, seq) in [(10, 1), (30, 2), (50, 3), (5, 1), (30, 9), (45, 2)] {
+            assert_eq!(merge.push(&record(time, seq)), time);
+        }
+        let (seen, stats) = drain(&mut merge, 30);
+        assert_eq!(seen, [(5, 1), (10, 1), (30, 2), (30, 9)]);
+        assert_eq!(stats, DrainStats { delivered: 4, held: 2, bytes: 256, ..DrainStats::default() });
+        merge.push(&record(40, 4));
+        let (seen, stats) = drain(&mut merge, 100);
+        assert_eq!(seen, [(40, 4), (45, 2), (50, 3)]);
+        assert_eq!((stats.held, stats.late, merge.records()), (0, 0, 7));
+    }
+
+    #[test]
+    fn an_event_that_comes_too_late_is_given_and_counted() {
+        let mut merge = Merge::default();
+        merge.push(&record(100, 1));
+        drain(&mut merge, 100);
+        merge.push(&record(90, 2));
+        let (seen, stats) = drain(&mut merge, 100);
+        assert_eq!((seen, stats.late), (vec![(90, 2)], 1));
+    }
+
+    // SAFE-1, DROP-1: a broken record is neither given nor forgotten.
+    #[test]
+    fn a_broken_record_is_counted() {
+        let mut merge = Merge::default();
+        merge.push(b"");
+        merge.push(&record(1, 1)[..20]);
+        merge.push(&record(2, 2));
+        let (seen, stats) = drain(&mut merge, 10);
+        assert_eq!((seen, stats.undecodable, merge.undecodable()), (vec![(2, 2)], 2, 2));
+    }
+
+    #[test]
+    fn a_burst_does_not_keep_its_memory() {
+        let mut merge = Merge::default();
+        for at in 0..40_000 {
+            merge.push(&record(at, at));
+        }
+        assert!(merge.arena.capacity() > IDLE_BYTES);
+        drain(&mut merge, u64::MAX);
+        for _ in 0..2 {
+            merge.push(&record(50_000, 1));
+            drain(&mut merge, u64::MAX);
+        }
+        assert!(merge.arena.capacity() <= IDLE_BYTES && merge.spare.capacity() <= IDLE_BYTES);
+    }
+}

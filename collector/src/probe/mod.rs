@@ -1,0 +1,300 @@
+//! The kernel's side of the agent as user space sees it: programs loaded and attached, their rings read in time order.
+//!
+//! [`Probe::attach`] loads the programs of `bodkin-ebpf` or says precisely what is missing. [`Probe::drain`] hands over what
+//! the rings hold, merged over all processors by time; [`Probe::wait`] sleeps until there may be more. Whatever the programs
+//! could not deliver is counted by them and read with [`Probe::losses`] (DROP-1: offered = delivered + lost, exactly).
+//!
+//! Nothing here looks into events beyond their head: state and meaning are the agent's.
+//!
+//! - [`clock`]: the kernel's clock of events, and its distance from the wall clock.
+//! - `load`: requirements, rings, programs. `merge`: time order over rings. `counters`: the programs' own counts.
+
+pub mod clock;
+mod counters;
+mod load;
+mod merge;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use aya::Ebpf;
+use aya::maps::{Array, HashMap, MapData, ProgramArray, RingBuf};
+use bodkin_ebpf::layout::{SETTINGS_BYTES, Settings};
+use bodkin_ebpf::{Event, syscall};
+use rustix::event::{Timespec, epoll};
+
+pub use counters::{Loss, Reason, Totals};
+pub use merge::DrainStats;
+
+/// How long events are held back so that those of all processors come in order: an event is in its ring a few
+/// microseconds after the time in its head, unless its processor was taken away by a hypervisor.
+pub const HOLD_BACK: Duration = Duration::from_millis(5);
+
+/// Longest time in which [`Probe::finish`] waits for programs that were running when they were detached.
+const FINISH_TRIES: usize = 200;
+
+/// What the probe watches, and with how much memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeConfig {
+    /// Names of the calls to export (see [`ProbeConfig::known`]); exec, fork and exit always are, but a failed `execve` or
+    /// `execveat` only if named.
+    pub events: BTreeSet<String>,
+    /// Bytes of all rings together: half for exec, fork and exit, half over the processors. Rounded down to powers of two,
+    /// at least a page each. A mapped ring counts twice in resident memory.
+    pub ring_bytes: usize,
+    /// A process whose calls are not exported, usually the agent itself. Its exec, fork and exit are.
+    pub excluded_tgid: Option<u32>,
+}
+
+impl Default for ProbeConfig {
+    fn default() -> Self {
+        Self {
+            events: Self::known().map(str::to_string).collect(),
+            ring_bytes: 8 << 20,
+            excluded_tgid: Some(std::process::id()),
+        }
+    }
+}
+
+impl ProbeConfig {
+    /// Names that `events` may hold.
+    pub fn known() -> impl Iterator<Item = &'static str> {
+        syscall::exportable()
+    }
+}
+
+/// Why kernel events cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// The process may not load programs.
+    #[error(
+        "missing capability {capability}: run as root, or `setcap cap_bpf,cap_perfmon+ep` the program, or start the \
+         container with `--cap-add BPF --cap-add PERFMON`"
+    )]
+    MissingCapability {
+        /// Name of the capability.
+        capability: &'static str,
+    },
+    /// The kernel does not describe its own types.
+    #[error("missing /sys/kernel/btf/vmlinux: the kernel needs CONFIG_DEBUG_INFO_BTF")]
+    MissingBtf,
+    /// The kernel lacks what the programs use.
+    #[error("kernel {version} is too old: 5.11 or later is needed")]
+    KernelTooOld {
+        /// Release of the running kernel.
+        version: String,
+    },
+    /// The configuration names an event that no program exports.
+    #[error("unknown event {name}")]
+    UnknownEvent {
+        /// The name.
+        name: String,
+    },
+    /// A program was refused.
+    #[error("program {program} was refused: {source}{}{verifier}", if .verifier.is_empty() { "" } else { "; verifier: " })]
+    LoadFailed {
+        /// Name of the program.
+        program: String,
+        /// The last lines of the verifier, empty if it was not reached.
+        verifier: String,
+        /// What the kernel answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The object or one of its maps was refused.
+    #[error("kernel programs cannot be set up: {what}")]
+    Setup {
+        /// What was attempted, and the answer.
+        what: String,
+    },
+    /// A ring or counter could not be read.
+    #[error("kernel events cannot be read")]
+    Read(#[from] io::Error),
+}
+
+impl ProbeError {
+    fn setup(what: &str, error: impl std::fmt::Display) -> Self {
+        Self::Setup { what: format!("{what}: {error}") }
+    }
+}
+
+/// What [`Probe::finish`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// The last round of events.
+    pub drained: DrainStats,
+    /// Losses since they were last asked for.
+    pub losses: Vec<Loss>,
+    /// Counts of the probe's whole life.
+    pub totals: Totals,
+}
+
+/// The attached programs and the rings that they fill. Dropping it detaches them.
+pub struct Probe {
+    ebpf: Ebpf,
+    settings_map: Array<MapData, [u8; SETTINGS_BYTES]>,
+    policy_map: HashMap<MapData, u32, u32>,
+    /// Only held: the kernel empties an array of programs when its last descriptor is closed.
+    _handlers: ProgramArray<MapData>,
+    settings: Settings,
+    excluded: BTreeSet<u32>,
+    rings: Vec<RingBuf<MapData>>,
+    ring_bytes: Vec<usize>,
+    waiter: OwnedFd,
+    merge: merge::Merge,
+    counters: counters::Counters,
+    events: BTreeSet<String>,
+}
+
+impl std::fmt::Debug for Probe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Probe").field("events", &self.events).field("rings", &self.ring_bytes).finish_non_exhaustive()
+    }
+}
+
+impl Probe {
+    /// Loads and attaches the programs.
+    ///
+    /// # Errors
+    /// Says which requirement is not met; then nothing stays attached.
+    pub fn attach(config: &ProbeConfig) -> Result<Self, ProbeError> {
+        load::attach(config)
+    }
+
+    /// Names of the attached programs, and of the calls that they export beside exec, fork and exit.
+    pub fn programs(&self) -> (Vec<&str>, &BTreeSet<String>) {
+        let mut names: Vec<&str> = self.ebpf.programs().map(|(name, _)| name).collect();
+        names.sort_unstable();
+        (names, &self.events)
+    }
+
+    /// Exports other calls from now on.
+    ///
+    /// # Errors
+    /// An unknown name, or the kernel refuses the new table; then the old one stays.
+    pub fn set_events(&mut self, events: BTreeSet<String>) -> Result<(), ProbeError> {
+        let mut settings = self.settings.clone();
+        load::set_calls(&mut settings, &events)?;
+        self.write_settings(settings)?;
+        self.events = events;
+        Ok(())
+    }
+
+    /// Stops exporting the calls of a process. At most 256 at a time; its exec, fork and exit still come.
+    ///
+    /// # Errors
+    /// The kernel refuses the entry.
+    pub fn exclude(&mut self, tgid: u32) -> Result<(), ProbeError> {
+        self.policy_map.insert(tgid, 1, 0).map_err(|error| ProbeError::setup("exclude a process", error))?;
+        self.excluded.insert(tgid);
+        self.write_policies()
+    }
+
+    /// Takes [`Probe::exclude`] back; a process that is not excluded is fine.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn include(&mut self, tgid: u32) -> Result<(), ProbeError> {
+        if self.excluded.remove(&tgid) {
+            self.policy_map.remove(&tgid).map_err(|error| ProbeError::setup("include a process", error))?;
+        }
+        self.write_policies()
+    }
+
+    /// Reads all rings and gives what is older than the hold-back window, in the order of time. The rest comes with the
+    /// next call. A ring is read at most once around, so that the call ends under any load.
+    pub fn drain(&mut self, on_event: &mut dyn FnMut(&Event<'_>)) -> DrainStats {
+        let hold_back = u64::try_from(HOLD_BACK.as_nanos()).unwrap_or(u64::MAX);
+        let cutoff = clock::boot_ns().saturating_sub(hold_back);
+        let cutoff = self.read_rings(cutoff);
+        self.merge.deliver(cutoff, on_event)
+    }
+
+    /// Sleeps until a ring is a quarter full or the time is over; true in the first case. Rings that fill slowly wake
+    /// nobody: call [`Probe::drain`] every 1 to 20 ms.
+    ///
+    /// # Errors
+    /// The kernel refuses to wait.
+    pub fn wait(&self, timeout: Duration) -> Result<bool, ProbeError> {
+        let mut ready = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 8];
+        let timeout = Timespec::try_from(timeout).ok();
+        match epoll::wait(&self.waiter, &mut ready, timeout.as_ref()) {
+            Ok(count) => Ok(count > 0),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(error) => Err(ProbeError::Read(error.into())),
+        }
+    }
+
+    /// What was lost since the last call, by class and reason; nothing without a loss.
+    ///
+    /// # Errors
+    /// The counters cannot be read.
+    pub fn losses(&mut self) -> Result<Vec<Loss>, ProbeError> {
+        let undecodable = self.merge.undecodable();
+        self.counters.losses(undecodable)
+    }
+
+    /// Counts since the start, by class.
+    ///
+    /// # Errors
+    /// The counters cannot be read.
+    pub fn totals(&self) -> Result<Totals, ProbeError> {
+        self.counters.totals()
+    }
+
+    /// Detaches the programs, then gives everything that they left, held-back events included, and the last losses.
+    ///
+    /// # Errors
+    /// The counters cannot be read; the events have been given all the same.
+    pub fn finish(mut self, on_event: &mut dyn FnMut(&Event<'_>)) -> Result<Ending, ProbeError> {
+        load::detach(&mut self.ebpf);
+        // A program that was running may still write: what they say they sent must have arrived.
+        for _ in 0..FINISH_TRIES {
+            self.read_rings(u64::MAX);
+            let sent = self.counters.totals()?.sent();
+            if self.merge.records() >= sent {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let drained = self.merge.deliver(u64::MAX, on_event);
+        Ok(Ending { drained, losses: self.losses()?, totals: self.totals()? })
+    }
+
+    /// Moves the records of all rings into the merge. Returns the cutoff, earlier than the one given if a ring was not read
+    /// to its end: what it still holds must not be overtaken.
+    fn read_rings(&mut self, cutoff: u64) -> u64 {
+        let mut cutoff = cutoff;
+        for (ring, size) in self.rings.iter_mut().zip(&self.ring_bytes) {
+            let mut left = *size;
+            let mut last = 0;
+            let ended = loop {
+                let Some(record) = ring.next() else { break true };
+                last = self.merge.push(&record);
+                left = left.saturating_sub(record.len() + 8);
+                if left == 0 {
+                    break false;
+                }
+            };
+            if !ended {
+                cutoff = cutoff.min(last);
+            }
+        }
+        cutoff
+    }
+
+    fn write_policies(&mut self) -> Result<(), ProbeError> {
+        let mut settings = self.settings.clone();
+        settings.policies = u32::from(!self.excluded.is_empty());
+        self.write_settings(settings)
+    }
+
+    fn write_settings(&mut self, settings: Settings) -> Result<(), ProbeError> {
+        let written = self.settings_map.set(0, settings.to_bytes(), 0);
+        written.map_err(|error| ProbeError::setup("write the settings", error))?;
+        self.settings = settings;
+        Ok(())
+    }
+}

@@ -1,0 +1,15 @@
+// The kernel programs of the agent: one object, every kernel with BTF.
+#include "types.h"
+#include "layout.h"
+#include "emit.h"
+#include "call.h"
+#include "path.h"
+#include "life.h"
+#include "syscalls.h"
+#include "open.h"
+#include "paths.h"
+#include "socket.h"
+#include "layout_check.h" // made by the build: both sides of the layout agree
+
+// The helpers that read memory ask for it.
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,173 @@
+// Maps, counters, and the way of an event from its first byte to a ring.
+#pragma once
+
+// Written by user space only, and as a whole: nothing that the programs write may live in .bss.
+volatile struct settings settings;
+
+struct events_ring {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096); // the real size is given when user space makes the rings
+};
+
+// One ring per processor, so that producers never wait for each other.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u32);
+	__array(values, struct events_ring);
+} events SEC(".maps");
+
+// exec, fork and exit: never crowded out by files and sockets.
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} life SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct cpu_stats);
+} stats SEC(".maps");
+
+// A place in the tree of files, and the root that the process sees: pointers as numbers.
+struct place {
+	u64 dentry;
+	u64 mnt;
+	u64 root;
+	u64 root_mnt;
+};
+
+struct scratch {
+	u8 bytes[EVENT_MAX_BYTES];
+	struct place place;
+};
+
+// Where an event is made. Tracepoint programs run with preemption disabled, so one buffer per processor is enough.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct scratch);
+} scratch SEC(".maps");
+
+// Processes whose calls are not exported.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, u32);
+	__type(value, u32);
+} proc_policy SEC(".maps");
+
+// An event in the making.
+struct draft {
+	struct cpu_stats *stats;
+	u8 *bytes;
+	void *ring;
+	u32 family;
+	u32 waiting; // bytes in the ring
+	u32 wake_at;
+	u32 ring_bit;
+};
+
+static __always_inline struct cpu_stats *stats_here(void)
+{
+	u32 zero = 0;
+	return bpf_map_lookup_elem(&stats, &zero);
+}
+
+static __always_inline bool is_excluded(u32 tgid)
+{
+	return tgid == settings.own_tgid || (settings.policies && bpf_map_lookup_elem(&proc_policy, &tgid));
+}
+
+// Counts the event and fills its head. False if it is not to be sent: excluded processes are not offered at all; events
+// that are not life-cycle ones and are `sheddable` are given up when the ring is nearly full.
+static __always_inline bool draft_begin(struct draft *d, struct task_struct *task, u32 kind, bool compat, s64 ret, u32 body,
+					bool is_life, bool sheddable)
+{
+	u32 zero = 0, cpu = bpf_get_smp_processor_id(), tgid = task->tgid;
+	d->family = KIND_FAMILY(kind);
+	if (d->family >= FAMILY_COUNT)
+		return false;
+	d->stats = stats_here();
+	d->bytes = bpf_map_lookup_elem(&scratch, &zero);
+	if (!d->stats || !d->bytes)
+		return false;
+	struct class_stats *class = &d->stats->class[d->family];
+	if (!is_life && is_excluded(tgid)) {
+		class->policy++;
+		return false;
+	}
+	class->offered++;
+	u64 seq = ++d->stats->seq;
+	if (is_life) {
+		d->ring = &life;
+		d->wake_at = settings.life_wake_at;
+		d->ring_bit = 2;
+		d->waiting = bpf_ringbuf_query(&life, BPF_RB_AVAIL_DATA);
+	} else {
+		d->ring = bpf_map_lookup_elem(&events, &cpu);
+		if (!d->ring) {
+			class->full++;
+			return false;
+		}
+		d->wake_at = settings.events_wake_at;
+		d->ring_bit = 1;
+		// A call of a helper costs as much as all stores of an event: every eighth event looks.
+		if (!(seq & 7))
+			d->stats->waiting = bpf_ringbuf_query(d->ring, BPF_RB_AVAIL_DATA);
+		d->waiting = d->stats->waiting;
+		if (sheddable && d->waiting > settings.events_shed_at) {
+			class->shed++;
+			return false;
+		}
+	}
+	struct head *head = (void *)d->bytes;
+	head->boot_ns = bpf_ktime_get_boot_ns();
+	head->seq = seq;
+	head->tid = task->pid;
+	head->tgid = tgid;
+	head->cgroup_id = task->cgroups->dfl_cgrp->kn->id;
+	head->ret = ret;
+	head->kind = kind & ~WANTED;
+	head->len = sizeof(struct head) + body;
+	head->cpu = cpu;
+	head->flags = compat ? FLAG_COMPAT : 0;
+	head->nargs = body / 8;
+	head->uid = task->cred->uid.val;
+	head->pad = 0;
+	head->spare = 0;
+	return true;
+}
+
+// Sends an event up to its `head.len`; `head.pad` is not 0 if a text was cut. The reader looks by itself every few milliseconds; it is woken only when a ring passes
+// its mark, and once: a wake-up costs ten times the event.
+static __always_inline void draft_send(struct draft *d)
+{
+	struct class_stats *class = &d->stats->class[d->family];
+	volatile struct head *head = (void *)d->bytes;
+	u64 flags = BPF_RB_NO_WAKEUP, len = head->len;
+	bool truncated = head->pad != 0;
+	barrier_var(len);
+	if (len > EVENT_MAX_BYTES)
+		return; // not reached: every text is checked as it is written
+	if (truncated) {
+		head->flags |= FLAG_TRUNCATED;
+		head->pad = 0;
+	}
+	if (d->waiting <= d->wake_at) {
+		d->stats->woken &= ~(u64)d->ring_bit;
+	} else if (!(d->stats->woken & d->ring_bit)) {
+		d->stats->woken |= d->ring_bit;
+		flags = BPF_RB_FORCE_WAKEUP;
+	}
+	if (bpf_ringbuf_output(d->ring, d->bytes, len, flags)) {
+		class->full++;
+		return;
+	}
+	class->sent++;
+	if (truncated)
+		class->truncated++;
+}

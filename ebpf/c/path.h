@@ -1,0 +1,187 @@
+// Texts of an event: names, and paths as components (the last one first, each followed by NUL) by walks up from a dentry,
+// a cgroup or a descriptor.
+//
+// The end of the text so far and the marks of cut texts are kept in the buffer (`head.len`, `head.pad`), not in variables:
+// to the verifier what comes back from memory is just a number, so that the many ways through a loop become one state.
+#pragma once
+
+#define COMPONENTS_MAX 32
+#define MOUNTS_MAX 8
+#define COMPONENT_BYTES 256
+
+#define field_offset(type, field) __builtin_preserve_field_info(((type *)0)->field, BPF_FIELD_BYTE_OFFSET)
+
+#define text_end(bytes) (((volatile struct head *)(bytes))->len)
+#define text_parts(bytes) (((volatile struct head *)(bytes))->pad)
+
+// Writes one component. False if there is no room or no name.
+static __always_inline bool put_component(u8 *bytes, const void *name)
+{
+	u64 off = text_end(bytes);
+	barrier_var(off);
+	if (off > EVENT_MAX_BYTES - COMPONENT_BYTES)
+		return false;
+	long n = bpf_probe_read_kernel_str(bytes + off, COMPONENT_BYTES, name);
+	if (n <= 0)
+		return false;
+	text_end(bytes) = off + n;
+	return true;
+}
+
+// The walk for pointers that the verifier does not know: after the first mount point, and from a descriptor. Every step
+// is a read by helper. False if it ends before the root.
+//
+// A global function without arguments: it is verified once, not at every call and state. So it takes its start from
+// the scratch buffer.
+__noinline int walk_far(void)
+{
+	u32 zero = 0;
+	struct scratch *buffer = bpf_map_lookup_elem(&scratch, &zero);
+	if (!buffer)
+		return false;
+	struct dentry *dentry = (void *)buffer->place.dentry;
+	void *mnt = (void *)buffer->place.mnt, *root = (void *)buffer->place.root, *root_mnt = (void *)buffer->place.root_mnt;
+	for (int i = 0; i < COMPONENTS_MAX + MOUNTS_MAX; i++) {
+		if (dentry == root && mnt == root_mnt)
+			return true;
+		if (dentry == BPF_CORE_READ((struct vfsmount *)mnt, mnt_root)) {
+			struct mount *mount = mnt - field_offset(struct mount, mnt);
+			struct mount *up = BPF_CORE_READ(mount, mnt_parent);
+			if (up == mount)
+				return true;
+			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+			mnt = (void *)up + field_offset(struct mount, mnt);
+			continue;
+		}
+		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+		if (!put_component(buffer->bytes, BPF_CORE_READ(dentry, d_name.name)) || parent == dentry)
+			return false;
+		dentry = parent;
+	}
+	return false;
+}
+
+static __always_inline bool put_far(u8 *bytes, struct dentry *dentry, struct vfsmount *mnt, struct fs_struct *fs)
+{
+	volatile struct place *place = &((struct scratch *)bytes)->place;
+	place->dentry = (u64)dentry;
+	place->mnt = (u64)mnt;
+	place->root = (u64)fs->root.dentry;
+	place->root_mnt = (u64)fs->root.mnt;
+	return walk_far();
+}
+
+// Writes a folder or file. Trusted pointers are loaded directly up to the first mount point, which is all the way on most
+// hosts and in containers. A path that ends before the root, or that has been unlinked, gets the mark `cut`.
+static __always_inline void put_path(u8 *bytes, struct fs_struct *fs, struct dentry *dentry, struct vfsmount *mnt, u32 cut)
+{
+	if (!fs || !mnt || !dentry)
+		goto cut;
+	struct dentry *root = fs->root.dentry, *mnt_root = mnt->mnt_root;
+	struct vfsmount *root_mnt = fs->root.mnt;
+	if (!dentry->d_hash.pprev && dentry != mnt_root)
+		text_parts(bytes) |= cut;
+	for (int i = 0; i < COMPONENTS_MAX; i++) {
+		if (dentry == root && mnt == root_mnt)
+			return;
+		if (dentry == mnt_root) {
+			if (!put_far(bytes, dentry, mnt, fs))
+				goto cut;
+			return;
+		}
+		struct dentry *parent = dentry->d_parent;
+		if (!put_component(bytes, dentry->d_name.name) || parent == dentry)
+			goto cut;
+		dentry = parent;
+	}
+cut:
+	text_parts(bytes) |= cut;
+}
+
+// The file of a descriptor, as an untrusted pointer; NULL if there is none.
+static __always_inline struct file *file_of(struct task_struct *task, s32 fd)
+{
+	struct file *file = NULL;
+	struct files_struct *files = task->files;
+	if (!files || fd < 0)
+		return NULL;
+	struct fdtable *fdt = files->fdt;
+	if (!fdt || (u32)fd >= fdt->max_fds)
+		return NULL;
+	bpf_probe_read_kernel(&file, sizeof(file), fdt->fd + fd);
+	return file;
+}
+
+// Writes where a name starts that is relative to `dirfd`: the working directory, or the descriptor's folder. False if
+// there is no such descriptor.
+static __always_inline bool put_base(u8 *bytes, struct task_struct *task, s32 dirfd, u32 cut)
+{
+	struct fs_struct *fs = task->fs;
+	if (!fs)
+		return false;
+	if (dirfd == AT_FDCWD) {
+		put_path(bytes, fs, fs->pwd.dentry, fs->pwd.mnt, cut);
+		return true;
+	}
+	struct file *file = file_of(task, dirfd);
+	if (!file)
+		return false;
+	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+	struct vfsmount *mnt = BPF_CORE_READ(file, f_path.mnt);
+	bool is_unlinked = !BPF_CORE_READ(dentry, d_hash.pprev) && dentry != BPF_CORE_READ(mnt, mnt_root);
+	if (!put_far(bytes, dentry, mnt, fs) || is_unlinked)
+		text_parts(bytes) |= cut;
+	return true;
+}
+
+static __always_inline struct kernfs_node *kernfs_parent(struct kernfs_node *node)
+{
+	if (bpf_core_field_exists(node->__parent))
+		return BPF_CORE_READ(node, __parent);
+	return BPF_CORE_READ((struct kernfs_node___old *)node, parent);
+}
+
+// Writes the path of a task's cgroup: of the v1 hierarchy that has the pids controller, else of the v2 one.
+static __always_inline void put_cgroup(u8 *bytes, struct task_struct *task)
+{
+	struct css_set *set = task->cgroups;
+	struct cgroup *cgroup = BPF_CORE_READ(set, dfl_cgrp);
+	if (bpf_core_enum_value_exists(enum cgroup_subsys_id, pids_cgrp_id)) {
+		struct cgroup_subsys_state *pids = NULL;
+		u64 at = bpf_core_enum_value(enum cgroup_subsys_id, pids_cgrp_id) * sizeof(void *);
+		bpf_probe_read_kernel(&pids, sizeof(pids), (void *)set + field_offset(struct css_set, subsys) + at);
+		struct cgroup *on_pids = BPF_CORE_READ(pids, cgroup);
+		if (on_pids && BPF_CORE_READ(on_pids, root) != BPF_CORE_READ(cgroup, root))
+			cgroup = on_pids;
+	}
+	struct kernfs_node *node = BPF_CORE_READ(cgroup, kn);
+	for (int i = 0; i < COMPONENTS_MAX; i++) {
+		struct kernfs_node *parent = kernfs_parent(node);
+		if (!parent)
+			return;
+		if (!put_component(bytes, BPF_CORE_READ(node, name)))
+			break;
+		node = parent;
+	}
+	text_parts(bytes) |= CUT_4;
+}
+
+// Writes a name from user memory without its NUL, at most NAME_MAX_BYTES. True if it is a relative one.
+static __always_inline bool put_name(u8 *bytes, u64 pointer, s64 ret, u32 cut)
+{
+	u64 off = text_end(bytes);
+	barrier_var(off);
+	if (off > EVENT_MAX_BYTES - NAME_MAX_BYTES) {
+		text_parts(bytes) |= cut;
+		return false;
+	}
+	long n = bpf_probe_read_user_str(bytes + off, NAME_MAX_BYTES, (const void *)pointer);
+	if (n <= 0) {
+		text_parts(bytes) |= cut;
+		return false;
+	}
+	if (n == NAME_MAX_BYTES && ret == -ENAMETOOLONG)
+		text_parts(bytes) |= cut;
+	text_end(bytes) = off + n - 1;
+	return bytes[off] != '/';
+}

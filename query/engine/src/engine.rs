@@ -1,0 +1,139 @@
+//! The engine: text in, answer out.
+
+use crate::answer::{Answer, AnswerStats, Limits, ScanCounters, guarded, timed_out};
+use crate::catalog::Catalog;
+use crate::error::{ErrorKind, QueryError};
+use crate::options::QueryOptions;
+use crate::parse::parse;
+use crate::plain::plain_schema;
+use crate::session::{base_state, query_state, runtime, store_url};
+use crate::stop::{Stop, stoppable};
+use crate::stream_table::QueryView;
+use arrow::datatypes::SchemaRef;
+use bodkin_schema::Principal;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::context::SQLOptions;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use futures::FutureExt;
+use futures::future::{Either, select};
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+
+/// Answers SQL over one catalog. Shared by all listeners of a process.
+pub struct QueryEngine {
+    catalog: Arc<dyn Catalog>,
+    options: QueryOptions,
+    base: SessionState,
+}
+
+impl fmt::Debug for QueryEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueryEngine").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// A query that was planned and not run.
+struct Planned {
+    state: SessionState,
+    /// Optimized.
+    plan: LogicalPlan,
+    view: QueryView,
+}
+
+/// A query that runs.
+struct Running {
+    schema: SchemaRef,
+    rows: SendableRecordBatchStream,
+    plan: Arc<dyn ExecutionPlan>,
+    view: QueryView,
+}
+
+impl QueryEngine {
+    /// An engine over `catalog` within `options`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] where the spill folder cannot be used.
+    pub fn new(catalog: Arc<dyn Catalog>, options: QueryOptions) -> Result<Self, QueryError> {
+        let runtime = runtime(&options, catalog.store()).map_err(QueryError::from_execution)?;
+        let base = base_state(&options, runtime);
+        Ok(Self { catalog, options, base })
+    }
+
+    /// Answers `text` on behalf of `principal`: sees only the rows of its tenant (ISO-1), every row that was
+    /// acknowledged before the call (ACK-2), and all tables at one moment (TAIL-1). Only queries, EXPLAIN, SHOW and
+    /// DESCRIBE run. Dropping the future or the answer's stream cancels the query.
+    ///
+    /// # Errors
+    /// Everything that can be said before the first row; later errors come in the stream.
+    pub async fn sql(&self, principal: &Principal, text: &str) -> Result<Answer, QueryError> {
+        let started = self.options.clock.monotonic();
+        let timeout = self.options.timeout;
+        let mut deadline = Box::pin(tokio::time::sleep(timeout));
+        let clock = self.options.clock.clone();
+        let stop = Arc::new(Stop { clock, started, timeout, is_dropped: false.into() });
+        let running = pin!(fenced(self.run(principal, text, &stop)));
+        let Running { schema, rows, plan, view } = match select(running, &mut deadline).await {
+            Either::Left((running, _)) => running?,
+            Either::Right(_) => return Err(timed_out(timeout)),
+        };
+        let limits = Limits { deadline, stop: stop.clone(), rows_max: self.options.rows_max };
+        let stats = AnswerStats::new(plan, view.counters, self.options.clock.clone(), started);
+        Ok(guarded(rows, schema, limits, stats, view.snapshot))
+    }
+
+    /// The columns that [`Self::sql`] would answer. Plans the query and does not run it.
+    ///
+    /// # Errors
+    /// As [`Self::sql`].
+    pub async fn describe(&self, principal: &Principal, text: &str) -> Result<SchemaRef, QueryError> {
+        let planned = fenced(self.plan(principal, text)).await?;
+        Ok(plain_schema(planned.plan.schema().as_arrow()))
+    }
+
+    /// Bytes that running queries have reserved.
+    pub fn memory_used(&self) -> usize {
+        self.base.runtime_env().memory_pool.reserved()
+    }
+
+    async fn run(&self, principal: &Principal, text: &str, stop: &Arc<Stop>) -> Result<Running, QueryError> {
+        let Planned { state, plan: logical, view } = self.plan(principal, text).await?;
+        let plan = state.query_planner().create_physical_plan(&logical, &state).await;
+        let plan = plan.and_then(|plan| stoppable(plan, stop));
+        let plan = plan.map_err(|error| QueryError::from_planning(&error, text))?;
+        let rows = execute_stream(plan.clone(), state.task_ctx()).map_err(QueryError::from_execution)?;
+        Ok(Running { schema: plain_schema(logical.schema().as_arrow()), rows, plan, view })
+    }
+
+    async fn plan(&self, principal: &Principal, text: &str) -> Result<Planned, QueryError> {
+        if text.len() > self.options.text_bytes_max {
+            let message =
+                format!("the query has {} bytes, at most {} are read", text.len(), self.options.text_bytes_max);
+            return Err(QueryError::new(ErrorKind::Limit, message));
+        }
+        let statement =
+            parse(text, self.base.config_options()).map_err(|failure| QueryError::from_parsing(failure, text))?;
+        let view = QueryView {
+            snapshot: self.catalog.snapshot().await?,
+            tenant: principal.tenant.clone(),
+            store: store_url(),
+            counters: Arc::<ScanCounters>::default(),
+        };
+        let failed = |error| QueryError::from_planning(&error, text);
+        let state = query_state(&self.base, self.catalog.clone(), view.clone()).map_err(failed)?;
+        let plan = state.statement_to_plan(statement).await.map_err(failed)?;
+        let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        reads.verify_plan(&plan).map_err(failed)?;
+        // The analyzer settles the types of columns, so that what is described is what is answered.
+        let plan = state.optimize(&plan).map_err(failed)?;
+        Ok(Planned { state, plan, view })
+    }
+}
+
+/// A panic of the planner on a text from outside is a failed query, not a failed process (SAFE-1).
+async fn fenced<T>(planning: impl Future<Output = Result<T, QueryError>>) -> Result<T, QueryError> {
+    AssertUnwindSafe(planning).catch_unwind().await.unwrap_or_else(|_| Err(QueryError::panicked()))
+}

@@ -1,0 +1,113 @@
+//! The Parquet side of a scan.
+
+use arrow::datatypes::{DataType, SchemaRef};
+use bodkin_table::{StatValue, TableFile};
+use datafusion::catalog::Session;
+use datafusion::common::stats::Precision;
+use datafusion::common::{ColumnStatistics, Result, ScalarValue, Statistics};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::physical_plan::ExecutionPlan;
+use object_store::ObjectMeta;
+use std::sync::Arc;
+
+/// Partition columns at the end of every table: tenant, date.
+const PARTITION_COLUMNS: usize = 2;
+
+/// Plans the scan of `files` as `projection` of `schema`. Filters reach it later: the optimizer pushes them into the
+/// Parquet reader.
+pub(crate) fn scan(
+    session: &dyn Session,
+    store: &ObjectStoreUrl,
+    schema: &SchemaRef,
+    files: &[Arc<TableFile>],
+    projection: Option<&Vec<usize>>,
+    limit: Option<usize>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let (stored, partition) = schema.fields().split_at(schema.fields().len() - PARTITION_COLUMNS);
+    let stored: SchemaRef = Arc::new(arrow::datatypes::Schema::new(stored.to_vec()));
+    let table = TableSchema::builder(stored.clone()).with_table_partition_cols(partition.to_vec()).build();
+
+    let runtime = session.runtime_env();
+    let footers = runtime.cache_manager.get_file_metadata_cache();
+    let reader = CachedParquetFileReaderFactory::new(runtime.object_store(store)?, footers);
+    let source = ParquetSource::new(table)
+        .with_table_parquet_options(session.default_table_options().parquet)
+        .with_parquet_file_reader_factory(Arc::new(reader));
+
+    let group: FileGroup = files.iter().map(|file| partitioned(file, &stored)).collect();
+    let groups = group.split_files(session.config().target_partitions());
+    let groups = groups.into_iter().map(|group| with_statistics(group, schema)).collect::<Result<Vec<_>>>()?;
+    let of_groups = groups.iter().filter_map(|group| group.file_statistics(None));
+    let statistics = Statistics::try_merge_iter(of_groups, schema)?;
+    let config = FileScanConfigBuilder::new(store.clone(), Arc::new(source))
+        .with_file_groups(groups)
+        .with_statistics(statistics)
+        .with_projection_indices(projection.cloned())?
+        .with_limit(limit)
+        .build();
+    Ok(DataSourceExec::from_data_source(config))
+}
+
+fn with_statistics(group: FileGroup, schema: &SchemaRef) -> Result<FileGroup> {
+    let of_files = group.iter().filter_map(|file| file.statistics.as_deref());
+    let statistics = Statistics::try_merge_iter(of_files, schema)?;
+    Ok(group.with_statistics(Arc::new(statistics)))
+}
+
+fn partitioned(file: &TableFile, stored: &SchemaRef) -> PartitionedFile {
+    let meta = ObjectMeta {
+        location: file.location.clone(),
+        last_modified: Default::default(),
+        size: file.size,
+        e_tag: None,
+        version: None,
+    };
+    PartitionedFile::new_from_meta(meta)
+        .with_partition_values(vec![
+            ScalarValue::Utf8(Some(file.tenant.to_string())),
+            ScalarValue::Date32(Some(file.date)),
+        ])
+        .with_statistics(Arc::new(statistics(file, stored)))
+}
+
+/// The number of rows is exact, so that COUNT(*) reads no file; the log's bounds are wider than the values and only
+/// good for planning.
+fn statistics(file: &TableFile, stored: &SchemaRef) -> Statistics {
+    let columns = stored.fields().iter().enumerate().map(|(index, field)| {
+        let stats = file.stats.column(index);
+        let bound = |value: &Option<StatValue>| {
+            let scalar = value.as_ref().and_then(|value| scalar(value, field.data_type()));
+            scalar.map_or(Precision::Absent, Precision::Inexact)
+        };
+        ColumnStatistics {
+            null_count: stats.null_count.map_or(Precision::Absent, |count| Precision::Exact(count as usize)),
+            min_value: bound(&stats.min),
+            max_value: bound(&stats.max),
+            ..Default::default()
+        }
+    });
+    Statistics {
+        num_rows: Precision::Exact(file.rows as usize),
+        total_byte_size: Precision::Inexact(file.size as usize),
+        column_statistics: columns.collect(),
+    }
+}
+
+fn scalar(value: &StatValue, data_type: &DataType) -> Option<ScalarValue> {
+    match (value, data_type) {
+        (StatValue::Int(value), DataType::Int64) => Some(ScalarValue::Int64(Some(*value))),
+        (StatValue::Int(value), DataType::Int32) => {
+            i32::try_from(*value).ok().map(|value| ScalarValue::Int32(Some(value)))
+        }
+        (StatValue::Int(value), DataType::Timestamp(_, zone)) => {
+            Some(ScalarValue::TimestampMicrosecond(Some(*value), zone.clone()))
+        }
+        (StatValue::Text(value), DataType::Utf8) => Some(ScalarValue::Utf8(Some(value.to_string()))),
+        _ => None,
+    }
+}

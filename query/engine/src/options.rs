@@ -1,0 +1,45 @@
+//! What bounds the queries of one process.
+
+use bodkin_schema::{Clock, SystemClock};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bounds of the engine. All queries share the memory and the spill space; the other bounds hold for each query.
+#[derive(Clone, Debug)]
+pub struct QueryOptions {
+    /// Bytes that sorts, joins and aggregations of all queries may hold; beyond, they spill or fail.
+    pub memory_bytes_max: usize,
+    /// Bytes of Parquet footers that are kept between queries.
+    pub metadata_bytes_max: usize,
+    /// Folder for what is spilled; the system's temporary folder where none is given.
+    pub spill_dir: Option<PathBuf>,
+    /// Bytes that all queries may spill.
+    pub spill_bytes_max: u64,
+    /// Time from the call to the last row.
+    pub timeout: Duration,
+    /// Rows of one answer.
+    pub rows_max: u64,
+    /// Bytes of the text of one query.
+    pub text_bytes_max: usize,
+    /// Threads that one query is spread over.
+    pub cores: usize,
+    /// Measures how long queries take.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for QueryOptions {
+    fn default() -> Self {
+        Self {
+            memory_bytes_max: 1 << 30,
+            metadata_bytes_max: 64 << 20,
+            spill_dir: None,
+            spill_bytes_max: 16 << 30,
+            timeout: Duration::from_secs(60),
+            rows_max: 100_000_000,
+            text_bytes_max: 1 << 20,
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            clock: Arc::new(SystemClock::default()),
+        }
+    }
+}

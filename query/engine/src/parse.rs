@@ -1,0 +1,147 @@
+//! From text to one statement that only reads.
+
+use datafusion::config::ConfigOptions;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::ast::{self, Expr, FunctionArguments};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use std::ops::ControlFlow;
+
+/// Why a text is not a statement that may run.
+#[derive(Debug)]
+pub(crate) enum ParseFailure {
+    /// The text holds no statement.
+    Empty,
+    /// The text holds more than one statement.
+    Several,
+    /// The statement does more than read; its first word.
+    Denied(String),
+    /// The text is not SQL.
+    Syntax(DataFusionError),
+}
+
+/// Parses `text` and refuses what is not a query, EXPLAIN, SHOW or DESCRIBE.
+pub(crate) fn parse(text: &str, options: &ConfigOptions) -> Result<Statement, ParseFailure> {
+    let parser = DFParserBuilder::new(text)
+        .with_dialect(&GenericDialect {})
+        .with_recursion_limit(options.sql_parser.recursion_limit.get())
+        .build();
+    let mut statements = parser.and_then(|mut parser| parser.parse_statements()).map_err(ParseFailure::Syntax)?;
+    let mut statement = statements.pop_front().ok_or(ParseFailure::Empty)?;
+    if !statements.is_empty() {
+        return Err(ParseFailure::Several);
+    }
+    if !only_reads(&statement) {
+        let text = statement.to_string();
+        let word = text.split_whitespace().next().unwrap_or_default();
+        return Err(ParseFailure::Denied(word.to_ascii_uppercase()));
+    }
+    name_user(&mut statement);
+    Ok(statement)
+}
+
+fn only_reads(statement: &Statement) -> bool {
+    match statement {
+        Statement::Statement(statement) => only_reads_standard(statement),
+        Statement::Explain(explain) => only_reads(&explain.statement),
+        Statement::CreateExternalTable(_) | Statement::CopyTo(_) | Statement::Reset(_) => false,
+    }
+}
+
+fn only_reads_standard(statement: &ast::Statement) -> bool {
+    match statement {
+        ast::Statement::Explain { statement, .. } => only_reads_standard(statement),
+        ast::Statement::Query(_)
+        | ast::Statement::ExplainTable { .. }
+        | ast::Statement::ShowVariable { .. }
+        | ast::Statement::ShowTables { .. }
+        | ast::Statement::ShowColumns { .. }
+        | ast::Statement::ShowFunctions { .. }
+        | ast::Statement::ShowCreate { .. } => true,
+        _ => false,
+    }
+}
+
+/// The parser takes the bare word `user` for the function that names the session's user, as PostgreSQL does. `events`
+/// has a column of that name and there is no such function here, so the word is made the column again.
+fn name_user(statement: &mut Statement) {
+    match statement {
+        Statement::Statement(statement) => {
+            let _: ControlFlow<()> = ast::visit_expressions_mut(statement.as_mut(), |expr| {
+                if let Expr::Function(function) = expr
+                    && matches!(function.args, FunctionArguments::None)
+                    && let [ast::ObjectNamePart::Identifier(name)] = function.name.0.as_slice()
+                    && name.value.eq_ignore_ascii_case("user")
+                {
+                    *expr = Expr::Identifier(name.clone());
+                }
+                ControlFlow::Continue(())
+            });
+        }
+        Statement::Explain(explain) => name_user(&mut explain.statement),
+        Statement::CreateExternalTable(_) | Statement::CopyTo(_) | Statement::Reset(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<Statement, ParseFailure> {
+        parse(text, &ConfigOptions::default())
+    }
+
+    #[test]
+    fn what_only_reads_passes() {
+        for text in [
+            "SELECT 1",
+            "WITH a AS (SELECT 1) SELECT * FROM a",
+            "VALUES (1)",
+            "EXPLAIN SELECT 1",
+            "EXPLAIN ANALYZE SELECT 1",
+            "SHOW TABLES",
+            "SHOW COLUMNS FROM events",
+            "SHOW FUNCTIONS",
+            "DESCRIBE events",
+            "SELECT 1;",
+        ] {
+            assert!(parsed(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_writes_or_changes_the_session_is_denied() {
+        for text in [
+            "INSERT INTO events VALUES (1)",
+            "UPDATE events SET pid = 1",
+            "DELETE FROM events",
+            "MERGE INTO a USING b ON a.x = b.x WHEN MATCHED THEN DELETE",
+            "TRUNCATE TABLE events",
+            "CREATE TABLE t (a INT)",
+            "CREATE VIEW v AS SELECT 1",
+            "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'",
+            "DROP TABLE events",
+            "COPY events TO '/tmp/x.parquet'",
+            "COPY (SELECT 1) TO 'x.csv'",
+            "SET datafusion.execution.batch_size = 1",
+            "RESET datafusion.execution.batch_size",
+            "BEGIN",
+            "PREPARE p AS SELECT 1",
+            "EXECUTE p",
+            "EXPLAIN DELETE FROM events",
+            "EXPLAIN ANALYZE INSERT INTO events VALUES (1)",
+            "CREATE FUNCTION f() RETURNS INT RETURN 1",
+            "GRANT SELECT ON events TO x",
+        ] {
+            assert!(matches!(parsed(text), Err(ParseFailure::Denied(_))), "{text}: {:?}", parsed(text));
+        }
+    }
+
+    #[test]
+    fn user_is_a_column() {
+        let text = parsed("EXPLAIN SELECT user, e.user, USER FROM events e WHERE user = 'a'").unwrap().to_string();
+        assert!(!text.contains("user()"), "{text}");
+        assert!(matches!(parsed("SELECT 1; SELECT 2"), Err(ParseFailure::Several)));
+        assert!(matches!(parsed(" ; -- nothing"), Err(ParseFailure::Empty)));
+    }
+}

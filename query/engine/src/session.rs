@@ -1,0 +1,94 @@
+//! What every query runs in: one runtime for all, one session state for each.
+
+use crate::catalog::Catalog;
+use crate::names::PublicSchema;
+use crate::options::QueryOptions;
+use crate::stream_table::QueryView;
+use crate::version::VersionFunction;
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList, SchemaProvider,
+};
+use datafusion::common::Result;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::prelude::SessionConfig;
+use object_store::ObjectStore;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+/// The catalog of all tables in SQL.
+pub(crate) const CATALOG: &str = "bodkin";
+/// Their schema.
+pub(crate) const SCHEMA: &str = "public";
+
+/// How many holders of memory an error about memory names.
+const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("invariant: three is not zero");
+
+/// Where the runtime finds the store of the tables. SQL has no way to name it.
+pub(crate) fn store_url() -> ObjectStoreUrl {
+    ObjectStoreUrl::parse("bodkin://tables").expect("invariant: a constant URL without a path")
+}
+
+/// Memory, spill space and footers that all queries share.
+pub(crate) fn runtime(options: &QueryOptions, store: Arc<dyn ObjectStore>) -> Result<Arc<RuntimeEnv>> {
+    let mode = match &options.spill_dir {
+        Some(folder) => DiskManagerMode::Directories(vec![folder.clone()]),
+        None => DiskManagerMode::OsTmpDirectory,
+    };
+    let disk = DiskManagerBuilder::default().with_mode(mode).with_max_temp_directory_size(options.spill_bytes_max);
+    let pool = TrackConsumersPool::new(FairSpillPool::new(options.memory_bytes_max), CONSUMERS_NAMED);
+    let runtime = RuntimeEnvBuilder::new()
+        .with_disk_manager_builder(disk)
+        .with_memory_pool(Arc::new(pool))
+        .with_metadata_cache_limit(options.metadata_bytes_max)
+        .build_arc()?;
+    runtime.register_object_store(store_url().as_ref(), store);
+    Ok(runtime)
+}
+
+/// The state that every query's state is made from.
+pub(crate) fn base_state(options: &QueryOptions, runtime: Arc<RuntimeEnv>) -> SessionState {
+    SessionStateBuilder::new_with_default_features().with_config(config(options)).with_runtime_env(runtime).build()
+}
+
+fn config(options: &QueryOptions) -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_default_catalog_and_schema(CATALOG, SCHEMA)
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(true)
+        .with_target_partitions(options.cores.max(1));
+    let options = config.options_mut();
+    options.execution.time_zone = Some("UTC".to_owned());
+    options.execution.parquet.pushdown_filters = true;
+    options.execution.parquet.reorder_filters = true;
+    options.execution.parquet.enable_page_index = true;
+    options.execution.parquet.bloom_filter_on_read = true;
+    options.execution.parquet.schema_force_view_types = false;
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.sql_parser.collect_spans = true;
+    // The default buffers up to 1 GiB beside the memory pool.
+    options.execution.sort_pushdown_buffer_capacity = 64 << 20;
+    config
+}
+
+/// The state of one query: the tables of `view` and nothing else.
+pub(crate) fn query_state(base: &SessionState, catalog: Arc<dyn Catalog>, view: QueryView) -> Result<SessionState> {
+    let streams = with_schema(base, Arc::new(PublicSchema::streams(view.clone())))?;
+    let public = PublicSchema::public(view.clone(), streams);
+    let mut state = with_schema(base, Arc::new(public))?;
+    // The value of now(): one for the whole query.
+    state.mark_start_execution();
+    state.register_udtf("snapshot", Arc::new(VersionFunction::new(catalog, view)));
+    Ok(state)
+}
+
+fn with_schema(base: &SessionState, schema: Arc<dyn SchemaProvider>) -> Result<SessionState> {
+    let catalog = MemoryCatalogProvider::new();
+    catalog.register_schema(SCHEMA, schema)?;
+    let catalogs = MemoryCatalogProviderList::new();
+    catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
+    Ok(SessionStateBuilder::new_from_existing(base.clone()).with_catalog_list(Arc::new(catalogs)).build())
+}

@@ -1,0 +1,92 @@
+//! No query takes more than it may.
+
+use crate::fixture::{rows, table, with_events};
+use bodkin_query::{ErrorKind, QueryOptions};
+use bodkin_schema::Principal;
+use std::time::Duration;
+
+#[tokio::test]
+async fn a_long_query_is_ended() {
+    let options = QueryOptions { timeout: Duration::from_millis(50), ..Default::default() };
+    let engine = with_events().await.engine_with(options);
+    let error =
+        table(&engine, "SELECT sum(a.value * b.value) FROM range(1000000) a, range(1000000) b").await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Timeout, "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_has_a_most_of_rows() {
+    let options = QueryOptions { rows_max: 5, ..Default::default() };
+    let engine = with_events().await.engine_with(options);
+    assert_eq!(rows(&engine, "SELECT pid FROM events LIMIT 5").await.len(), 5);
+    let error = table(&engine, "SELECT pid FROM events").await.unwrap_err();
+    assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Limit, "the answer has more than 5 rows"));
+}
+
+/// MEM-1: what does not fit is spilled where it can be, and refused where not.
+#[tokio::test]
+async fn memory_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let options =
+        QueryOptions { memory_bytes_max: 16 << 20, spill_dir: Some(folder.path().to_owned()), ..Default::default() };
+    let engine = with_events().await.engine_with(options);
+    let sorted =
+        "SELECT count(*) FROM (SELECT value, repeat('x', 100) FROM range(400000) ORDER BY value DESC LIMIT 400000)";
+    assert_eq!(rows(&engine, sorted).await, ["400000"]);
+    let joined = "SELECT count(*) FROM (SELECT value v, repeat('x', 100) t FROM range(1000000)) a \
+                  JOIN (SELECT value v, repeat('y', 100) t FROM range(1000000)) b ON a.t <> b.t AND a.v = b.v";
+    let error = table(&engine, joined).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Limit, "{error}");
+    assert_eq!(engine.memory_used(), 0);
+}
+
+/// SAFE-1: no text can panic the planner or exhaust its stack.
+#[tokio::test]
+async fn hostile_texts_are_refused() {
+    let options = QueryOptions { text_bytes_max: 200_000, timeout: Duration::from_secs(20), ..Default::default() };
+    let engine = with_events().await.engine_with(options);
+    let nested = format!("SELECT {}1{}", "(".repeat(50_000), ")".repeat(50_000));
+    assert_eq!(table(&engine, &nested).await.unwrap_err().kind, ErrorKind::Limit);
+    let long = format!("SELECT {}", "1+".repeat(150_000));
+    assert_eq!(table(&engine, &long).await.unwrap_err().kind, ErrorKind::Limit);
+    for text in [
+        "SELECT regexp_like(comm, '((a{1000}){1000}){1000}') FROM events",
+        "SELECT regexp_replace(comm, '(?P<x', '') FROM events",
+        "SELECT repeat('x', 9223372036854775807)",
+        "SELECT lpad('x', 2147483647, 'y')",
+        "SELECT * FROM snapshot('events', -1)",
+        "SELECT * FROM snapshot('events', 18446744073709551615)",
+        "SELECT * FROM snapshot('nothing', 1)",
+        "SELECT * FROM snapshot()",
+        "SELECT CAST('99999-01-01' AS TIMESTAMP)",
+        "SELECT ts + INTERVAL '9999999999999 years' FROM events",
+        "SELECT -9223372036854775808 / -1, pid / 0 FROM events",
+        "\u{0}SELECT",
+        "SELECT '\u{1F600}' || comm, \u{1F600} FROM events",
+        "WITH RECURSIVE r AS (SELECT 1 x UNION ALL SELECT x FROM r WHERE x < 0 AND nothing) SELECT * FROM r",
+    ] {
+        let outcome = table(&engine, text).await;
+        eprintln!("{text}: {:?}", outcome.as_ref().map(String::len));
+        let error = outcome.expect_err(text);
+        assert_ne!(error.message, "the query met a bug in the server", "{text}");
+    }
+    let sum = format!("SELECT {}1", "1+".repeat(5_000));
+    let _ = table(&engine, &sum).await;
+    assert_eq!(rows(&engine, "SELECT count(*) FROM events").await, ["6"]);
+}
+
+#[tokio::test]
+async fn a_dropped_answer_frees_its_memory() {
+    let engine = with_events().await.engine();
+    let text = "SELECT a.value FROM range(1000000) a ORDER BY a.value % 7, a.value";
+    let answer = engine.sql(&Principal::default(), text).await.unwrap();
+    let mut stream = answer.stream;
+    let first = futures::StreamExt::next(&mut stream).await.unwrap().unwrap();
+    assert!(first.num_rows() > 0 && engine.memory_used() > 0);
+    drop(stream);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while engine.memory_used() > 0 {
+        assert!(tokio::time::Instant::now() < deadline, "{} bytes are still held", engine.memory_used());
+        tokio::task::yield_now().await;
+    }
+}

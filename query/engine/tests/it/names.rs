@@ -1,0 +1,103 @@
+//! The names that SQL sees.
+
+use crate::fixture::{rows, table, with_events};
+use bodkin_query::QueryEngine;
+use bodkin_schema::{Principal, Stream};
+
+async fn engine() -> QueryEngine {
+    with_events().await.engine()
+}
+
+#[tokio::test]
+async fn tables_and_views_are_listed() {
+    let engine = engine().await;
+    let text = "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = 'public' ORDER BY table_name";
+    let listed = rows(&engine, text).await;
+    assert_eq!(
+        listed,
+        [
+            "column_comments BASE TABLE",
+            "drops BASE TABLE",
+            "events BASE TABLE",
+            "file_events VIEW",
+            "metrics VIEW",
+            "network_events VIEW",
+            "processes VIEW",
+            "samples BASE TABLE",
+            "series VIEW",
+            "table_comments BASE TABLE",
+        ]
+    );
+    let shown = rows(&engine, "SHOW TABLES").await;
+    assert!(shown.iter().any(|row| row == "bodkin public events BASE TABLE"), "{shown:?}");
+    let described = rows(&engine, "DESCRIBE events").await;
+    assert!(described.iter().any(|row| row == "pid Int32 NO"), "{described:?}");
+    let views = rows(&engine, "SELECT definition FROM information_schema.views WHERE table_name = 'processes'").await;
+    assert!(views[0].starts_with("CREATE VIEW public.processes AS SELECT"), "{views:?}");
+    assert!(rows(&engine, "SHOW COLUMNS FROM metrics").await.len() == 5);
+}
+
+/// The contract's column names are usable bare, `user` among them.
+#[tokio::test]
+async fn every_column_can_be_named_without_quotes() {
+    let engine = engine().await;
+    for stream in Stream::ALL {
+        for field in stream.schema().fields() {
+            let name = field.name();
+            let text = format!(
+                "SELECT {name}, t.{name} AS b FROM {stream} t WHERE {name} IS NOT NULL AND t.{name} IS NOT NULL"
+            );
+            let schema = engine.describe(&Principal::default(), &text).await;
+            let schema = schema.unwrap_or_else(|error| panic!("{}", error.render(&text)));
+            assert_eq!(schema.field(0).name(), name);
+        }
+    }
+    assert_eq!(
+        rows(&engine, "SELECT user, count(*) FROM processes WHERE user = 'root' GROUP BY user").await,
+        ["root 1"]
+    );
+}
+
+#[tokio::test]
+async fn views_show_their_events() {
+    let engine = engine().await;
+    assert_eq!(
+        rows(&engine, "SELECT evt_type, pid FROM processes ORDER BY ts").await,
+        ["execve 10", "execve 11", "procexit 11"]
+    );
+    assert_eq!(
+        rows(&engine, "SELECT evt_type, path, path2 FROM file_events ORDER BY ts").await,
+        ["openat /etc/passwd", "renameat2 /tmp/a /tmp/b"]
+    );
+    assert_eq!(rows(&engine, "SELECT evt_type, remote_port FROM network_events").await, ["connect 443"]);
+}
+
+#[tokio::test]
+async fn tables_and_columns_have_comments() {
+    let engine = engine().await;
+    assert!(rows(&engine, "SELECT * FROM column_comments WHERE comment IS NULL OR comment = ''").await.is_empty());
+    let columns = "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'public' AND table_name NOT LIKE '%_comments'";
+    assert_eq!(rows(&engine, columns).await, rows(&engine, "SELECT count(*) FROM column_comments").await);
+    assert_eq!(
+        rows(&engine, "SELECT comment FROM table_comments WHERE table_name = 'series'").await,
+        ["one row per labelled series"]
+    );
+    assert_eq!(
+        rows(
+            &engine,
+            "SELECT data_type, comment FROM column_comments WHERE table_name = 'processes' AND column_name = 'comm'"
+        )
+        .await,
+        ["Utf8 short name of the process, at most 15 bytes"]
+    );
+}
+
+#[tokio::test]
+async fn times_are_utc_and_plans_can_be_read() {
+    let engine = engine().await;
+    assert_eq!(rows(&engine, "SELECT arrow_typeof(ts) FROM events LIMIT 1").await, ["Timestamp(µs, \"UTC\")"]);
+    assert_eq!(rows(&engine, "SELECT date_trunc('hour', min(ts)) FROM events").await, ["2026-11-22T00:00:00Z"]);
+    assert_eq!(rows(&engine, "SHOW datafusion.execution.time_zone").await, ["datafusion.execution.time_zone UTC"]);
+    let plan = table(&engine, "EXPLAIN ANALYZE SELECT count(*) FROM events WHERE pid = 10").await.unwrap();
+    assert!(plan.contains("TailExec") && plan.contains("output_rows"), "{plan}");
+}

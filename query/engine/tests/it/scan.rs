@@ -1,0 +1,206 @@
+//! Rows of tail and files, together and apart.
+
+use crate::fixture::{DAY, Event, Memory, event_rows, rows, sample_events, sample_rows, series_rows, with_events};
+use bodkin_query::QueryOptions;
+use bodkin_schema::{Principal, Stream};
+
+/// Queries whose answers may not depend on where rows lie.
+const QUERIES: [&str; 12] = [
+    "SELECT count(*) FROM events",
+    "SELECT count(*), count(path), min(ts), max(ts) FROM events",
+    "SELECT ts, evt_type, pid, comm, user, path FROM events ORDER BY ts",
+    "SELECT comm, count(*) FROM events GROUP BY comm ORDER BY comm",
+    "SELECT pid FROM events WHERE path = '/etc/passwd'",
+    "SELECT pid FROM events WHERE comm LIKE 'ng%' AND evt_type = 'connect' AND remote_port > 400",
+    "SELECT evt_type FROM events WHERE ts >= '2026-11-22T00:00:00.000003Z' ORDER BY ts DESC LIMIT 2",
+    "SELECT tenant, date, count(*) FROM events GROUP BY tenant, date",
+    "SELECT count(*) FROM events WHERE date = '2026-11-22'",
+    "SELECT count(*) FROM events WHERE container_id = 'host' AND tenant = 'default'",
+    "SELECT e.pid, p.comm FROM events e JOIN processes p ON e.pid = p.pid WHERE p.evt_type = 'execve' AND e.evt_type = 'connect'",
+    "SELECT 1 FROM events WHERE user IS NULL ORDER BY ts LIMIT 1",
+];
+
+/// TAIL-1: the same rows whether they are in the tail, in files, or in both.
+#[tokio::test]
+async fn an_epoch_changes_no_answer() {
+    let all_tail = with_events().await;
+    let all_files = with_events().await;
+    all_files.flush().await;
+    let both = Memory::open().await;
+    let events = sample_events();
+    let (first, second) = events.split_at(3);
+    both.write(Stream::Events, event_rows(first), "default", DAY);
+    both.flush().await;
+    both.write(Stream::Events, event_rows(second), "default", DAY);
+    assert!(both.tables.snapshot().table(Stream::Events).tail.len() == 1);
+    assert!(both.tables.snapshot().table(Stream::Events).files.len() == 1);
+    let [tail, files, both] = [all_tail.engine(), all_files.engine(), both.engine()];
+    for query in QUERIES {
+        let expected = rows(&tail, query).await;
+        assert!(!expected.is_empty(), "{query}");
+        assert_eq!(rows(&files, query).await, expected, "{query}");
+        assert_eq!(rows(&both, query).await, expected, "{query}");
+    }
+}
+
+/// TAIL-1: a query that began before the epoch ended goes on over its own snapshot.
+#[tokio::test]
+async fn an_epoch_that_ends_while_a_query_runs_is_not_seen() {
+    let memory = with_events().await;
+    let engine = memory.engine();
+    let answer = engine.sql(&Principal::default(), "SELECT pid FROM events").await.unwrap();
+    memory.flush().await;
+    memory.write(Stream::Events, event_rows(&sample_events()), "default", DAY);
+    let batches = answer.collect().await.unwrap();
+    assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), 6);
+    assert_eq!(rows(&engine, "SELECT count(*) FROM events").await, ["12"]);
+}
+
+#[tokio::test]
+async fn text_is_plain_wherever_it_comes_from() {
+    let memory = with_events().await;
+    let engine = memory.engine();
+    let text = "SELECT comm, upper(comm) u, substr(comm, 2) s, concat(comm, 'x') c, arrow_cast(comm, 'Utf8View') v, \
+                array_agg(comm) OVER () a, CAST(pid AS VARCHAR) p FROM events";
+    let answer = engine.sql(&Principal::default(), text).await.unwrap();
+    let types: Vec<_> = answer.schema.fields().iter().map(|field| field.data_type().to_string()).collect();
+    assert_eq!(types, ["Utf8", "Utf8", "Utf8", "Utf8", "Utf8", "List(Utf8)", "Utf8"]);
+    assert_eq!(answer.collect().await.unwrap().iter().map(|batch| batch.num_rows()).sum::<usize>(), 6);
+}
+
+#[tokio::test]
+async fn counting_reads_no_file() {
+    let memory = with_events().await;
+    memory.flush().await;
+    let engine = memory.engine();
+    let answer = engine.sql(&Principal::default(), "SELECT count(*) FROM events").await.unwrap();
+    let stats = answer.stats.clone();
+    assert_eq!(answer.collect().await.unwrap()[0].num_rows(), 1);
+    assert_eq!(stats.report().bytes_scanned, 0);
+    assert_eq!(stats.report().rows, 1);
+    let plan = rows(&engine, "EXPLAIN SELECT count(*) FROM events").await.join("\n");
+    assert!(!plan.contains("DataSourceExec"), "{plan}");
+}
+
+#[tokio::test]
+async fn files_are_left_out_by_date_bounds_and_time() {
+    let memory = Memory::open().await;
+    let day = 86_400_000_000;
+    for index in 0..4 {
+        let event =
+            Event { ts: DAY + index * day, evt_type: "execve", pid: index as i32, comm: "sh", ..Event::default() };
+        memory.write(Stream::Events, event_rows(&[event]), "default", DAY + index * day);
+        memory.flush().await;
+    }
+    let engine = memory.engine();
+    let read = async |filter: &str| {
+        let text = format!("SELECT pid FROM events WHERE {filter}");
+        let answer = engine.sql(&Principal::default(), &text).await.unwrap();
+        let stats = answer.stats.clone();
+        let rows: usize = answer.collect().await.unwrap().iter().map(|batch| batch.num_rows()).sum();
+        let report = stats.report();
+        assert_eq!(report.files_scanned + report.files_pruned, 4, "{filter}");
+        (rows, report.files_scanned)
+    };
+    assert_eq!(read("date = '2026-11-23'").await, (1, 1));
+    assert_eq!(read("date >= DATE '2026-11-24'").await, (2, 2));
+    assert_eq!(read("ts >= '2026-11-24T00:00:00Z'").await, (2, 2));
+    assert_eq!(read("ts < TIMESTAMP '2026-11-22T12:00:00'").await, (1, 1));
+    assert_eq!(read("ts BETWEEN '2026-11-23' AND '2026-11-23T23:59:59'").await, (1, 1));
+    assert_eq!(read("ts > now() - INTERVAL '1 hour' AND ts < now() - INTERVAL '2 hours'").await, (0, 0));
+    assert_eq!(read("pid = 2").await, (1, 1));
+    assert_eq!(read("pid IN (0, 3)").await, (2, 2));
+    assert_eq!(read("comm = 'zsh'").await, (0, 0));
+    assert_eq!(read("comm LIKE 's%'").await, (4, 4));
+    assert_eq!(read("pid + 1 = 2").await, (1, 1));
+    assert_eq!(read("result = 0").await, (4, 4));
+}
+
+#[tokio::test]
+async fn filters_are_pushed_into_files_and_stand_above_the_tail() {
+    let memory = with_events().await;
+    memory.flush().await;
+    memory.write(Stream::Events, event_rows(&sample_events()), "default", DAY);
+    let plan = rows(&memory.engine(), "EXPLAIN SELECT pid FROM events WHERE comm = 'bash'").await.join("\n");
+    let union = plan.split("UnionExec").nth(1).unwrap();
+    assert!(union.contains("predicate=comm") && union.contains("FilterExec"), "{plan}");
+    assert!(!plan.split("UnionExec").next().unwrap().contains("FilterExec"), "{plan}");
+}
+
+#[tokio::test]
+async fn a_snapshot_is_a_version_without_the_tail() {
+    let memory = with_events().await;
+    memory.flush().await;
+    memory.write(Stream::Events, event_rows(&sample_events()), "default", DAY);
+    memory.flush().await;
+    memory.write(Stream::Events, event_rows(&sample_events()), "default", DAY);
+    let engine = memory.engine();
+    let latest = memory.tables.snapshot().table(Stream::Events).version.unwrap();
+    let count =
+        async |version: u64| rows(&engine, &format!("SELECT count(*) FROM snapshot('events', {version})")).await;
+    assert_eq!(count(latest).await, ["12"]);
+    assert_eq!(count(latest - 1).await, ["6"]);
+    assert_eq!(rows(&engine, "SELECT count(*) FROM events").await, ["18"]);
+    let named = format!(
+        "SELECT tenant, date, pid FROM snapshot('events', {latest}) WHERE comm = 'nginx' AND ts = '2026-11-22T00:00:00.000006' LIMIT 1"
+    );
+    assert_eq!(rows(&engine, &named).await, ["default 2026-11-22 11"]);
+}
+
+#[tokio::test]
+async fn series_are_one_row_and_metrics_have_names() {
+    let memory = Memory::open().await;
+    let announced = [(1, "up", "a", DAY, DAY + 1), (2, "up", "b", DAY, DAY + 1)];
+    memory.write(Stream::Series, series_rows(&announced), "default", DAY);
+    memory.write(Stream::Samples, sample_rows(&[(1, DAY, 1.0), (2, DAY, 0.0)]), "default", DAY);
+    memory.flush().await;
+    memory.write(Stream::Series, series_rows(&[(1, "up", "a", DAY - 5, DAY + 9)]), "default", DAY);
+    memory.write(Stream::Samples, sample_rows(&[(1, DAY + 1000, f64::NAN)]), "default", DAY);
+    let engine = memory.engine();
+    assert_eq!(
+        rows(
+            &engine,
+            "SELECT series_id, metric_id, name, labels['job'] j, first_seen, last_seen FROM series ORDER BY series_id"
+        )
+        .await,
+        [
+            "1 10 up a 2026-11-21T23:59:59.999995Z 2026-11-22T00:00:00.000009Z",
+            "2 20 up b 2026-11-22T00:00:00Z 2026-11-22T00:00:00.000001Z"
+        ]
+    );
+    assert_eq!(
+        rows(&engine, "SELECT ts, name, labels, value, series_id FROM metrics ORDER BY series_id, ts").await,
+        [
+            "2026-11-22T00:00:00Z up {job: a} 1.0 1",
+            "2026-11-22T00:00:00.001Z up {job: a} NaN 1",
+            "2026-11-22T00:00:00Z up {job: b} 0.0 2"
+        ]
+    );
+    assert_eq!(rows(&engine, "SELECT sum(value) FROM metrics WHERE labels['job'] = 'b'").await, ["0.0"]);
+}
+
+#[tokio::test]
+async fn many_rows_come_in_many_batches() {
+    let memory = Memory::open().await;
+    let event = |index: i32| Event {
+        ts: DAY + i64::from(index),
+        evt_type: "execve",
+        pid: index,
+        comm: "sh",
+        ..Event::default()
+    };
+    for half in 0..2 {
+        let events: Vec<_> = (half * 20_000..(half + 1) * 20_000).map(event).collect();
+        memory.write(Stream::Events, event_rows(&events), "default", DAY);
+        if half == 0 {
+            memory.flush().await;
+        }
+    }
+    let engine = memory.engine_with(QueryOptions { memory_bytes_max: 64 << 20, ..Default::default() });
+    assert_eq!(
+        rows(&engine, "SELECT count(*), sum(pid), max(pid) FROM events WHERE pid % 2 = 1").await,
+        ["20000 400000000 39999"]
+    );
+    assert_eq!(rows(&engine, "SELECT pid FROM events ORDER BY ts DESC LIMIT 2").await, ["39999", "39998"]);
+    assert_eq!(engine.memory_used(), 0);
+}

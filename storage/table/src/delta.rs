@@ -1,0 +1,215 @@
+//! [`TableLog`] on a Delta log.
+//!
+//! `deltalake-core` reads logs and writes checkpoints; a commit is one put-if-absent of our own actions on top of the
+//! state that we hold: no listing, no rereading, however long the log is. What lies between our version and the next
+//! free one is read entry by entry (another node, a compactor).
+//!
+//! All requests go through the given object store, so that what it promises (fsync, see [`crate::DurableLocal`])
+//! holds for the log. `deltalake-core` is told a URL whose path is the path in that store, `bodkin:///tables/<table>/`:
+//! it takes only the path from it, and would look for a `file:` URL on the file system. Listings from an offset must
+//! be sorted by name, as those of buckets and of `DurableLocal` are.
+
+use crate::actions::{self, Known};
+use crate::file::table_path;
+use crate::log::{CommitRequest, Committed, LogState, TableLog};
+use crate::{Error, PreparedFile, Result, TableFile};
+use async_trait::async_trait;
+use bodkin_schema::{Clock, Epoch, Stream};
+use deltalake_core::DeltaTableError;
+use deltalake_core::kernel::EagerSnapshot;
+use deltalake_core::kernel::transaction::TransactionError;
+use deltalake_core::logstore::{CommitOrBytes, LogStoreRef, StorageConfig, default_logstore, get_actions};
+use deltalake_core::table::state::DeltaTableState;
+use deltalake_core::{DeltaTable, checkpoints};
+use futures::StreamExt;
+use object_store::ObjectStore;
+use object_store::prefix::PrefixStore;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use url::Url;
+
+/// Commits between two checkpoints: an epoch is 10 s, so one in a quarter of an hour.
+pub(crate) const CHECKPOINT_INTERVAL: u64 = 100;
+/// How long log entries are kept after a checkpoint made them superfluous.
+const LOG_RETENTION_MS: i64 = 2 * 24 * 3600 * 1000;
+/// Lost races in a row before a commit gives up; the epoch is tried again as a whole then.
+const ATTEMPTS_MAX: u32 = 100;
+
+/// The Delta log of one table, as one node sees it.
+pub struct DeltaLog {
+    stream: Stream,
+    node: String,
+    clock: Arc<dyn Clock>,
+    log_store: LogStoreRef,
+    known: Mutex<Known>,
+    /// Version that was looked at last for whether a checkpoint is due.
+    maintained: AtomicU64,
+    writing: tokio::sync::Mutex<()>,
+}
+
+impl std::fmt::Debug for DeltaLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeltaLog").field("stream", &self.stream).field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+impl DeltaLog {
+    /// Loads the log of `stream`'s table below `tables/` in `store`. Writes nothing: a table is made by its first
+    /// commit. Costs one listing where there is none; else the last checkpoint and what follows it are read.
+    ///
+    /// # Errors
+    /// [`Error::Newer`] where another tool has given the table features that are not known here.
+    pub async fn open(store: Arc<dyn ObjectStore>, stream: Stream, node: &str, clock: Arc<dyn Clock>) -> Result<Self> {
+        let path = table_path(stream);
+        let url = Url::parse(&format!("bodkin:///{path}/"))
+            .map_err(|error| Error::Corrupt { path: path.to_string(), reason: error.to_string() })?;
+        let prefixed = Arc::new(PrefixStore::new(store.clone(), path));
+        let log_store = default_logstore(prefixed, store, &url, &StorageConfig::default());
+        let log = Self {
+            stream,
+            node: node.to_owned(),
+            clock,
+            log_store,
+            known: Mutex::default(),
+            maintained: AtomicU64::new(0),
+            writing: tokio::sync::Mutex::new(()),
+        };
+        let known = log.load(None).await?;
+        log.maintained.store(known.state.version.unwrap_or_default(), Ordering::Relaxed);
+        log.publish(known);
+        Ok(log)
+    }
+
+    fn known(&self) -> Known {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn publish(&self, known: Known) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+
+    fn failed(&self, source: DeltaTableError) -> Error {
+        Error::Log { table: self.stream, source: Box::new(source) }
+    }
+
+    /// Reads the whole state from the log.
+    async fn load(&self, version: Option<u64>) -> Result<Known> {
+        let mut entries = self.log_store.object_store(None).list(Some(self.log_store.log_path()));
+        match entries.next().await {
+            None | Some(Err(object_store::Error::NotFound { .. })) if version.is_none() => return Ok(Known::default()),
+            Some(Err(source)) => return Err(Error::Store { path: format!("{}/_delta_log", self.stream), source }),
+            _ => drop(entries),
+        }
+        let log_store = self.log_store.as_ref();
+        let snapshot = EagerSnapshot::try_new(log_store, version).await.map_err(|error| self.failed(error))?;
+        let transaction = snapshot.transaction_version(log_store, &self.node).await;
+        let epoch = transaction.map_err(|error| self.failed(error))?.and_then(|epoch| u64::try_from(epoch).ok());
+        let mut files = Vec::new();
+        for view in snapshot.log_data().iter() {
+            let values = view.partition_values_map();
+            let file = PreparedFile {
+                path: view.path().into_owned(),
+                size: view.size().try_into().unwrap_or_default(),
+                rows: 0,
+                tenant: actions::partition_value(&values, crate::TENANT),
+                date: actions::partition_value(&values, crate::DATE),
+                modified_ms: view.modification_time(),
+                stats: view.stats().unwrap_or_default(),
+            };
+            files.push(Arc::new(TableFile::new(self.stream, &file)?));
+        }
+        let mut known = Known::default();
+        known.take_protocol(self.stream, snapshot.protocol())?;
+        known.take_metadata(self.stream, snapshot.metadata())?;
+        known.state = LogState { version: Some(snapshot.version()), files: Arc::new(files), epoch: epoch.map(Epoch) };
+        Ok(known)
+    }
+
+    /// Reads the entries that follow what is known.
+    async fn catch_up(&self, mut known: Known) -> Result<Known> {
+        let Some(start) = known.state.version else { return self.load(None).await };
+        let mut next = start + 1;
+        while let Some(bytes) = self.log_store.read_commit_entry(next).await.map_err(|error| self.failed(error))? {
+            let actions = get_actions(next, &bytes).map_err(|error| self.failed(error))?;
+            known.apply(self.stream, &self.node, next, &actions)?;
+            next += 1;
+        }
+        Ok(known)
+    }
+
+    /// Puts the next entry. False where another writer was faster.
+    async fn put(&self, version: u64, bytes: Vec<u8>) -> Result<bool> {
+        let entry = CommitOrBytes::LogBytes(bytes.into());
+        match self.log_store.write_commit_entry(version, entry, uuid::Uuid::new_v4()).await {
+            Ok(()) => Ok(true),
+            Err(TransactionError::VersionAlreadyExists(_)) => Ok(false),
+            Err(error) => Err(self.failed(error.into())),
+        }
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.clock.now().micros().div_euclid(1000)
+    }
+}
+
+#[async_trait]
+impl TableLog for DeltaLog {
+    fn state(&self) -> LogState {
+        self.known().state
+    }
+
+    async fn refresh(&self) -> Result<LogState> {
+        let _writing = self.writing.lock().await;
+        let known = self.catch_up(self.known()).await?;
+        self.publish(known);
+        Ok(self.state())
+    }
+
+    async fn commit(&self, request: &CommitRequest) -> Result<Committed> {
+        let _writing = self.writing.lock().await;
+        let mut known = self.known();
+        for _ in 0..ATTEMPTS_MAX {
+            if request.epoch.is_some() && known.state.epoch >= request.epoch {
+                self.publish(known);
+                return Ok(Committed::AlreadyThere);
+            }
+            let version = known.state.version.map_or(0, |version| version + 1);
+            let actions = known.actions(self.stream, &self.node, request, self.now_ms())?;
+            if self.put(version, actions::to_lines(self.stream, &actions)?).await? {
+                known.apply(self.stream, &self.node, version, &actions)?;
+                self.publish(known);
+                return Ok(Committed::At(version));
+            }
+            let before = known.state.version;
+            known = self.catch_up(known).await?;
+            if known.state.version == before {
+                // The entry is there and cannot be read one by one: entries in between have expired.
+                known = self.load(None).await?;
+            }
+        }
+        let reason = format!("{ATTEMPTS_MAX} commits of others in a row were faster");
+        Err(Error::Conflict { table: self.stream, reason })
+    }
+
+    async fn files_at(&self, version: u64) -> Result<Vec<Arc<TableFile>>> {
+        let known = self.load(Some(version)).await?;
+        Ok(known.state.files.as_ref().clone())
+    }
+
+    async fn maintain(&self) -> Result<bool> {
+        let Some(version) = self.state().version else { return Ok(false) };
+        let before = self.maintained.swap(version, Ordering::Relaxed);
+        if (version + 1) / CHECKPOINT_INTERVAL <= (before + 1) / CHECKPOINT_INTERVAL {
+            return Ok(false);
+        }
+        let log_store = self.log_store.as_ref();
+        let snapshot = EagerSnapshot::try_new(log_store, Some(version)).await.map_err(|error| self.failed(error))?;
+        let mut table = DeltaTable::new(self.log_store.clone());
+        table.state = Some(DeltaTableState::new(snapshot));
+        checkpoints::create_checkpoint(&table, None).await.map_err(|error| self.failed(error))?;
+        checkpoints::cleanup_expired_logs_for(version, log_store, self.now_ms() - LOG_RETENTION_MS, None)
+            .await
+            .map_err(|error| self.failed(error))?;
+        Ok(true)
+    }
+}

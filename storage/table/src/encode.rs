@@ -1,0 +1,325 @@
+//! Sorted rows to Parquet: a pure function from tail parts to the bytes of files (ORDER-1).
+
+use crate::align::is_text_dictionary;
+use crate::stats::StatsBuilder;
+use crate::tail::TailPart;
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::{cast, concat, take};
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::row::{RowConverter, SortField};
+use bodkin_schema::{Stream, events, metrics};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::SortingColumn;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+use std::sync::Arc;
+
+const ROWS_PER_GROUP: usize = 256 << 10;
+/// Rows that are plain in memory at a time: texts are dictionaries until here, and 10 times as large after.
+const ROWS_PER_CHUNK: usize = 8192;
+/// A filter starts with room for this many values and is folded down to what came.
+const BLOOM_VALUES_MAX: u64 = 64 << 10;
+const BLOOM_FALSE_POSITIVES: f64 = 0.01;
+
+/// The bytes of a file, and what is in it.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) rows: u64,
+    pub(crate) stats: String,
+}
+
+/// Sorts the rows of all parts together and writes them to files of about `file_bytes_target`, at most `files_max`;
+/// `emit` takes each and says whether to go on. Holds a copy of the rows, one file and one chunk of plain rows.
+pub(crate) fn encode(
+    stream: Stream,
+    parts: &[Arc<TailPart>],
+    file_bytes_target: usize,
+    files_max: usize,
+    mut emit: impl FnMut(Encoded) -> bool,
+) -> Result<(), ParquetError> {
+    let rows = SortedRows::new(stream, parts)?;
+    let mut files = 0;
+    let mut start = 0;
+    while start < rows.len() {
+        files += 1;
+        let mut file = FileWriter::new(stream)?;
+        loop {
+            let end = rows.len().min(start + ROWS_PER_CHUNK);
+            file.write(&rows.chunk(start, end)?)?;
+            start = end;
+            let is_full = file.bytes() >= file_bytes_target && files < files_max;
+            if is_full || start == rows.len() {
+                break;
+            }
+        }
+        if !emit(file.finish()?) {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Rows of many parts as one, and the order in which they are sorted.
+struct SortedRows {
+    schema: SchemaRef,
+    columns: Vec<ArrayRef>,
+    order: UInt32Array,
+}
+
+impl SortedRows {
+    fn new(stream: Stream, parts: &[Arc<TailPart>]) -> Result<Self, ArrowError> {
+        let schema = stream.schema();
+        let columns: Vec<ArrayRef> = (0..schema.fields().len())
+            .map(|index| join(parts, index, schema.field(index).data_type()))
+            .collect::<Result<_, _>>()?;
+        let keys: Vec<ArrayRef> = stream
+            .sort_columns()
+            .iter()
+            .map(|name| schema.index_of(name).map(|index| columns[index].clone()))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { order: sorted_order(&keys)?, schema, columns })
+    }
+
+    fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Rows `start..end` of the sorted order, in the types of the file.
+    fn chunk(&self, start: usize, end: usize) -> Result<RecordBatch, ArrowError> {
+        let order = self.order.slice(start, end - start);
+        let plain = |(column, field): (&ArrayRef, &Arc<arrow::datatypes::Field>)| {
+            let taken = take(column, &order, None)?;
+            if taken.data_type() == field.data_type() { Ok(taken) } else { cast(&taken, field.data_type()) }
+        };
+        let columns = self.columns.iter().zip(self.schema.fields()).map(plain).collect::<Result<_, _>>()?;
+        RecordBatch::try_new(self.schema.clone(), columns)
+    }
+}
+
+/// One column of all parts. A text stays a dictionary where every part has one.
+fn join(parts: &[Arc<TailPart>], index: usize, plain: &DataType) -> Result<ArrayRef, ArrowError> {
+    let columns: Vec<&ArrayRef> = parts.iter().map(|part| part.records.column(index)).collect();
+    if columns.iter().all(|column| column.data_type() == plain)
+        || columns.iter().all(|column| is_text_dictionary(column.data_type()))
+    {
+        let columns: Vec<_> = columns.iter().map(|column| column.as_ref()).collect();
+        return concat(&columns);
+    }
+    let columns = columns.iter().map(|column| cast(column, plain)).collect::<Result<Vec<_>, _>>()?;
+    concat(&columns.iter().map(|column| column.as_ref()).collect::<Vec<_>>())
+}
+
+/// Indices in ascending order of the keys; rows with equal keys stay in order of arrival. Dictionaries compare by
+/// value.
+fn sorted_order(keys: &[ArrayRef]) -> Result<UInt32Array, ArrowError> {
+    let fields = keys.iter().map(|key| SortField::new(key.data_type().clone())).collect();
+    let rows = RowConverter::new(fields)?.convert_columns(keys)?;
+    let count = u32::try_from(rows.num_rows()).map_err(|_| ArrowError::OffsetOverflowError(rows.num_rows()))?;
+    let mut order: Vec<u32> = (0..count).collect();
+    order.sort_unstable_by(|left, right| {
+        rows.row(*left as usize).cmp(&rows.row(*right as usize)).then_with(|| left.cmp(right))
+    });
+    Ok(order.into())
+}
+
+struct FileWriter {
+    schema: SchemaRef,
+    writer: ArrowWriter<Vec<u8>>,
+    stats: StatsBuilder,
+}
+
+impl FileWriter {
+    fn new(stream: Stream) -> Result<Self, ParquetError> {
+        let schema = stream.schema();
+        // Readers go by the table's schema; the Arrow schema in the footer would make them rebuild dictionaries.
+        let options = ArrowWriterOptions::new().with_properties(properties(stream)).with_skip_arrow_metadata(true);
+        let writer = ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), options)?;
+        Ok(Self { stats: StatsBuilder::new(schema.fields().len()), schema, writer })
+    }
+
+    fn bytes(&self) -> usize {
+        self.writer.bytes_written() + self.writer.in_progress_size()
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+        self.stats.update(batch);
+        self.writer.write(batch)
+    }
+
+    fn finish(self) -> Result<Encoded, ParquetError> {
+        let stats = self.stats.finish(&self.schema);
+        Ok(Encoded { rows: self.stats.rows(), bytes: self.writer.into_inner()?, stats })
+    }
+}
+
+fn properties(stream: Stream) -> WriterProperties {
+    let schema = stream.schema();
+    let level = ZstdLevel::try_new(1).expect("1 is a level of zstd");
+    let mut builder = WriterProperties::builder()
+        .set_created_by(concat!("bodkin ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_compression(Compression::ZSTD(level))
+        .set_max_row_group_row_count(Some(ROWS_PER_GROUP))
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_sorting_columns(Some(sorting_columns(stream)))
+        .set_coerce_types(true);
+    for field in schema.fields() {
+        let column = || ColumnPath::from(field.name().as_str());
+        if field.data_type() == &DataType::Float64 {
+            builder = builder.set_column_statistics_enabled(column(), EnabledStatistics::None);
+        }
+        if is_delta_packed(field.data_type(), field.name()) {
+            builder = builder
+                .set_column_dictionary_enabled(column(), false)
+                .set_column_encoding(column(), Encoding::DELTA_BINARY_PACKED);
+        }
+    }
+    for name in bloom_columns(stream) {
+        let column = || ColumnPath::from(*name);
+        builder = builder
+            .set_column_bloom_filter_enabled(column(), true)
+            .set_column_bloom_filter_fpp(column(), BLOOM_FALSE_POSITIVES)
+            .set_column_bloom_filter_max_ndv(column(), BLOOM_VALUES_MAX);
+    }
+    builder.build()
+}
+
+/// Times, and integers that count or are sorted by.
+fn is_delta_packed(data_type: &DataType, name: &str) -> bool {
+    matches!(data_type, DataType::Timestamp(..))
+        || [events::TS_NS, events::SEQ, events::CGROUP_ID, metrics::METRIC_ID, metrics::SERIES_ID].contains(&name)
+}
+
+/// Columns that are asked for one value of many.
+fn bloom_columns(stream: Stream) -> &'static [&'static str] {
+    match stream {
+        Stream::Events => &[events::CONTAINER_ID, events::PATH, events::EXE, events::REMOTE_ADDR],
+        _ => &[],
+    }
+}
+
+/// Parquet numbers leaves; a map has two.
+fn sorting_columns(stream: Stream) -> Vec<SortingColumn> {
+    let schema = stream.schema();
+    let leaves = |data_type: &DataType| if matches!(data_type, DataType::Map(..)) { 2 } else { 1 };
+    let leaf_of = |name: &str| -> i32 {
+        schema.fields().iter().take_while(|field| field.name() != name).map(|field| leaves(field.data_type())).sum()
+    };
+    let ascending = |name: &&str| SortingColumn { column_idx: leaf_of(name), descending: false, nulls_first: false };
+    stream.sort_columns().iter().map(ascending).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::{FileStats, StatValue};
+    use arrow::array::{AsArray, DictionaryArray, Int64Array, StringArray, TimestampMicrosecondArray};
+    use arrow::datatypes::{Field, Int32Type, Int64Type, Schema};
+    use bodkin_schema::{Tenant, drops};
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use proptest::prelude::*;
+
+    /// Losses of `producers`, numbered from `first`; the text is a dictionary or plain, and a slice of a longer batch.
+    fn part(first: i64, producers: &[String], is_dictionary: bool) -> Arc<TailPart> {
+        let padded = || std::iter::once("~").chain(producers.iter().map(String::as_str));
+        let text: ArrayRef = match is_dictionary {
+            true => Arc::new(padded().collect::<DictionaryArray<Int32Type>>()),
+            false => Arc::new(padded().map(Some).collect::<StringArray>()),
+        };
+        let numbers: Vec<i64> = (first - 1..first + producers.len() as i64).collect();
+        let times = TimestampMicrosecondArray::from_iter_values(numbers.iter().map(|n| -n)).with_timezone("UTC");
+        let registered = Stream::Drops.schema();
+        let fields = registered.fields().iter().map(|field| match field.data_type() {
+            DataType::Utf8 => Field::new(field.name(), text.data_type().clone(), false),
+            _ => field.as_ref().clone(),
+        });
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let counts = Arc::new(Int64Array::from(numbers));
+        let columns = vec![Arc::new(times) as _, text.clone(), text.clone(), text, counts];
+        let records = RecordBatch::try_new(schema, columns).unwrap().slice(1, producers.len());
+        Arc::new(TailPart { records, tenant: Tenant::default(), date: 0, event_time: None, bytes: 1 })
+    }
+
+    fn files(parts: &[Arc<TailPart>], target: usize, files_max: usize) -> Vec<Encoded> {
+        let mut files = Vec::new();
+        encode(Stream::Drops, parts, target, files_max, |file| {
+            files.push(file);
+            true
+        })
+        .unwrap();
+        files
+    }
+
+    fn rows(file: &Encoded) -> Vec<(String, i64, i64)> {
+        let bytes = bytes::Bytes::from(file.bytes.clone());
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap();
+        let mut rows = Vec::new();
+        for batch in reader.map(Result::unwrap) {
+            let text = batch.column_by_name(drops::PRODUCER).unwrap().as_string::<i32>().clone();
+            let times = cast(batch.column_by_name(drops::TS).unwrap(), &DataType::Int64).unwrap();
+            let counts = batch.column_by_name(drops::COUNT).unwrap().as_primitive::<Int64Type>().clone();
+            let times = times.as_primitive::<Int64Type>();
+            rows.extend((0..batch.num_rows()).map(|i| (text.value(i).to_owned(), times.value(i), counts.value(i))));
+        }
+        rows
+    }
+
+    #[test]
+    fn order_1_holds_across_the_files_of_a_commit() {
+        let producers: Vec<String> = (0..30_000).map(|n| format!("p{}", n * 7919 % 30_000)).collect();
+        let parts = [part(0, &producers[..9_000], true), part(9_000, &producers[9_000..], true)];
+        let files = files(&parts, 1, 3);
+        assert_eq!(files.iter().map(|file| file.rows).collect::<Vec<_>>(), [8_192, 8_192, 13_616]);
+        let all: Vec<_> = files.iter().flat_map(rows).collect();
+        assert!(all.is_sorted_by_key(|(producer, time, _)| (producer.clone(), *time)));
+        let mut numbers: Vec<i64> = all.into_iter().map(|(_, _, number)| number).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..30_000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn who_wants_no_more_files_gets_none() {
+        let producers = vec!["p".to_owned(); 20_000];
+        let mut count = 0;
+        encode(Stream::Drops, &[part(0, &producers, true)], 1, 16, |_| {
+            count += 1;
+            false
+        })
+        .unwrap();
+        assert_eq!(count, 1);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+        #[test]
+        fn sorted_and_within_its_statistics(
+            groups in prop::collection::vec((prop::collection::vec("\\PC{0,40}", 1..20), any::<bool>()), 1..5),
+        ) {
+            let mut first = 0;
+            let mut parts = Vec::new();
+            for (producers, is_dictionary) in &groups {
+                parts.push(part(first, producers, *is_dictionary));
+                first += producers.len() as i64;
+            }
+            let files = files(&parts, usize::MAX, 16);
+            prop_assert_eq!(files.len(), 1);
+            let rows = rows(&files[0]);
+            let mut expected: Vec<_> = groups.iter().flat_map(|(producers, _)| producers.clone()).zip(0..)
+                .map(|(producer, number)| (producer, -number, number)).collect();
+            expected.sort();
+            prop_assert_eq!(&rows, &expected);
+            let (count, stats) = FileStats::parse(&Stream::Drops.schema(), "f", &files[0].stats).unwrap();
+            prop_assert_eq!((count, stats.column(1).null_count), (rows.len() as u64, Some(0)));
+            let Some(StatValue::Text(min)) = &stats.column(1).min else { panic!("no minimum") };
+            prop_assert!(rows.iter().all(|(producer, ..)| min.as_ref() <= producer.as_str()));
+            if let Some(StatValue::Text(max)) = &stats.column(1).max {
+                prop_assert!(rows.iter().all(|(producer, ..)| max.as_ref() >= producer.as_str()));
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The writer thread: groups of frames to durable bytes.
+
+use super::WalOptions;
+use super::queue::{Job, Queue};
+use super::stats::Counters;
+use crate::segment::{Disk, FDATASYNC, SegmentWriter};
+use crate::{Error, Result};
+use bodkin_schema::{Clock, Position};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub(super) struct Writer {
+    pub(super) disk: Box<dyn Disk>,
+    pub(super) dir: PathBuf,
+    pub(super) segment: SegmentWriter,
+    pub(super) options: WalOptions,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) counters: Arc<Counters>,
+}
+
+/// Refuses all appends when the thread ends, however it ends.
+struct StopGuard(Arc<Queue>);
+
+impl Drop for StopGuard {
+    fn drop(&mut self) {
+        self.0.stop(Error::Closed);
+        self.0.drain().into_iter().for_each(|job| job.end(Err(Error::Closed)));
+    }
+}
+
+impl Writer {
+    pub(super) fn run(mut self) {
+        let stop = StopGuard(self.queue.clone());
+        while let Some(group) = self.queue.take(self.options.group_bytes) {
+            let mut rest = group;
+            while !rest.is_empty() {
+                rest = match self.write(rest) {
+                    Ok(rest) => rest,
+                    Err((failed, error)) => match self.fail(failed, error) {
+                        Some(error) => {
+                            tracing::error!(%error, "the log takes no more frames until a restart");
+                            return;
+                        }
+                        None => Vec::new(),
+                    },
+                };
+            }
+        }
+        drop(stop);
+        if let Err(error) = self.segment.close() {
+            tracing::error!(%error, "the log could not be closed cleanly");
+        }
+    }
+
+    /// Writes and syncs the jobs up to the end of the segment, ends them in order and returns the others.
+    fn write(&mut self, mut jobs: Vec<Job>) -> Result<Vec<Job>, (Vec<Job>, Error)> {
+        if let Err(error) = self.roll_for(&jobs) {
+            return Err((jobs, error));
+        }
+        let before = self.segment.position();
+        let mut ends: Vec<Position> = Vec::with_capacity(jobs.len());
+        for job in &jobs {
+            // A group never spans segments: it is durable by one sync, or not at all.
+            if !ends.is_empty() && !self.fits(job) {
+                break;
+            }
+            match self.segment.append(&job.frame) {
+                Ok(end) => ends.push(end),
+                Err(error) => return Err((jobs, error)),
+            }
+        }
+        let started = self.clock.monotonic();
+        let durable = match self.segment.sync() {
+            Ok(durable) => durable,
+            Err(error) => return Err((jobs, error)),
+        };
+        self.counters.synced(self.clock.monotonic().saturating_sub(started));
+        self.counters.group(durable, ends.len(), durable.0 - before.0);
+        let rest = jobs.split_off(ends.len());
+        jobs.into_iter().zip(ends).for_each(|(job, end)| job.end(Ok(end)));
+        Ok(rest)
+    }
+
+    fn fits(&self, job: &Job) -> bool {
+        self.segment.len() + job.frame.len() as u64 <= self.options.segment_bytes
+    }
+
+    /// Begins a new segment where the first job does not fit any more.
+    fn roll_for(&mut self, jobs: &[Job]) -> Result<()> {
+        if self.segment.is_empty() || jobs.first().is_none_or(|job| self.fits(job)) {
+            return Ok(());
+        }
+        // Everything in the old one is synced; only what it reserved is given back, and a failure to do so costs
+        // space until it is trimmed.
+        self.segment.rollback().ok();
+        self.segment = SegmentWriter::create_on(self.disk.as_ref(), &self.dir, self.segment.position())?;
+        self.counters.segment(self.segment.durable());
+        Ok(())
+    }
+
+    /// Fails a group and all that waits behind it: a lane must not get a later batch durable where an earlier one
+    /// failed. Returns the reason if the log cannot go on.
+    ///
+    /// The order is what makes this true. First the closures of the failed group run, so that whoever sends next knows
+    /// of the failure; then what was sent before it knew is taken from the queue; only then the tickets resolve, so
+    /// that an append that was made because of a failure is not taken for one that waited behind it.
+    fn fail(&mut self, mut group: Vec<Job>, error: Error) -> Option<Error> {
+        let poison = match &error {
+            // The write found no room and nothing of the group is promised: back to the last durable byte.
+            Error::Full { operation, .. } if *operation != FDATASYNC => self.segment.rollback().err(),
+            _ => Some(error.clone()),
+        };
+        let told = match &poison {
+            Some(cause) => {
+                let cause = Error::Poisoned { cause: Arc::new(cause.clone()) };
+                self.queue.stop(cause.clone());
+                cause
+            }
+            None => error,
+        };
+        let outcome = Err(told);
+        group.iter_mut().for_each(|job| job.tell(&outcome));
+        let mut waiting = self.queue.drain();
+        waiting.iter_mut().for_each(|job| job.tell(&outcome));
+        group.append(&mut waiting);
+        self.counters.failed(group.len());
+        group.into_iter().for_each(|job| job.resolve(outcome.clone()));
+        poison
+    }
+}
