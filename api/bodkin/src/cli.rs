@@ -18,8 +18,8 @@ Examples:
 #[derive(Debug, Parser)]
 #[command(name = "bodkin", version, after_help = EXAMPLES)]
 pub(crate) struct Cli {
-    /// What to log: error, warn, info, debug, or per module (info,bodkin_ingest=debug)
-    #[arg(long, global = true, value_name = "FILTER", default_value = "info")]
+    /// What to log: error, warn, info, debug, or per module (warn,bodkin_ingest=debug)
+    #[arg(long, global = true, value_name = "FILTER", default_value = "warn,bodkin=info")]
     pub(crate) log: String,
     /// What to do
     #[command(subcommand)]

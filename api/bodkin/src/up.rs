@@ -42,13 +42,17 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(agent);
     server.node().ready();
     say_ready(&server)?;
-    if std::io::stdout().is_terminal() {
+    let is_watched = std::io::stdout().is_terminal();
+    if is_watched {
         print_banner(&server, &status)?;
-        tokio::spawn(show_rate(server.node().clone()));
     }
     tokio::select! {
         result = stop_signal() => result?,
         error = server.failed() => return Err(error),
+        () = show_rate(server.node().clone()), if is_watched => {}
+    }
+    if is_watched {
+        eprintln!("\nstopping");
     }
     // The agent first: what it still holds goes to the server while that listens.
     let agent = slot.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -58,8 +58,8 @@ impl QueryEngine {
     /// # Errors
     /// [`ErrorKind::Internal`] where the spill folder cannot be used.
     pub fn new(catalog: Arc<dyn Catalog>, options: QueryOptions) -> Result<Self, QueryError> {
-        let runtime = runtime(&options, catalog.store()).map_err(QueryError::from_execution)?;
-        let base = base_state(&options, runtime);
+        let runtime = runtime(&options, catalog.store());
+        let base = runtime.and_then(|runtime| base_state(&options, runtime)).map_err(QueryError::from_execution)?;
         Ok(Self { catalog, options, base })
     }
 
@@ -90,7 +90,9 @@ impl QueryEngine {
     /// # Errors
     /// As [`Self::sql`].
     pub async fn describe(&self, principal: &Principal, text: &str) -> Result<SchemaRef, QueryError> {
-        let planned = fenced(self.plan(principal, text)).await?;
+        let timeout = self.options.timeout;
+        let planned = tokio::time::timeout(timeout, fenced(self.plan(principal, text))).await;
+        let planned = planned.unwrap_or_else(|_| Err(timed_out(timeout)))?;
         Ok(plain_schema(planned.plan.schema().as_arrow()))
     }
 

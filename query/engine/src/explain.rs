@@ -63,8 +63,16 @@ impl QueryError {
 
     fn from_root(root: &DataFusionError) -> Self {
         let message = one_line(&root.message());
+        if let Some(reason) = pattern_error(&root.message()) {
+            return Self::new(ErrorKind::Execution, format!("the regular expression is wrong: {reason}"))
+                .with_hint("patterns are as in RE2: no lookaround, no backreferences");
+        }
+        if let Some((_, reason)) = message.split_once("Error evaluating filter predicate: ") {
+            let hint = hint::for_value(reason);
+            return Self { hint, ..Self::new(ErrorKind::Execution, reason) };
+        }
         match root {
-            DataFusionError::ResourcesExhausted(_) => Self::new(ErrorKind::Limit, message)
+            DataFusionError::ResourcesExhausted(_) => Self::new(ErrorKind::Limit, memory_error(&message))
                 .with_hint("narrow the time range, select fewer columns, or group by fewer values"),
             DataFusionError::External(error) if error.is::<CatalogError>() => {
                 error.downcast_ref().map_or_else(|| Self::new(ErrorKind::Internal, message), from_catalog)
@@ -121,6 +129,26 @@ fn peel(error: &DataFusionError) -> (Option<&Diagnostic>, &DataFusionError) {
 fn one_line(message: &str) -> String {
     let line = message.split("\n\nbacktrace:").next().unwrap_or_default().lines().next().unwrap_or_default();
     line.trim_end_matches('.').to_owned()
+}
+
+/// What the compiler of regular expressions says; it comes as the last line of a drawing of the pattern.
+fn pattern_error(message: &str) -> Option<String> {
+    if message.contains("CompiledTooBig") {
+        return Some("it is too large".to_owned());
+    }
+    if !message.contains("regex parse error") && !message.contains("egular expression did not compile") {
+        return None;
+    }
+    let reason = message.lines().find_map(|line| line.trim().strip_prefix("error: "));
+    Some(reason.unwrap_or("it cannot be read").to_owned())
+}
+
+/// The pool's message names who asked in vain; the rest of it is for those who run the server.
+fn memory_error(message: &str) -> String {
+    match between(message, "Additional allocation failed for ", " ") {
+        Some(operator) => format!("the query needs more memory than it may use ({operator})"),
+        None => message.to_owned(),
+    }
 }
 
 /// The text that was asked, and the place in it that the planner named.
@@ -188,10 +216,9 @@ impl Asked {
         if let Some(name) =
             between(message, "Invalid function '", "'").or_else(|| between(message, "table function '", "' not found"))
         {
-            let suggested = between(message, "Did you mean '", "'");
             let at = self.at().or_else(|| hint::locate(&self.tokens, name));
             let error = QueryError::new(ErrorKind::NotFound, format!("function {name} does not exist"));
-            return self.placed(error.with_hint(hint::for_function(name, suggested)), at);
+            return self.placed(error.with_hint(hint::for_function(name)), at);
         }
         if message.contains(" not supported: ")
             && ["DDL", "DML", "Statement"].iter().any(|word| message.starts_with(word))

@@ -1,8 +1,13 @@
 //! What would have been right: pure functions from a mistake to a hint.
 
 use datafusion::common::utils::datafusion_strsim::levenshtein;
+use datafusion::functions::all_default_functions;
+use datafusion::functions_aggregate::all_default_aggregate_functions;
+use datafusion::functions_nested::all_default_nested_functions;
+use datafusion::functions_window::all_default_window_functions;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
+use std::sync::LazyLock;
 
 /// What is said where a statement does more than read.
 pub(crate) const ONLY_READS: &str = "SQL from outside only reads: SELECT, EXPLAIN, SHOW and DESCRIBE";
@@ -124,13 +129,25 @@ pub(crate) fn for_table(name: &str, tables: &[&str]) -> String {
     }
 }
 
-/// A function that does not exist; `suggested` is the nearest that does.
-pub(crate) fn for_function(name: &str, suggested: Option<&str>) -> String {
+/// The names of all functions.
+fn functions() -> &'static [String] {
+    static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+        let scalar = all_default_functions().into_iter().chain(all_default_nested_functions());
+        let scalar = scalar.map(|function| function.name().to_owned());
+        let aggregate = all_default_aggregate_functions().into_iter().map(|function| function.name().to_owned());
+        let window = all_default_window_functions().into_iter().map(|function| function.name().to_owned());
+        scalar.chain(aggregate).chain(window).chain(["snapshot".to_owned()]).collect()
+    });
+    &NAMES
+}
+
+/// A function that does not exist.
+pub(crate) fn for_function(name: &str) -> String {
     let name = name.to_lowercase();
     if let Some((_, same)) = FUNCTIONS_ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == name) {
         return format!("here it is {same}");
     }
-    match suggested.and_then(|suggested| nearest(&name, [suggested])) {
+    match nearest(&name, functions().iter().map(String::as_str)) {
         Some(near) => did_you_mean(near),
         None => "SHOW FUNCTIONS lists the functions".to_owned(),
     }
@@ -152,14 +169,19 @@ pub(crate) fn for_syntax(
     if message.starts_with("Expected: an expression") && before == Some(&Token::Comma) {
         return Some(format!("remove the comma before {found}"));
     }
-    let upper = found.to_uppercase();
-    if KEYWORDS.contains(&upper.as_str()) {
-        let misspelled = before.and_then(misspelled_keyword);
-        return misspelled
-            .map(|(word, keyword)| format!("did you mean `{keyword}` for {word}?"))
-            .or_else(|| order(&upper));
+    if let Some((word, keyword)) = before.and_then(misspelled_keyword) {
+        return Some(format!("did you mean `{keyword}` for {word}?"));
     }
-    nearest(&upper, KEYWORDS).map(did_you_mean)
+    match found.to_uppercase().as_str() {
+        word @ ("GROUP" | "ORDER") if !is_followed_by(tokens, index, "BY") => Some(format!("after {word} comes BY")),
+        word if KEYWORDS.contains(&word) => order(word),
+        word => nearest(word, KEYWORDS).map(did_you_mean),
+    }
+}
+
+fn is_followed_by(tokens: &[TokenWithSpan], index: Option<usize>, word: &str) -> bool {
+    let next = index.and_then(|index| tokens.get(index + 1)).map(|token| &token.token);
+    matches!(next, Some(Token::Word(next)) if next.value.eq_ignore_ascii_case(word))
 }
 
 fn misspelled_keyword(token: &Token) -> Option<(&str, &'static str)> {
@@ -188,7 +210,7 @@ pub(crate) fn for_value(message: &str) -> Option<String> {
     if message.contains("cannot cast string") {
         return Some("the column is a number: compare it with a number".to_owned());
     }
-    message.contains("divide by zero").then(|| "nullif(x, 0) makes the quotient null instead".to_owned())
+    (message.contains("divide by zero") || message.contains("dividebyzero")).then(|| "nullif(x, 0) makes the quotient null instead".to_owned())
 }
 
 #[cfg(test)]

@@ -32,11 +32,13 @@
 //! | `parse` | one statement that only reads |
 //! | `session`, `names`, `views`, `version` | what SQL sees: runtime, tables, views, `snapshot(...)` |
 //! | `stream_table`, `files`, `tail`, `prune` | the scan: files of the tenant, left out by bounds; the tail made plain |
+//! | `bounded` | functions that could make more than memory holds |
 //! | `stop` | ends operators that work long without giving way |
 //! | `explain`, `hint` | the planner's errors in words for the asker |
 //! | `plain` | types that every client can read |
 
 pub mod answer;
+mod bounded;
 pub mod catalog;
 pub mod engine;
 pub mod error;

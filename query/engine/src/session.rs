@@ -1,5 +1,6 @@
 //! What every query runs in: one runtime for all, one session state for each.
 
+use crate::bounded::bound_functions;
 use crate::catalog::Catalog;
 use crate::names::PublicSchema;
 use crate::options::QueryOptions;
@@ -50,8 +51,11 @@ pub(crate) fn runtime(options: &QueryOptions, store: Arc<dyn ObjectStore>) -> Re
 }
 
 /// The state that every query's state is made from.
-pub(crate) fn base_state(options: &QueryOptions, runtime: Arc<RuntimeEnv>) -> SessionState {
-    SessionStateBuilder::new_with_default_features().with_config(config(options)).with_runtime_env(runtime).build()
+pub(crate) fn base_state(options: &QueryOptions, runtime: Arc<RuntimeEnv>) -> Result<SessionState> {
+    let builder = SessionStateBuilder::new_with_default_features();
+    let mut state = builder.with_config(config(options)).with_runtime_env(runtime).build();
+    bound_functions(&mut state)?;
+    Ok(state)
 }
 
 fn config(options: &QueryOptions) -> SessionConfig {

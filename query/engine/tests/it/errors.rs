@@ -1,10 +1,10 @@
 //! What is said to one who made a mistake.
 
 use crate::fixture::{table, with_events};
-use bodkin_query::ErrorKind::{self, Denied, Execution, NotFound, Plan, Syntax};
+use bodkin_query::ErrorKind::{self, Denied, Execution, Limit, NotFound, Plan, Syntax};
 
 /// A text, what kind of mistake it is, the place (line 0: none), a part of the message and of the hint.
-const MISTAKES: [(&str, ErrorKind, (u64, u64), &str, &str); 32] = [
+const MISTAKES: [(&str, ErrorKind, (u64, u64), &str, &str); 34] = [
     ("SELECT comn FROM events", NotFound, (1, 8), "column comn does not exist", "did you mean `comm`?"),
     (
         "SELECT pid\nFROM events\nWHERE contaner_id = 'host'",
@@ -45,9 +45,9 @@ const MISTAKES: [(&str, ErrorKind, (u64, u64), &str, &str); 32] = [
         "found: WHERE",
         "the order is SELECT, FROM, WHERE",
     ),
-    ("SELECT pid FROM events GROUP pid", Syntax, (1, 30), "found: pid", ""),
+    ("SELECT pid FROM events GROUP pid", Syntax, (1, 24), "found: GROUP", "after GROUP comes BY"),
     ("SELECT pid FROM events WHERE comm = 'bash", Syntax, (1, 37), "Unterminated string", "a quote inside is doubled"),
-    ("SELECT count( FROM events", Syntax, (1, 15), "found: FROM", ""),
+    ("SELECT count( FROM events", Syntax, (1, 20), "found: events", ""),
     ("", Syntax, (0, 0), "the query is empty", "SELECT count(*)"),
     ("SELECT 1; SELECT 2", Syntax, (0, 0), "several statements", "one at a time"),
     ("SELECT comm, count(*) FROM events", Plan, (1, 8), "comm", "GROUP BY"),
@@ -60,13 +60,15 @@ const MISTAKES: [(&str, ErrorKind, (u64, u64), &str, &str); 32] = [
     ),
     ("SELECT cuont(*) FROM events", NotFound, (1, 8), "function cuont does not exist", "did you mean `count`?"),
     ("SELECT strftime('%Y', ts) FROM events", NotFound, (1, 8), "function strftime", "to_char"),
-    ("SELECT * FROM snapshott('events', 1)", NotFound, (1, 15), "function snapshott", ""),
+    ("SELECT * FROM snapshott('events', 1)", NotFound, (1, 15), "function snapshott", "did you mean `snapshot`?"),
     ("SELECT * FROM '/etc/passwd'", NotFound, (1, 15), "does not exist", "reads no files"),
     ("INSERT INTO events VALUES (1)", Denied, (0, 0), "INSERT is not allowed", "only reads"),
     ("DROP TABLE events", Denied, (0, 0), "DROP is not allowed", "only reads"),
     ("SELECT * INTO t FROM events", Denied, (0, 0), "", "only reads"),
     ("SELECT pid FROM events WHERE ts > 'yesterday'", Execution, (0, 0), "yesterday", "RFC 3339"),
     ("SELECT pid / 0 FROM events", Execution, (0, 0), "ivide by zero", "nullif"),
+    ("SELECT comm FROM events WHERE comm ~ '(a'", Execution, (0, 0), "the regular expression is wrong: unclosed group", "RE2"),
+    ("SELECT repeat(comm, 100000000) FROM events", Limit, (0, 0), "repeat would make more than 128 MiB at once", "narrow"),
 ];
 
 #[tokio::test]
@@ -110,4 +112,14 @@ async fn a_version_that_is_not_there_is_not_found() {
     let engine = with_events().await.engine();
     let error = table(&engine, "SELECT * FROM snapshot('events', 77)").await.unwrap_err();
     assert_eq!((error.kind, error.message.as_str()), (NotFound, "table events has no version 77"));
+}
+
+/// The same mistake is the same kind of mistake when the reader of a file finds it.
+#[tokio::test]
+async fn a_mistake_in_a_filter_of_files_is_the_askers() {
+    let memory = with_events().await;
+    memory.flush().await;
+    let error = table(&memory.engine(), "SELECT pid FROM events WHERE 1 / (pid - 10) = 1").await.unwrap_err();
+    assert_eq!(error.kind, Execution, "{error}");
+    assert!(error.hint.as_deref().unwrap_or_default().contains("nullif"), "{error:?}");
 }

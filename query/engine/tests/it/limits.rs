@@ -54,6 +54,10 @@ async fn hostile_texts_are_refused() {
         "SELECT regexp_replace(comm, '(?P<x', '') FROM events",
         "SELECT repeat('x', 9223372036854775807)",
         "SELECT lpad('x', 2147483647, 'y')",
+        "SELECT lpad(comm, pid * 100000000) FROM events",
+        "SELECT range(0, 9223372036854775807)",
+        "SELECT generate_series(-9223372036854775808, pid) FROM events",
+        "SELECT array_repeat(1, 9223372036854775807)",
         "SELECT * FROM snapshot('events', -1)",
         "SELECT * FROM snapshot('events', 18446744073709551615)",
         "SELECT * FROM snapshot('nothing', 1)",
@@ -66,7 +70,6 @@ async fn hostile_texts_are_refused() {
         "WITH RECURSIVE r AS (SELECT 1 x UNION ALL SELECT x FROM r WHERE x < 0 AND nothing) SELECT * FROM r",
     ] {
         let outcome = table(&engine, text).await;
-        eprintln!("{text}: {:?}", outcome.as_ref().map(String::len));
         let error = outcome.expect_err(text);
         assert_ne!(error.message, "the query met a bug in the server", "{text}");
     }

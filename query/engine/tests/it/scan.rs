@@ -112,7 +112,7 @@ async fn files_are_left_out_by_date_bounds_and_time() {
     assert_eq!(read("pid IN (0, 3)").await, (2, 2));
     assert_eq!(read("comm = 'zsh'").await, (0, 0));
     assert_eq!(read("comm LIKE 's%'").await, (4, 4));
-    assert_eq!(read("pid + 1 = 2").await, (1, 1));
+    assert_eq!(read("pid + 1 = 2").await, (1, 4));
     assert_eq!(read("result = 0").await, (4, 4));
 }
 
