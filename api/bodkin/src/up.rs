@@ -42,6 +42,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(agent);
     server.node().ready();
     say_ready(&server)?;
+    let node = server.node().clone();
     let is_watched = std::io::stdout().is_terminal();
     if is_watched {
         print_banner(&server, &status)?;
@@ -49,7 +50,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     tokio::select! {
         result = stop_signal() => result?,
         error = server.failed() => return Err(error),
-        () = show_rate(server.node().clone()), if is_watched => {}
+        () = show_rate(node), if is_watched => {}
     }
     if is_watched {
         eprintln!("\nstopping");

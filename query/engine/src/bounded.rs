@@ -64,7 +64,11 @@ impl Bounded {
                     [start, stop, ..] => (bounds(start)?, bounds(stop)?),
                     [] => return None,
                 };
-                let step = args.args.get(2).and_then(bounds).map_or(1, |(low, high)| low.unsigned_abs().min(high.unsigned_abs()));
+                let step = args
+                    .args
+                    .get(2)
+                    .and_then(bounds)
+                    .map_or(1, |(low, high)| low.unsigned_abs().min(high.unsigned_abs()));
                 let items = stop.1.abs_diff(start.0).max(stop.0.abs_diff(start.1)) / step.max(1);
                 Some(times(rows, i64::try_from(items).unwrap_or(i64::MAX)).saturating_mul(8))
             }

@@ -210,7 +210,8 @@ pub(crate) fn for_value(message: &str) -> Option<String> {
     if message.contains("cannot cast string") {
         return Some("the column is a number: compare it with a number".to_owned());
     }
-    (message.contains("divide by zero") || message.contains("dividebyzero")).then(|| "nullif(x, 0) makes the quotient null instead".to_owned())
+    (message.contains("divide by zero") || message.contains("dividebyzero"))
+        .then(|| "nullif(x, 0) makes the quotient null instead".to_owned())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! binaries of this build; the same scripts run against a release build by hand.
 //!
 //! They need root (kernel programs, a tmpfs) and the Python environment that `./check` makes.
+#![allow(clippy::print_stdout, reason = "what a script measured is worth reading")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

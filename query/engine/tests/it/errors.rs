@@ -4,7 +4,10 @@ use crate::fixture::{table, with_events};
 use bodkin_query::ErrorKind::{self, Denied, Execution, Limit, NotFound, Plan, Syntax};
 
 /// A text, what kind of mistake it is, the place (line 0: none), a part of the message and of the hint.
-const MISTAKES: [(&str, ErrorKind, (u64, u64), &str, &str); 34] = [
+/// Query, kind, line and column, words of the message, words of the hint.
+type Mistake = (&'static str, ErrorKind, (u64, u64), &'static str, &'static str);
+
+const MISTAKES: [Mistake; 34] = [
     ("SELECT comn FROM events", NotFound, (1, 8), "column comn does not exist", "did you mean `comm`?"),
     (
         "SELECT pid\nFROM events\nWHERE contaner_id = 'host'",
@@ -67,8 +70,20 @@ const MISTAKES: [(&str, ErrorKind, (u64, u64), &str, &str); 34] = [
     ("SELECT * INTO t FROM events", Denied, (0, 0), "", "only reads"),
     ("SELECT pid FROM events WHERE ts > 'yesterday'", Execution, (0, 0), "yesterday", "RFC 3339"),
     ("SELECT pid / 0 FROM events", Execution, (0, 0), "ivide by zero", "nullif"),
-    ("SELECT comm FROM events WHERE comm ~ '(a'", Execution, (0, 0), "the regular expression is wrong: unclosed group", "RE2"),
-    ("SELECT repeat(comm, 100000000) FROM events", Limit, (0, 0), "repeat would make more than 128 MiB at once", "narrow"),
+    (
+        "SELECT comm FROM events WHERE comm ~ '(a'",
+        Execution,
+        (0, 0),
+        "the regular expression is wrong: unclosed group",
+        "RE2",
+    ),
+    (
+        "SELECT repeat(comm, 100000000) FROM events",
+        Limit,
+        (0, 0),
+        "repeat would make more than 128 MiB at once",
+        "narrow",
+    ),
 ];
 
 #[tokio::test]

@@ -1,4 +1,5 @@
 //! The service behind a real listener, asked by a Flight SQL client and by a plain Flight client.
+#![allow(clippy::unwrap_used, reason = "helpers of tests stop where something is wrong, as tests do")]
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Int64Type};
