@@ -4,7 +4,6 @@ use crate::fixture::{table, with_events};
 use bodkin_query::ErrorKind::{self, Denied, Execution, Limit, NotFound, Plan, Syntax};
 
 /// A text, what kind of mistake it is, the place (line 0: none), a part of the message and of the hint.
-/// Query, kind, line and column, words of the message, words of the hint.
 type Mistake = (&'static str, ErrorKind, (u64, u64), &'static str, &'static str);
 
 const MISTAKES: [Mistake; 34] = [

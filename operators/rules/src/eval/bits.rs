@@ -1,0 +1,125 @@
+//! Sets of rows as bitmaps.
+
+use arrow::buffer::{BooleanBuffer, NullBuffer};
+
+/// A set of the rows of a batch: one bit per row, unused bits of the last word are zero.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Bits {
+    words: Vec<u64>,
+    rows: usize,
+}
+
+impl Bits {
+    pub(crate) fn none(rows: usize) -> Self {
+        Self { words: vec![0; rows.div_ceil(64)], rows }
+    }
+
+    pub(crate) fn all(rows: usize) -> Self {
+        let mut words = vec![u64::MAX; rows.div_ceil(64)];
+        if let (Some(last), 1..) = (words.last_mut(), rows % 64) {
+            *last = (1 << (rows % 64)) - 1;
+        }
+        Self { words, rows }
+    }
+
+    /// The rows for which `test` holds.
+    #[cfg(test)]
+    pub(crate) fn from_fn(rows: usize, test: impl Fn(usize) -> bool) -> Self {
+        let mut bits = Self::all(rows);
+        bits.retain(test);
+        bits
+    }
+
+    /// The rows that are not null.
+    pub(crate) fn from_nulls(nulls: &NullBuffer) -> Self {
+        Self::from_buffer(nulls.inner())
+    }
+
+    /// The rows whose bit is set.
+    pub(crate) fn from_buffer(buffer: &BooleanBuffer) -> Self {
+        let rows = buffer.len();
+        Self { words: buffer.bit_chunks().iter_padded().take(rows.div_ceil(64)).collect(), rows }
+    }
+
+    /// How many rows there are, in the set or not.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn insert(&mut self, row: usize) {
+        self.words[row / 64] |= 1 << (row % 64);
+    }
+
+    pub(crate) fn contains(&self, row: usize) -> bool {
+        self.words[row / 64] >> (row % 64) & 1 == 1
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.words.iter().all(|word| *word == 0)
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    pub(crate) fn and(&mut self, other: &Self) {
+        self.words.iter_mut().zip(&other.words).for_each(|(a, b)| *a &= b);
+    }
+
+    pub(crate) fn or(&mut self, other: &Self) {
+        self.words.iter_mut().zip(&other.words).for_each(|(a, b)| *a |= b);
+    }
+
+    pub(crate) fn minus(&mut self, other: &Self) {
+        self.words.iter_mut().zip(&other.words).for_each(|(a, b)| *a &= !b);
+    }
+
+    /// Keeps the rows for which `test` holds; asks only about those that are in.
+    pub(crate) fn retain(&mut self, mut test: impl FnMut(usize) -> bool) {
+        for (index, word) in self.words.iter_mut().enumerate() {
+            let mut left = *word;
+            while left != 0 {
+                let bit = left.trailing_zeros() as usize;
+                left &= left - 1;
+                if !test(index * 64 + bit) {
+                    *word &= !(1 << bit);
+                }
+            }
+        }
+    }
+
+    /// The rows in ascending order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        self.words.iter().enumerate().flat_map(|(index, word)| {
+            let mut left = *word;
+            std::iter::from_fn(move || {
+                let bit = (left != 0).then(|| left.trailing_zeros() as usize)?;
+                left &= left - 1;
+                Some(index * 64 + bit)
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_of_rows() {
+        for rows in [0, 1, 63, 64, 65, 200] {
+            let all = Bits::all(rows);
+            assert_eq!((all.count(), all.iter().count()), (rows, rows));
+            let even = Bits::from_fn(rows, |row| row % 2 == 0);
+            let mut odd = all.clone();
+            odd.minus(&even);
+            assert!(odd.iter().all(|row| row % 2 == 1));
+            odd.or(&even);
+            assert_eq!(odd, all);
+            odd.and(&Bits::none(rows));
+            assert!(odd.is_empty());
+        }
+        let nulls = NullBuffer::from(vec![true, false, true]).slice(1, 2);
+        assert_eq!(Bits::from_nulls(&nulls).iter().collect::<Vec<_>>(), [1]);
+    }
+}

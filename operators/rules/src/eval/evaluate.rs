@@ -1,0 +1,239 @@
+//! Nodes over rows.
+
+use super::batch::{Slot, View};
+use super::bits::Bits;
+use super::column::Column;
+use super::filter::{self, Memo};
+use super::value::{self, Val};
+use super::{Hit, Matching};
+use crate::compile::{Check, Node, NodeId, Operand, Rule, SourceRules, Test};
+use crate::fields::EventSet;
+use crate::fields::event_type::EventType;
+use crate::load::Source;
+use bodkin_schema::events;
+
+/// What is known of a node: about `asked` rows, of which it holds for `holds`.
+struct Known {
+    asked: Bits,
+    holds: Bits,
+}
+
+/// One batch under evaluation.
+pub(super) struct Evaluator<'a> {
+    rules: &'a SourceRules,
+    view: View<'a>,
+    known: Vec<Option<Known>>,
+    memo: Memo,
+    /// Rows by the index of their event type; none for sources without types.
+    types: Option<Vec<Option<Bits>>>,
+}
+
+impl<'a> Evaluator<'a> {
+    pub(super) fn new(rules: &'a SourceRules, mut view: View<'a>) -> Self {
+        let types = (view.events.source() == Source::Syscall).then(|| rows_by_type(&mut view));
+        let known = rules.is_shared.iter().map(|_| None).collect();
+        Self { rules, view, known, memo: Memo::default(), types }
+    }
+
+    pub(super) fn into_view(self) -> View<'a> {
+        self.view
+    }
+
+    /// Runs the rules that are enabled.
+    pub(super) fn run(&mut self, all_rules: &[Rule], matching: Matching) -> Vec<Hit> {
+        let mut hits = Vec::new();
+        let mut open = Bits::all(self.view.rows());
+        let rules = self.rules;
+        for index in &rules.rules {
+            let rule = &all_rules[*index];
+            if !rule.is_enabled {
+                continue;
+            }
+            let mut rows = self.gated(&rule.events);
+            rows.and(&open);
+            let fired = self.node(rule.root, &rows);
+            hits.extend(fired.iter().map(|row| Hit { row, rule: *index }));
+            if matching == Matching::First {
+                open.minus(&fired);
+            }
+        }
+        hits
+    }
+
+    /// The rows of the event types of a rule.
+    fn gated(&self, events: &EventSet) -> Bits {
+        let rows = self.view.rows();
+        let Some(types) = &self.types else { return Bits::all(rows) };
+        let mut gated = Bits::none(rows);
+        for (index, of_type) in types.iter().enumerate() {
+            if let Some(of_type) = of_type.as_ref().filter(|_| events.contains_index(index)) {
+                gated.or(of_type);
+            }
+        }
+        gated
+    }
+
+    /// The rows of `rows` for which a node holds.
+    fn node(&mut self, id: NodeId, rows: &Bits) -> Bits {
+        if rows.is_empty() {
+            return rows.clone();
+        }
+        if !self.rules.is_shared[id] {
+            return self.fresh(id, rows);
+        }
+        let mut known = self.known[id]
+            .take()
+            .unwrap_or_else(|| Known { asked: Bits::none(rows.rows()), holds: Bits::none(rows.rows()) });
+        let mut open = rows.clone();
+        open.minus(&known.asked);
+        if !open.is_empty() {
+            let holds = self.fresh(id, &open);
+            known.holds.or(&holds);
+            known.asked.or(&open);
+        }
+        let mut holds = known.holds.clone();
+        holds.and(rows);
+        self.known[id] = Some(known);
+        holds
+    }
+
+    fn fresh(&mut self, id: NodeId, rows: &Bits) -> Bits {
+        let rules = self.rules;
+        match rules.graph.node(id) {
+            Node::Constant(true) => rows.clone(),
+            Node::Constant(false) => Bits::none(rows.rows()),
+            Node::Check(check) => self.check(check, rows),
+            Node::Not(child) => {
+                let mut left = rows.clone();
+                left.minus(&self.node(*child, rows));
+                left
+            }
+            Node::And(children) => {
+                let mut left = rows.clone();
+                for child in children {
+                    left = self.node(*child, &left);
+                    if left.is_empty() {
+                        break;
+                    }
+                }
+                left
+            }
+            Node::Or(children) => {
+                let (mut left, mut holds) = (rows.clone(), Bits::none(rows.rows()));
+                for child in children {
+                    let found = self.node(*child, &left);
+                    holds.or(&found);
+                    left.minus(&found);
+                    if left.is_empty() {
+                        break;
+                    }
+                }
+                holds
+            }
+        }
+    }
+
+    fn check(&mut self, check: &Check, rows: &Bits) -> Bits {
+        if let Some(events) = &check.events
+            && self.types.is_some()
+        {
+            let mut found = self.gated(events);
+            found.and(rows);
+            return found;
+        }
+        match (&check.left, &check.test) {
+            (_, Test::Compare { .. }) => self.by_row(check, rows),
+            (Operand::Field(slot), _) => self.field(*slot, &[], &check.test, rows),
+            (Operand::Mapped(slot, maps), Test::Text { .. }) => self.field(*slot, maps, &check.test, rows),
+            _ => self.by_row(check, rows),
+        }
+    }
+
+    fn field(&mut self, slot: usize, maps: &[crate::compile::Map], test: &Test, rows: &Bits) -> Bits {
+        self.view.ensure(slot, rows);
+        let values = self.view.slot(slot);
+        let mut left = rows.clone();
+        match (test, values) {
+            (Test::Exists, _) => return values.existing(rows),
+            (Test::Text { test, all }, Slot::Column(Column::Texts(column))) => {
+                filter::texts(column, test, *all, &mut left, &mut self.memo);
+            }
+            (Test::Text { test, all }, Slot::Column(Column::TextPair(a, b))) => {
+                filter::text_pair(a.view(), b.view(), test, *all, &mut left);
+            }
+            (Test::Text { test, .. }, _) => match values.text() {
+                Some(view) => filter::text(view, test, maps, &mut left, &mut self.memo),
+                None => left.minus(rows),
+            },
+            (Test::Number { test, .. }, Slot::Column(Column::Number(column))) => {
+                filter::number(column, test, &mut left)
+            }
+            (Test::Number { test, all }, Slot::Column(Column::Numbers(column))) => {
+                filter::numbers(column, test, *all, &mut left);
+            }
+            (Test::Number { test, all }, Slot::Column(Column::NumberPair(a, b))) => {
+                filter::number_pair(a, b, test, *all, &mut left);
+            }
+            (Test::Flag { passes_true, passes_false }, Slot::Column(Column::Flag(column))) => {
+                filter::flag(column, *passes_true, *passes_false, &mut left);
+            }
+            _ => left.minus(rows),
+        }
+        left
+    }
+
+    /// Transformers of several operands, and comparisons of two fields: row by row.
+    fn by_row(&mut self, check: &Check, rows: &Bits) -> Bits {
+        value::ensure(&mut self.view, &check.left, rows);
+        if let Test::Compare { right, .. } = &check.test {
+            value::ensure(&mut self.view, right, rows);
+        }
+        let mut left = rows.clone();
+        let view = &self.view;
+        left.retain(|row| value::of(view, &check.left, row).is_some_and(|found| holds(view, &check.test, &found, row)));
+        left
+    }
+}
+
+fn holds(view: &View<'_>, test: &Test, found: &Val<'_>, row: usize) -> bool {
+    match (test, found) {
+        (Test::Exists, _) => true,
+        (Test::Compare { op, right }, left) => {
+            value::of(view, right, row).is_some_and(|right| value::compare(*op, left, &right))
+        }
+        (Test::Text { test, .. }, Val::Text(text)) => test.matches(text),
+        (Test::Text { all: true, .. }, Val::List(items)) => {
+            !items.is_empty() && items.iter().all(|item| holds(view, test, item, row))
+        }
+        (Test::Text { .. }, Val::List(items)) => items.iter().any(|item| holds(view, test, item, row)),
+        (Test::Number { test, .. }, Val::Number(number)) => test.matches(*number),
+        (Test::Flag { passes_true, passes_false }, Val::Flag(flag)) => {
+            if *flag {
+                *passes_true
+            } else {
+                *passes_false
+            }
+        }
+        _ => false,
+    }
+}
+
+fn rows_by_type(view: &mut View<'_>) -> Vec<Option<Bits>> {
+    let rows = view.rows();
+    let mut types: Vec<Option<Bits>> = vec![None; EventType::COUNT];
+    let Column::Text(column) = view.base(events::EVT_TYPE) else { return types };
+    let text = column.view();
+    let mut of_code: Vec<Option<u16>> = vec![None; if column.is_coded() { text.codes() } else { 0 }];
+    for row in 0..rows {
+        if text.valid.is_some_and(|valid| !valid.contains(row)) {
+            continue;
+        }
+        let code = text.code(row);
+        let index = match of_code.get_mut(code) {
+            Some(known) => *known.get_or_insert_with(|| EventType::of(text.value(code)).index() as u16) as usize,
+            None => EventType::of(text.value(code)).index(),
+        };
+        types[index].get_or_insert_with(|| Bits::none(rows)).insert(row);
+    }
+    types
+}
