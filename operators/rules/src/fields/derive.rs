@@ -226,7 +226,8 @@ impl Derived {
         }
     }
 
-    /// The text of a row, appended to `out`; false where it has none.
+    /// The text of a row, appended to `out`, which holds the texts of other rows before it; false where it has none,
+    /// and what was appended is then void.
     pub(crate) fn text(self, i: &[Column], row: usize, arg: &FieldArg, out: &mut Vec<u8>) -> bool {
         let text = |index: usize| i.get(index).and_then(|column| column.text(row));
         let number = |index: usize| i.get(index).and_then(|column| column.number(row));
@@ -247,11 +248,14 @@ impl Derived {
             D::ProcArguments => return put(out, text(0).map(|args| word(args, arg))),
             D::Cmdline => return cmdline(text(0), text(1), out),
             D::Environment => return put(out, text(0).and_then(|env| variable(env, arg))),
-            D::Cwd => return put(out, text(0)) && ends_with_slash(out),
+            D::Cwd => return text(0).map(|cwd| put_directory(cwd, out)).is_some(),
             D::FdType => return put(out, fd_kind(i, row, 0, 1)),
             D::FdTypeChar => return put(out, fd_type_char(i, row)),
             D::FdName => return super::fd::name(i, row, out),
-            D::FdNameRaw => return put(out, text(1).filter(|_| text(0).is_some_and(has_fd))) && squeeze_slashes(out),
+            D::FdNameRaw => {
+                let raw = text(1).filter(|_| text(0).is_some_and(has_fd));
+                return raw.map(|raw| put_squeezed(raw, out)).is_some();
+            }
             D::FdDirectory => return put(out, super::fd::directory(i, row)),
             D::FdFilename => return put(out, super::fd::filename(i, row)),
             D::FdContainerName => return put(out, text(8)) && put(out, Some(b":")) && super::fd::name(i, row, out),
@@ -364,16 +368,15 @@ fn variable<'a>(env: &'a [u8], arg: &FieldArg) -> Option<&'a [u8]> {
 }
 
 /// Falco's working directory ends with a slash.
-fn ends_with_slash(out: &mut Vec<u8>) -> bool {
-    if !out.ends_with(b"/") {
-        out.push(b'/');
-    }
-    true
+fn put_directory(cwd: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(cwd);
+    out.extend_from_slice(if cwd.ends_with(b"/") { b"" } else { b"/" });
 }
 
-fn squeeze_slashes(out: &mut Vec<u8>) -> bool {
-    out.dedup_by(|a, b| *a == b'/' && *b == b'/');
-    true
+/// Appends a path with one slash for several in a row.
+fn put_squeezed(path: &[u8], out: &mut Vec<u8>) {
+    let is_repeated = |at: usize| at > 0 && path[at] == b'/' && path[at - 1] == b'/';
+    out.extend((0..path.len()).filter(|at| !is_repeated(*at)).map(|at| path[at]));
 }
 
 /// Holds one of the words, which are separated by `|`.

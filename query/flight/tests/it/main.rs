@@ -202,7 +202,7 @@ async fn mistakes_are_explained() {
             Code::NotFound,
             "column resaon does not exist (line 1, column 8); hint: did you mean `reason`?",
         ),
-        ("SELECT FROM WHERE", Code::InvalidArgument, "line 1"),
+        ("SELECT count( FROM drops", Code::InvalidArgument, "line 1"),
         ("DROP TABLE drops", Code::PermissionDenied, "only reads"),
     ] {
         let command = serde_json::json!({"query": text}).to_string();
