@@ -49,11 +49,13 @@ pub enum Stream {
     Samples,
     /// Rows that were lost or shed.
     Drops,
+    /// One native histogram sample of a series.
+    Histograms,
 }
 
 impl Stream {
     /// Every built-in stream.
-    pub const ALL: [Self; 4] = [Self::Events, Self::Series, Self::Samples, Self::Drops];
+    pub const ALL: [Self; 5] = [Self::Events, Self::Series, Self::Samples, Self::Drops, Self::Histograms];
 
     /// The name on the wire and of the table.
     pub fn name(self) -> &'static str {
@@ -62,6 +64,7 @@ impl Stream {
             Self::Series => "series",
             Self::Samples => "samples",
             Self::Drops => "drops",
+            Self::Histograms => "histograms",
         }
     }
 
@@ -78,6 +81,7 @@ impl Stream {
             Self::Series => metrics::series_schema(),
             Self::Samples => metrics::samples_schema(),
             Self::Drops => drops::schema(),
+            Self::Histograms => metrics::histograms_schema(),
         }
     }
 
@@ -86,7 +90,7 @@ impl Stream {
         match self {
             Self::Events => &[events::CONTAINER_ID, events::TS],
             Self::Series => &[metrics::METRIC_ID, metrics::SERIES_ID],
-            Self::Samples => &[metrics::METRIC_ID, metrics::SERIES_ID, metrics::TS],
+            Self::Samples | Self::Histograms => &[metrics::METRIC_ID, metrics::SERIES_ID, metrics::TS],
             Self::Drops => &[drops::PRODUCER, drops::TS],
         }
     }
@@ -96,7 +100,7 @@ impl Stream {
         match self {
             Self::Events => Some(events::TS),
             Self::Series => None,
-            Self::Samples => Some(metrics::TS),
+            Self::Samples | Self::Histograms => Some(metrics::TS),
             Self::Drops => Some(drops::TS),
         }
     }
@@ -105,7 +109,7 @@ impl Stream {
     pub fn class(self) -> Class {
         match self {
             Self::Events | Self::Drops => Class::Security,
-            Self::Series | Self::Samples => Class::Metrics,
+            Self::Series | Self::Samples | Self::Histograms => Class::Metrics,
         }
     }
 
@@ -116,6 +120,7 @@ impl Stream {
             Self::Series => "a labelled series",
             Self::Samples => "one float sample of a series",
             Self::Drops => "rows that were lost or shed, by class and reason",
+            Self::Histograms => "one native histogram sample of a series",
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Batches of the built-in streams and frames of them.
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, MapBuilder, MapFieldNames, RecordBatch, StringArray,
-    StringBuilder, StringDictionaryBuilder, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, ListArray, MapBuilder, MapFieldNames, RecordBatch,
+    StringArray, StringBuilder, StringDictionaryBuilder, TimestampMicrosecondArray,
 };
+use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Int32Type, Schema};
 use bodkin_schema::{EventTime, Incarnation, Lane, Seq, Stream, Tenant};
 use bodkin_wal::ipc::encode;
@@ -54,6 +55,11 @@ fn column(field: &Field, count: usize, by_dictionary: bool) -> ArrayRef {
                 builder.append(true).unwrap();
             }
             Arc::new(builder.finish())
+        }
+        DataType::List(item) => {
+            let lengths: Vec<usize> = (0..count).map(|row| row % 4).collect();
+            let values = column(item, lengths.iter().sum(), false);
+            Arc::new(ListArray::new(item.clone(), OffsetBuffer::from_lengths(lengths), values, None))
         }
         other => panic!("no rows of {other}"),
     }
