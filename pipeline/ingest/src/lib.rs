@@ -28,6 +28,7 @@
 //! |---|---|
 //! | [`put`] | [`do_put`]: the gRPC side of one put, its metadata and its answers |
 //! | `session` | the messages of one put: schema, dictionaries, batches |
+//! | [`local`] | [`LocalProducer`]: rows that a gateway of this process made |
 //! | [`lanes`] | [`Lanes`]: what is durable or pending in each lane (ONCE-1) |
 //! | `conform` | rows as they were sent to rows as the stream has them |
 //! | [`service`] | [`IngestService`], its limits, and the [`Downstream`] it hands rows to |
@@ -36,6 +37,7 @@
 
 mod conform;
 pub mod lanes;
+pub mod local;
 pub mod put;
 mod refusal;
 pub mod replay;
@@ -44,6 +46,7 @@ mod session;
 mod stats;
 
 pub use lanes::{LaneKey, LaneMark, Lanes};
+pub use local::LocalProducer;
 pub use put::{PutAck, PutMetadata, PutStream, do_put, flight_put};
 pub use refusal::Refusal;
 pub use replay::{Quarantined, ReplayReport, read_log};
