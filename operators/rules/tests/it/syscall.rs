@@ -147,15 +147,20 @@ fn fields_print_as_falco_prints_them() {
 /// Computed texts lie side by side in one buffer: what one row has must not reach into the next.
 #[test]
 fn computed_texts_do_not_touch_each_other() {
-    let rules = load("- rule: r\n  desc: d\n  condition: fd.num exists\n  output: '%fd.nameraw %proc.cwd'\n  priority: info\n  warn_evttypes: false\n");
-    let row = |raw: &'static str, cwd: &'static str| {
-        [("evt_type", "open"), ("fd", "3"), ("path_raw", raw), ("cwd", cwd)]
-    };
+    let rules = load(
+        "- rule: r\n  desc: d\n  condition: fd.num exists\n  output: '%fd.nameraw %proc.cwd'\n  priority: info\n  warn_evttypes: false\n",
+    );
+    let row =
+        |raw: &'static str, cwd: &'static str| [("evt_type", "open"), ("fd", "3"), ("path_raw", raw), ("cwd", cwd)];
     let rows = [row("a//b/", "/x/"), row("//c", ""), row("/c", "/y")];
     let rows: Vec<Row<'_>> = rows.iter().map(|row| &row[..]).collect();
     let events = batch(&rows);
     let found = rules.findings(Events::Batch(&events), Matching::First);
-    let printed: Vec<&str> = found.iter().filter_map(|finding| finding.output.split_once(": Informational ")).map(|(_, text)| text).collect();
+    let printed: Vec<&str> = found
+        .iter()
+        .filter_map(|finding| finding.output.split_once(": Informational "))
+        .map(|(_, text)| text)
+        .collect();
     assert_eq!(printed, ["a/b/ /x/", "/c /", "/c /y/"]);
 }
 
