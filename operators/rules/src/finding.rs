@@ -5,15 +5,15 @@ use crate::eval::batch::View;
 use crate::eval::column::Column;
 use crate::eval::{Events, Hit, Matching, render};
 use crate::fields::syscall::column as c;
-use crate::fields::{document::Document, time};
+use crate::fields::{audit, document::Document, time};
 use crate::load::Source;
 use arrow::array::{
     ArrayRef, Int32Array, Int32Builder, ListBuilder, StringArray, StringBuilder, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field};
 use arrow::record_batch::RecordBatch;
-use bodkin_schema::{events, findings};
-use serde_json::{Value, json};
+use bodkin_schema::{Stream, events, findings};
+use serde_json::Value;
 use std::sync::Arc;
 
 /// One rule that fired for one event.
@@ -76,21 +76,20 @@ impl RuleSet {
 }
 
 /// The columns that identify an event.
-struct Subject<'a> {
+pub(crate) struct Subject<'a> {
     columns: Vec<Column>,
     documents: &'a [Document],
     source: Source,
 }
 
 impl<'a> Subject<'a> {
-    const COLUMNS: [&'static str; 10] = [
+    pub(crate) const COLUMNS: [&'static str; 9] = [
         events::TS_NS,
         events::TS,
         events::HOST,
         events::CONTAINER_ID,
         events::PID,
         c::ANCESTOR_PIDS,
-        events::HOST_ID,
         events::INCARNATION,
         events::CPU,
         events::SEQ,
@@ -98,6 +97,10 @@ impl<'a> Subject<'a> {
     const HOST: usize = 2;
     const CONTAINER_ID: usize = 3;
     const PID: usize = 4;
+    const ANCESTOR_PIDS: usize = 5;
+    const INCARNATION: usize = 6;
+    const CPU: usize = 7;
+    const SEQ: usize = 8;
 
     fn new(view: &mut View<'a>) -> Self {
         let documents = match view.events {
@@ -123,20 +126,16 @@ impl<'a> Subject<'a> {
     }
 
     fn event_id(&self, row: usize) -> Option<String> {
-        let key = match self.source {
-            Source::Syscall => {
-                let (incarnation, cpu, seq) = (self.number(7, row)?, self.number(8, row)?, self.number(9, row)?);
-                return Some(format!("{}/{incarnation}/{cpu}/{seq}", self.text(6, row)?));
-            }
-            Source::K8sAudit => "auditID",
-            Source::AwsCloudtrail => "eventID",
-            Source::Json => "id",
+        let Some(key) = self.source.id_key() else {
+            let (host, seq) = (self.text(Self::HOST, row)?, self.number(Self::SEQ, row)?);
+            let [incarnation, cpu] = [Self::INCARNATION, Self::CPU].map(|id| self.number(id, row).unwrap_or_default());
+            return Some(format!("{host}/{incarnation}/{cpu}/{seq}"));
         };
         self.documents.get(row)?.value.get(key)?.as_str().map(str::to_owned)
     }
 
     fn ancestor_pids(&self, row: usize) -> Vec<i32> {
-        match &self.columns[5] {
+        match &self.columns[Self::ANCESTOR_PIDS] {
             Column::Numbers(list) => {
                 let pids = list.range(row).filter_map(|item| list.items.get(item));
                 pids.filter_map(|pid| i32::try_from(pid).ok()).collect()
@@ -146,21 +145,29 @@ impl<'a> Subject<'a> {
     }
 }
 
-impl Finding<'_> {
-    /// The finding as Falco prints it, with `event_id`.
-    pub fn to_json(&self) -> Value {
-        json!({
-            "time": time::time_iso(self.time_ns).map(|time| time.replace("+0000", "Z")),
-            "rule": self.rule.name,
-            "priority": self.rule.priority.name(),
-            "source": self.rule.source.name(),
-            "hostname": self.host,
-            "tags": self.rule.tags,
-            "output": self.output,
-            "output_fields": self.output_fields,
-            "event_id": self.event_id,
-        })
+impl RuleSet {
+    /// Runs the rules over rows of a stream, `events` or `audit`, and gives rows of `findings`: none where no rule fired.
+    /// Live and over history alike, so that both have the same answer (RULE-1).
+    pub fn over(&self, stream: Stream, rows: &RecordBatch, matching: Matching) -> Option<RecordBatch> {
+        match stream {
+            Stream::Events => some(&self.findings(Events::Batch(rows), matching)),
+            Stream::Audit => {
+                let sources = Source::ALL.into_iter().filter(|source| *source != Source::Syscall);
+                let found = sources.filter(|source| self.has_rules(*source)).filter_map(|source| {
+                    let documents = audit::documents(source, rows);
+                    some(&self.findings(Events::Documents(source, &documents), matching))
+                });
+                let found: Vec<RecordBatch> = found.collect();
+                let all = || arrow::compute::concat_batches(&findings::schema(), &found).ok();
+                if found.len() > 1 { all() } else { found.into_iter().next() }
+            }
+            _ => None,
+        }
     }
+}
+
+fn some(findings: &[Finding<'_>]) -> Option<RecordBatch> {
+    (!findings.is_empty()).then(|| to_batch(findings))
 }
 
 /// Findings as rows of the stream `findings`.

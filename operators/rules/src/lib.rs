@@ -34,7 +34,7 @@
 //! | `fields` | the fields of the language: type, argument, column or JSON path |
 //! | `compile` | trees to the shared graph, event types, outputs; [`RuleSet`], [`Options`] |
 //! | `eval` | the graph over a batch; [`Events`], [`Hit`], [`Matching`] |
-//! | `finding` | [`Finding`]: what a rule prints, as text, JSON and Arrow |
+//! | `finding`, `output` | [`Finding`]: what a rule prints, as rows of `findings`; [`FindingRows`]: those as JSON |
 //! | `operator` | [`RulesOperator`]: the rules as a step of the dataflow |
 //!
 //! **Missing values.** A comparison of a field that has no value is false, `!=` included; `not x = y` is then true. A
@@ -46,15 +46,19 @@ mod fields;
 mod finding;
 mod load;
 mod operator;
+mod output;
 pub mod syntax;
 
-pub use compile::{AppendOutput, Options, Rule, RuleSet, Switch};
+pub use compile::{AppendOutput, Options, Restriction, Rule, RuleSet, Switch, TextRestriction};
 pub use eval::{Events, Hit, Matching};
+pub use fields::audit::audit_rows;
 pub use fields::document::{Document, Documents};
+pub use fields::rows::EventRows;
 pub use fields::{ArgRule, EventSet, FieldInfo, Kind, fields_of};
 pub use finding::{Finding, to_batch};
 pub use load::{Diagnostic, Place, Priority, Report, RuleFile, Severity, Source};
-pub use operator::{FINDINGS, RulesOperator};
+pub use operator::RulesOperator;
+pub use output::FindingRows;
 
 /// Checks rule files as they would be loaded, and drops the rules.
 pub fn check(files: &[RuleFile]) -> Report {

@@ -1,18 +1,14 @@
 //! The rules as a step of the graph.
 
 use crate::compile::RuleSet;
-use crate::eval::{Events, Matching};
-use crate::finding::to_batch;
+use crate::eval::Matching;
 use arc_swap::ArcSwap;
-use bodkin_engine::{Batch, Operator, Output, TimeRange};
-use bodkin_schema::{EventTime, Stream};
+use bodkin_engine::{Batch, Operator, Output};
+use bodkin_schema::Stream;
 use std::sync::Arc;
 
-/// Name of the stream that findings flow in.
-pub const FINDINGS: &str = "findings";
-
-/// Runs the rules of source `syscall` over batches of `events`: each batch goes on unchanged, and behind it one of
-/// `findings` where rules fired. Batches of other streams pass.
+/// Runs the rules over batches of `events` and `audit`: each batch goes on unchanged, and behind it one of `findings`
+/// where rules fired. Batches of other streams pass.
 pub struct RulesOperator {
     rules: Arc<ArcSwap<RuleSet>>,
     matching: Matching,
@@ -32,21 +28,14 @@ impl Operator for RulesOperator {
     }
 
     fn on_batch(&mut self, batch: Batch, out: &mut Output<'_>) {
-        if &*batch.stream != Stream::Events.name() {
-            return out.emit(batch);
-        }
-        let rules = self.rules.load();
-        let findings = rules.findings(Events::Batch(&batch.records), self.matching);
-        let times = findings.iter().map(|finding| EventTime(finding.time_ns.div_euclid(1000)));
-        let event_time = times.clone().min().zip(times.max()).map(|(min, max)| TimeRange { min, max });
-        let made = (!findings.is_empty()).then(|| Batch {
-            event_time,
+        let stream = Stream::from_name(&batch.stream);
+        let found = stream.and_then(|stream| self.rules.load().over(stream, &batch.records, self.matching));
+        let made = found.map(|found| Batch {
             tenant: batch.tenant.clone(),
             ingest_time: batch.ingest_time,
             position: batch.position,
-            ..Batch::made(FINDINGS, to_batch(&findings))
+            ..Batch::made(Stream::Findings.name(), found)
         });
-        drop(findings);
         out.emit(batch);
         if let Some(made) = made {
             out.emit(made);
@@ -61,7 +50,8 @@ mod tests {
     use crate::load::RuleFile;
     use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray, TimestampMicrosecondArray};
     use arrow::record_batch::RecordBatch;
-    use bodkin_engine::run_chain;
+    use bodkin_engine::{TimeRange, run_chain};
+    use bodkin_schema::EventTime;
 
     fn rules(condition: &str) -> Arc<RuleSet> {
         let content = format!(
@@ -80,7 +70,6 @@ mod tests {
             ("comm", Arc::new(StringArray::from(vec!["sh", "bash-long"]))),
             ("user", Arc::new(StringArray::from(vec![Some("root"), None]))),
             ("host", Arc::new(StringArray::from(vec!["h", "h"]))),
-            ("host_id", Arc::new(StringArray::from(vec!["id", "id"]))),
             ("incarnation", Arc::new(Int64Array::from(vec![1, 1]))),
             ("cpu", Arc::new(Int64Array::from(vec![0, 0]))),
             ("seq", Arc::new(Int64Array::from(vec![7, 8]))),
@@ -118,7 +107,7 @@ mod tests {
             fields.as_deref(),
             Some(r#"{"evt.time":1000000000,"fd.name":null,"proc.name":"bash-long","user.name":null}"#)
         );
-        assert_eq!(column(&found.records, "event_id")[0].as_deref(), Some("id/1/0/7"));
+        assert_eq!(column(&found.records, "event_id")[0].as_deref(), Some("h/1/0/7"));
         let techniques = found.records.column_by_name("techniques").unwrap().as_list::<i32>().value(0);
         assert_eq!(techniques.as_string::<i32>().value(0), "T1059");
     }

@@ -49,7 +49,11 @@ pub fn schema() -> SchemaRef {
             required(TECHNIQUES, list(Utf8), "MITRE ATT&CK techniques and tactics among the tags: T1059.004, TA0003"),
             required(OUTPUT, Utf8, "what the rule prints: time, priority, and its output with values filled in"),
             required(OUTPUT_FIELDS, Utf8, "the fields in the output as a JSON object; null where there is no value"),
-            optional(EVENT_ID, Utf8, "auditID, eventID, or host_id/incarnation/cpu/seq of a kernel event"),
+            optional(
+                EVENT_ID,
+                Utf8,
+                "auditID of Kubernetes, eventID of CloudTrail, host/incarnation/cpu/seq of a kernel event",
+            ),
             optional(HOST, Utf8, "host name; null for events that happen on no host"),
             optional(CONTAINER_ID, Utf8, "first 12 hex digits of the container's id; host outside containers"),
             optional(PID, Int32, "process id in the initial pid namespace"),

@@ -14,12 +14,13 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`stream`] | [`Stream`]: the built-in streams with schema, sort order and shedding class |
-//! | [`events`], [`findings`], [`metrics`], [`drops`] | column names and field definitions of each stream |
+//! | [`events`], [`findings`], [`audit`], [`metrics`], [`drops`] | column names and field definitions of each stream |
 //! | [`ids`] | newtypes: [`Seq`], [`Incarnation`], [`Producer`], [`Lane`], [`Epoch`], [`Position`], [`Tenant`] |
 //! | [`labels`] | canonical labels and [`SeriesId`] |
 //! | [`time`] | [`EventTime`] and the [`Clock`] that every reader of time is given |
 //! | [`compat`] | structural comparison of a foreign schema with a registered one |
 
+pub mod audit;
 pub mod compat;
 pub mod drops;
 pub mod events;

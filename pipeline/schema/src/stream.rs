@@ -1,6 +1,6 @@
 //! The built-in streams. A stream is what flows; the table of the same name is where it comes to rest.
 
-use crate::{drops, events, metrics};
+use crate::{audit, drops, events, findings, metrics};
 use arrow_schema::SchemaRef;
 use std::fmt;
 
@@ -51,11 +51,23 @@ pub enum Stream {
     Drops,
     /// One native histogram sample of a series.
     Histograms,
+    /// One rule that fired.
+    Findings,
+    /// One action of a user or an API.
+    Audit,
 }
 
 impl Stream {
     /// Every built-in stream.
-    pub const ALL: [Self; 5] = [Self::Events, Self::Series, Self::Samples, Self::Drops, Self::Histograms];
+    pub const ALL: [Self; 7] = [
+        Self::Events,
+        Self::Series,
+        Self::Samples,
+        Self::Drops,
+        Self::Histograms,
+        Self::Findings,
+        Self::Audit,
+    ];
 
     /// The name on the wire and of the table.
     pub fn name(self) -> &'static str {
@@ -65,6 +77,8 @@ impl Stream {
             Self::Samples => "samples",
             Self::Drops => "drops",
             Self::Histograms => "histograms",
+            Self::Findings => "findings",
+            Self::Audit => "audit",
         }
     }
 
@@ -82,6 +96,8 @@ impl Stream {
             Self::Samples => metrics::samples_schema(),
             Self::Drops => drops::schema(),
             Self::Histograms => metrics::histograms_schema(),
+            Self::Findings => findings::schema(),
+            Self::Audit => audit::schema(),
         }
     }
 
@@ -92,6 +108,8 @@ impl Stream {
             Self::Series => &[metrics::METRIC_ID, metrics::SERIES_ID],
             Self::Samples | Self::Histograms => &[metrics::METRIC_ID, metrics::SERIES_ID, metrics::TS],
             Self::Drops => &[drops::PRODUCER, drops::TS],
+            Self::Findings => &[findings::RULE, findings::TS],
+            Self::Audit => &[audit::ACTOR, audit::TS],
         }
     }
 
@@ -102,13 +120,16 @@ impl Stream {
             Self::Series => None,
             Self::Samples | Self::Histograms => Some(metrics::TS),
             Self::Drops => Some(drops::TS),
+            Self::Findings => Some(findings::TS),
+            Self::Audit => Some(audit::TS),
         }
     }
 
     /// The shedding class of its rows.
     pub fn class(self) -> Class {
         match self {
-            Self::Events | Self::Drops => Class::Security,
+            Self::Events | Self::Drops | Self::Findings => Class::Security,
+            Self::Audit => Class::Audit,
             Self::Series | Self::Samples | Self::Histograms => Class::Metrics,
         }
     }
@@ -121,6 +142,8 @@ impl Stream {
             Self::Samples => "one float sample of a series",
             Self::Drops => "rows that were lost or shed, by class and reason",
             Self::Histograms => "one native histogram sample of a series",
+            Self::Findings => "one rule that fired for one event",
+            Self::Audit => "one action of a user or an API, as Kubernetes and cloud trails record it",
         }
     }
 }

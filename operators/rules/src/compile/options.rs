@@ -2,9 +2,11 @@
 
 use super::glob::Glob;
 use crate::load::{Priority, Source};
+use serde::{Deserialize, Serialize};
 
 /// How rules are loaded.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Options {
     /// Rules that are less urgent are left out.
     pub priority: Priority,
@@ -23,7 +25,8 @@ impl Default for Options {
 }
 
 /// Enables or disables rules.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Switch {
     /// Rules whose name matches a shell pattern.
     Rule {
@@ -42,7 +45,7 @@ pub enum Switch {
 }
 
 /// A text that is added to the outputs of rules that fit all that is given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppendOutput {
     /// Rules of that source.
     pub source: Option<Source>,

@@ -5,7 +5,7 @@ use super::gate::Gate;
 use super::graph::{Graph, Node, NodeId};
 use super::options::{Options, Subject};
 use super::output::{self, Template};
-use crate::fields::{EventSet, Get};
+use crate::fields::EventSet;
 use crate::load::{self, Files, Loaded, LoadedRule, Priority, Report, RuleFile, Source};
 use crate::syntax::Span;
 use std::collections::HashMap;
@@ -88,26 +88,15 @@ impl RuleSet {
         self.rules.iter().find(|rule| rule.name == name)
     }
 
-    /// Columns of `events` that rules of source `syscall` read, those of outputs and of disabled rules included; sorted.
-    pub fn columns(&self) -> Vec<&'static str> {
-        let mut columns: Vec<&'static str> = Vec::new();
-        for field in self.sources[Source::Syscall as usize].graph.slots() {
-            match field.info.get {
-                Get::Column(name) | Get::MapColumn(name) => columns.push(name),
-                Get::Derived(derived) => columns.extend(derived.inputs()),
-                Get::Ancestors { list, own } => columns.extend([list, own]),
-                Get::Document(_) | Get::Nothing => {}
-            }
-        }
-        columns.sort_unstable();
-        columns.dedup();
-        columns
-    }
-
     /// Event types that an enabled rule of source `syscall` can fire for: what the agent must deliver.
     pub fn events(&self) -> EventSet {
         let rules = self.rules.iter().filter(|rule| rule.is_enabled && rule.source == Source::Syscall);
         rules.map(|rule| rule.events).fold(EventSet::NONE, EventSet::union)
+    }
+
+    /// Says whether a rule of that source runs.
+    pub fn has_rules(&self, source: Source) -> bool {
+        self.rules.iter().any(|rule| rule.is_enabled && rule.source == source)
     }
 
     pub(crate) fn source(&self, source: Source) -> &SourceRules {

@@ -94,6 +94,16 @@ impl TextTest {
         }
     }
 
+    /// The texts that it compares whole values with.
+    pub(crate) fn texts(&self) -> Box<dyn Iterator<Item = &[u8]> + '_> {
+        match self {
+            Self::Equal(text) | Self::NotEqual(text) => Box::new(std::iter::once(&**text)),
+            Self::In(set) | Self::NotIn(set) => Box::new(set.texts.iter().map(|text| &**text)),
+            Self::All(tests) | Self::Any(tests) | Self::One(tests) => Box::new(tests.iter().flat_map(Self::texts)),
+            _ => Box::new(std::iter::empty()),
+        }
+    }
+
     /// Says whether several such tests of one text can become one.
     pub(crate) fn is_mergeable(&self) -> bool {
         matches!(self, Self::Equal(_) | Self::In(_) | Self::StartsWith(_) | Self::EndsWith(_) | Self::Contains(_))

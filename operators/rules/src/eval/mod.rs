@@ -21,6 +21,7 @@ use crate::load::Source;
 use arrow::record_batch::RecordBatch;
 use batch::View;
 use evaluate::Evaluator;
+use serde::{Deserialize, Serialize};
 
 /// Events to run rules over.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +56,8 @@ impl Events<'_> {
 }
 
 /// How many rules may fire for one event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Matching {
     /// The first one in the order of definition.
     #[default]

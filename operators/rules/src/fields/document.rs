@@ -40,6 +40,8 @@ pub struct Documents {
     pub documents: Vec<Document>,
     /// One message for each record that is no event of the source.
     pub rejected: Vec<String>,
+    /// Records that were taken away before these.
+    taken: usize,
 }
 
 impl Documents {
@@ -56,6 +58,12 @@ impl Documents {
         Ok(documents)
     }
 
+    /// Takes away what was read so far; what is pushed from here on is numbered after it.
+    pub fn take(&mut self) -> Self {
+        let taken = self.taken + self.documents.len() + self.rejected.len();
+        std::mem::replace(self, Self { taken, ..Self::default() })
+    }
+
     /// Adds the events of one JSON value.
     pub fn push(&mut self, source: Source, value: Value) {
         match (source, value) {
@@ -63,13 +71,13 @@ impl Documents {
             (Source::K8sAudit, Value::Object(mut map)) if map.get("kind").is_some_and(|kind| kind == "EventList") => {
                 match map.remove("items") {
                     Some(Value::Array(items)) => items.into_iter().for_each(|item| self.push_event(source, item)),
-                    _ => self.reject("an EventList without items"),
+                    _ => self.reject("it is an EventList without items"),
                 }
             }
             (Source::AwsCloudtrail, Value::Object(mut map)) if map.contains_key("Records") => {
                 match map.remove("Records") {
                     Some(Value::Array(items)) => items.into_iter().for_each(|item| self.push_event(source, item)),
-                    _ => self.reject("'Records' is no list"),
+                    _ => self.reject("its Records are no list"),
                 }
             }
             (_, value) => self.push_event(source, value),
@@ -77,31 +85,46 @@ impl Documents {
     }
 
     fn push_event(&mut self, source: Source, value: Value) {
-        let time = match source {
-            Source::K8sAudit => time_at(&value, "stageTimestamp"),
-            Source::AwsCloudtrail => time_at(&value, "eventTime"),
-            Source::Syscall | Source::Json => Ok(time_at(&value, "time").unwrap_or_default()),
-        };
-        match time {
-            _ if !value.is_object() => self.reject("a record that is no object"),
-            Err(message) => self.reject(message),
+        let kind = value.get("kind").and_then(Value::as_str);
+        if let (Source::K8sAudit, Some(kind)) = (source, kind.filter(|kind| *kind != "Event")) {
+            return self.reject(&format!("kind {:?} is not Event", kind.chars().take(64).collect::<String>()));
+        }
+        match time_ns(source, &value) {
+            _ if !value.is_object() => self.reject("it is no object"),
+            Err(message) => self.reject(&message),
             Ok(time_ns) => {
-                let number = self.documents.len() as i64 + 1;
+                let number = self.number() as i64;
                 self.documents.push(Document { value, time_ns, number });
             }
         }
     }
 
-    fn reject(&mut self, message: &str) {
-        self.rejected.push(format!("record {}: {message}", self.documents.len() + self.rejected.len() + 1));
+    /// Counts a record that is no event, and says why.
+    pub fn reject(&mut self, message: &str) {
+        self.rejected.push(format!("record {}: {message}", self.number()));
+    }
+
+    /// The number of the next record.
+    fn number(&self) -> usize {
+        self.taken + self.documents.len() + self.rejected.len() + 1
+    }
+}
+
+/// The time of an event in nanoseconds since 1970; why it is no event where it must have one and has none.
+pub(super) fn time_ns(source: Source, value: &Value) -> Result<i64, String> {
+    match source {
+        Source::K8sAudit => time_at(value, "stageTimestamp"),
+        Source::AwsCloudtrail => time_at(value, "eventTime"),
+        Source::Syscall | Source::Json => Ok(time_at(value, "time").unwrap_or_default()),
     }
 }
 
 /// The time under `key` in nanoseconds since 1970.
-fn time_at(value: &Value, key: &str) -> Result<i64, &'static str> {
-    let text = value.get(key).and_then(Value::as_str).ok_or("no time")?;
-    let time: jiff::Timestamp = text.parse().map_err(|_| "a time that is not RFC 3339")?;
-    i64::try_from(time.as_nanosecond()).map_err(|_| "a time out of range")
+fn time_at(value: &Value, key: &str) -> Result<i64, String> {
+    let text =
+        value.get(key).ok_or_else(|| format!("no {key}"))?.as_str().ok_or_else(|| format!("{key} is no text"))?;
+    let time: jiff::Timestamp = text.parse().map_err(|_| format!("{key} is no time as RFC 3339 has it"))?;
+    i64::try_from(time.as_nanosecond()).map_err(|_| format!("{key} is out of range"))
 }
 
 impl Document {
@@ -230,8 +253,10 @@ mod tests {
             assert_eq!(documents.documents[0].time_ns, 1_540_490_118_926_631_000);
         }
         let two = Documents::parse(Source::K8sAudit, format!("{event}\n{{}}\n5\n{event}").as_bytes()).unwrap();
-        assert_eq!((two.documents.len(), two.documents[1].number), (2, 2));
-        assert_eq!(two.rejected, ["record 2: no time", "record 3: a record that is no object"]);
+        assert_eq!((two.documents.len(), two.documents[1].number), (2, 4));
+        assert_eq!(two.rejected, ["record 2: no stageTimestamp", "record 3: it is no object"]);
+        let pod = br#"{"kind":"Pod","stageTimestamp":"2018-10-25T17:55:18.926631Z"}"#;
+        assert_eq!(Documents::parse(Source::K8sAudit, pod).unwrap().rejected, ["record 1: kind \"Pod\" is not Event"]);
         let trail = br#"{"Records":[{"eventTime":"2026-01-02T03:28:23Z"},{"eventTime":"x"}]}"#;
         let trail = Documents::parse(Source::AwsCloudtrail, trail).unwrap();
         assert_eq!((trail.documents.len(), trail.rejected.len()), (1, 1));

@@ -181,6 +181,18 @@ impl EventSet {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
     }
 
+    /// The names of the types in it; where types of no known name are in it, the names of those that are not.
+    ///
+    /// # Errors
+    /// The names of types that are not in it.
+    pub fn names_or_others(&self) -> Result<Vec<&'static str>, Vec<&'static str>> {
+        if self.contains_index(EVENT_TYPES.len()) {
+            Err(self.complement().names().collect())
+        } else {
+            Ok(self.names().collect())
+        }
+    }
+
     /// The names of the types in it, sorted.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         let set = *self;
@@ -210,5 +222,8 @@ mod tests {
         assert_eq!(set.union(set.complement()), EventSet::all());
         assert_eq!(set.intersection(set.complement()), EventSet::NONE);
         assert_eq!(set.names().collect::<Vec<_>>(), ["execve"]);
+        assert_eq!(set.names_or_others(), Ok(vec!["execve"]));
+        assert_eq!(set.complement().names_or_others(), Err(vec!["execve"]));
+        assert_eq!(EventSet::all().names_or_others(), Err(vec![]));
     }
 }

@@ -6,6 +6,7 @@
 
 pub(crate) mod address;
 pub(crate) mod argument;
+pub(crate) mod audit;
 mod cloudtrail;
 pub(crate) mod derive;
 pub(crate) mod document;
@@ -14,6 +15,7 @@ pub(crate) mod event_type;
 mod fd;
 mod k8s_audit;
 mod mount;
+pub(crate) mod rows;
 pub(crate) mod syscall;
 pub(crate) mod time;
 

@@ -14,7 +14,6 @@ pub(crate) mod column {
         ($($constant:ident = $name:literal: $type:literal;)*) => {
             $(#[doc = $type] pub(crate) const $constant: &str = $name;)*
             /// Every name with its type.
-            #[cfg(test)]
             pub(crate) const ALL: &[(&str, &str)] = &[$(($name, $type)),*];
         };
     }

@@ -1,9 +1,11 @@
 //! Priorities of rules and sources of events.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// How bad it is when a rule fires, the worst first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Priority {
     /// The system is unusable.
     Emergency,
@@ -54,7 +56,8 @@ impl fmt::Display for Priority {
 }
 
 /// Where the events of a rule come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Source {
     /// Kernel events.
     Syscall,
@@ -77,6 +80,16 @@ impl Source {
             Self::K8sAudit => "k8s_audit",
             Self::AwsCloudtrail => "aws_cloudtrail",
             Self::Json => "json",
+        }
+    }
+
+    /// The key under which a document of the source says its identity; none for kernel events.
+    pub(crate) fn id_key(self) -> Option<&'static str> {
+        match self {
+            Self::Syscall => None,
+            Self::K8sAudit => Some("auditID"),
+            Self::AwsCloudtrail => Some("eventID"),
+            Self::Json => Some("id"),
         }
     }
 

@@ -26,11 +26,12 @@ pub use report::{Diagnostic, Place, Report, Severity};
 
 use crate::syntax::Expr;
 use collect::Collection;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 pub(crate) use text::{At, Files, Text};
 
 /// A rule file: its name for messages and its content.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleFile {
     /// Path or other name.
     pub name: String,

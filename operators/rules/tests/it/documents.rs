@@ -1,7 +1,7 @@
 //! Sample events of Kubernetes and CloudTrail fire exactly the expected rules.
 
 use crate::{data, file, load};
-use bodkin_rules::{Documents, Events, Matching, Options, RuleSet, Source};
+use bodkin_rules::{Documents, Events, FindingRows, Matching, Options, RuleSet, Source, to_batch};
 use serde_json::Value;
 
 /// Names of the rules that fire, by event.
@@ -62,7 +62,7 @@ fn a_finding_prints_as_falco_does() {
     let text = data("k8s_audit/events/create_nginx_pod_privileged_2nd_container.json");
     let events = Documents::parse(Source::K8sAudit, text.as_bytes()).unwrap();
     let found = rules.findings(Events::Documents(Source::K8sAudit, &events.documents), Matching::First);
-    let json = found[0].to_json();
+    let json = FindingRows::new(&to_batch(&found)).falco(0, "");
     assert_eq!(json["rule"], "Create Privileged Pod");
     assert_eq!(json["priority"], "Warning");
     assert_eq!(json["event_id"], events.documents[0].value["auditID"]);
@@ -72,6 +72,6 @@ fn a_finding_prints_as_falco_does() {
             .as_str()
             .unwrap()
             .ends_with("images=(nginx,mysql:latest) init_images=<NA> ephemeral_images=<NA>)"),
-        "{json}"
+        "{json:?}"
     );
 }
