@@ -59,15 +59,8 @@ pub enum Stream {
 
 impl Stream {
     /// Every built-in stream.
-    pub const ALL: [Self; 7] = [
-        Self::Events,
-        Self::Series,
-        Self::Samples,
-        Self::Drops,
-        Self::Histograms,
-        Self::Findings,
-        Self::Audit,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Events, Self::Series, Self::Samples, Self::Drops, Self::Histograms, Self::Findings, Self::Audit];
 
     /// The name on the wire and of the table.
     pub fn name(self) -> &'static str {

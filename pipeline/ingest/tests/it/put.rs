@@ -101,7 +101,7 @@ async fn wrong_descriptors_are_refused_with_the_known_streams() {
         (
             with(path(&["nothing"])),
             Code::NotFound,
-            "\"nothing\" is not known; there are events, series, samples, drops",
+            "\"nothing\" is not known; there are events, series, samples, drops,",
         ),
     ] {
         let answers = server.put(messages).await;
