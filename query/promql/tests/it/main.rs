@@ -1,0 +1,10 @@
+//! PromQL against Prometheus's own test scripts, and against what is hostile.
+
+#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it must be")]
+
+mod hostile;
+mod memory;
+mod promqltest;
+mod roundtrip;
+mod script;
+mod storage;

@@ -1,0 +1,57 @@
+//! Prometheus's own test scripts, all of them, with the exact count of what passes.
+
+use std::path::Path;
+
+use bodkin_promql::{Engine, EngineOptions, Features, Release};
+
+use crate::script::{parse, run};
+
+/// Runs all scripts of a folder: how many queries passed of how many, and what failed.
+fn run_folder(folder: &str, engine_for: impl Fn(&str) -> Engine) -> (usize, usize, Vec<String>) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/promqltest").join(folder);
+    let mut files: Vec<_> = std::fs::read_dir(path).unwrap().map(|f| f.unwrap().path()).collect();
+    files.retain(|f| f.extension().is_some_and(|e| e == "test"));
+    files.sort();
+    let (mut passed, mut total, mut failures) = (0, 0, Vec::new());
+    for file in files {
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        let engine = engine_for(&name);
+        let text = std::fs::read_to_string(&file).unwrap();
+        for section in parse::sections(&text) {
+            run::run(&engine, &section, |eval, failure| {
+                total += 1;
+                match failure {
+                    None => passed += 1,
+                    Some(why) => failures.push(format!("{name}:{} {}\n    {why}", eval.line, eval.query)),
+                }
+            });
+        }
+    }
+    (passed, total, failures)
+}
+
+fn report(failures: &[String]) -> String {
+    if let Ok(path) = std::env::var("PROMQL_FAILURES") {
+        std::fs::write(path, failures.join("\n")).unwrap();
+    }
+    failures.join("\n")
+}
+
+#[test]
+fn scripts_of_prometheus_3_5() {
+    let options = EngineOptions { threads: 1, ..EngineOptions::default() };
+    let (passed, total, failures) = run_folder("v3.5.3", |_| Engine::new(options));
+    assert_eq!((passed, total), (1479, 1479), "{}", report(&failures));
+}
+
+#[test]
+fn scripts_of_prometheus_3_14() {
+    let (passed, total, failures) = run_folder("v3.14.0", |name| {
+        // As in Prometheus's own runner: start timestamps count where they are tested, and names tell counters.
+        let start_timestamps = name == "start_timestamps";
+        let features = Features { start_timestamps, type_and_unit_labels: false, ..Features::default() };
+        Engine::new(EngineOptions { threads: 2, release: Release::V3_14, features, ..EngineOptions::default() })
+    });
+    // The rest wants a warning that hints of histograms collide which only a reader of sums alone computes.
+    assert_eq!((passed, total), (2186, 2195), "{}", report(&failures));
+}

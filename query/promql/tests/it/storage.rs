@@ -1,0 +1,1 @@
+//! What the evaluator asks of a store.
