@@ -22,8 +22,8 @@ impl Conform {
         let sources: Vec<_> = registered.fields().iter().map(|field| foreign.index_of(field.name()).ok()).collect();
         let fields = registered.fields().iter().zip(&sources).map(|(field, source)| {
             match source.map(|index| foreign.field(index).data_type()) {
-                Some(dictionary @ DataType::Dictionary(..)) => {
-                    Arc::new(field.as_ref().clone().with_data_type(dictionary.clone()))
+                Some(text @ (DataType::Dictionary(..) | DataType::List(_))) => {
+                    Arc::new(field.as_ref().clone().with_data_type(text.clone()))
                 }
                 _ => field.clone(),
             }

@@ -40,7 +40,7 @@ impl fmt::Display for Mismatch {
 impl std::error::Error for Mismatch {}
 
 /// Checks that rows of `foreign` can be stored as rows of `registered`: every column is known and has the registered
-/// type, or a dictionary of Utf8 with Int32 keys where that is Utf8; every column that may not be null is there.
+/// type, or a dictionary of Utf8 with Int32 keys where that is Utf8 (in lists, too); every column that may not be null is there.
 /// Nullable columns may be missing (an older version of the stream) and read as null.
 ///
 /// # Errors
@@ -73,7 +73,7 @@ fn same_type(expected: &DataType, found: &DataType) -> bool {
     match (expected, found) {
         (DataType::Utf8, DataType::Dictionary(key, value)) => **key == DataType::Int32 && **value == DataType::Utf8,
         (DataType::Map(expected, _), DataType::Map(found, _)) => same_entries(expected.data_type(), found.data_type()),
-        (DataType::List(expected), DataType::List(found)) => expected.data_type() == found.data_type(),
+        (DataType::List(expected), DataType::List(found)) => same_type(expected.data_type(), found.data_type()),
         _ => expected == found,
     }
 }

@@ -25,7 +25,13 @@ pub(crate) fn optional(name: &str, data_type: DataType, comment: &str) -> Field 
     with_comment(Field::new(name, data_type, true), comment)
 }
 
-pub(crate) fn string_map(name: &str, comment: &str) -> Field {
+/// A list whose items are never null.
+pub(crate) fn list(item: DataType) -> DataType {
+    DataType::List(Arc::new(Field::new("item", item, false)))
+}
+
+/// A map from text to text.
+pub(crate) fn text_map() -> DataType {
     let entries = Field::new(
         "key_value",
         DataType::Struct(
@@ -33,5 +39,9 @@ pub(crate) fn string_map(name: &str, comment: &str) -> Field {
         ),
         false,
     );
-    required(name, DataType::Map(Arc::new(entries), false), comment)
+    DataType::Map(Arc::new(entries), false)
+}
+
+pub(crate) fn string_map(name: &str, comment: &str) -> Field {
+    required(name, text_map(), comment)
 }

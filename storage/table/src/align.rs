@@ -30,7 +30,11 @@ pub(crate) fn align(stream: Stream, records: &RecordBatch) -> Result<RecordBatch
 }
 
 fn is_kept(registered: &DataType, found: &DataType) -> bool {
-    registered == found || (*registered == DataType::Utf8 && is_text_dictionary(found))
+    match (registered, found) {
+        (DataType::Utf8, found) if is_text_dictionary(found) => true,
+        (DataType::List(registered), DataType::List(found)) => is_kept(registered.data_type(), found.data_type()),
+        _ => registered == found,
+    }
 }
 
 pub(crate) fn is_text_dictionary(data_type: &DataType) -> bool {

@@ -104,9 +104,11 @@ impl SortedRows {
 /// One column of all parts. A text stays a dictionary where every part has one.
 fn join(parts: &[Arc<TailPart>], index: usize, plain: &DataType) -> Result<ArrayRef, ArrowError> {
     let columns: Vec<&ArrayRef> = parts.iter().map(|part| part.records.column(index)).collect();
-    if columns.iter().all(|column| column.data_type() == plain)
-        || columns.iter().all(|column| is_text_dictionary(column.data_type()))
-    {
+    let is_joined = |column: &&ArrayRef| {
+        let found = column.data_type();
+        found == plain || is_text_dictionary(found) || matches!(found, DataType::List(_))
+    };
+    if columns.iter().all(is_joined) && columns.windows(2).all(|pair| pair[0].data_type() == pair[1].data_type()) {
         let columns: Vec<_> = columns.iter().map(|column| column.as_ref()).collect();
         return concat(&columns);
     }
