@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 #[allow(dead_code, unreachable_pub)]
+#[path = "src/call.rs"]
+mod call;
+#[allow(dead_code, unreachable_pub)]
 #[path = "src/event.rs"]
 mod event;
 #[allow(dead_code, unreachable_pub)]
@@ -21,6 +24,7 @@ const HINT: &str = "install clang and libbpf-dev, or run ./bodkin up which does"
 fn main() {
     println!("cargo::rerun-if-changed=c");
     println!("cargo::rerun-if-changed=src/event.rs");
+    println!("cargo::rerun-if-changed=src/call.rs");
     println!("cargo::rerun-if-changed=src/layout.rs");
     println!("cargo::rerun-if-env-changed=CLANG");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));

@@ -36,7 +36,7 @@ impl ProcPoller {
         &mut self,
         boot_ns: u64,
         table: &mut ProcessTable,
-        on_row: &mut dyn FnMut(&Head, &'static str, &mut Process),
+        on_row: &mut dyn FnMut(&Head, &'static str, &mut ProcessTable),
     ) {
         let mut now: Vec<u32> = self.proc_fs.pids();
         now.sort_unstable();
@@ -46,7 +46,7 @@ impl ProcPoller {
             self.known.remove(&pid);
             if let Some(process) = table.get_mut(pid) {
                 let head = self.head(process, boot_ns);
-                on_row(&head, "procexit", process);
+                on_row(&head, "procexit", table);
             }
             table.forget(pid);
         }
@@ -59,7 +59,7 @@ impl ProcPoller {
             self.known.insert(pid);
             let process = table.put(process);
             let head = self.head(process, if process.start_ns > 0 { process.start_ns } else { boot_ns });
-            on_row(&head, "execve", process);
+            on_row(&head, "execve", table);
         }
     }
 
@@ -79,7 +79,8 @@ impl ProcPoller {
             nargs: 0,
             uid: process.uid.unwrap_or_default(),
             pad: 0,
-            spare: 0,
+            gid: process.gid.unwrap_or_default(),
+            ppid: process.ppid.unwrap_or_default(),
         }
     }
 }
@@ -107,7 +108,8 @@ mod tests {
         let mut poller = ProcPoller::new(proc_fs, 9);
         let mut poll = || {
             let mut rows = Vec::new();
-            poller.poll(7_000_000_000, &mut table, &mut |head, name, process| {
+            poller.poll(7_000_000_000, &mut table, &mut |head, name, table| {
+                let process = table.lineage(head.tgid).unwrap().process;
                 let comm = process.comm.as_deref().unwrap_or_default();
                 rows.push(format!("{name} {} {comm} {} {}", head.tgid, head.boot_ns, head.seq));
             });

@@ -4,11 +4,14 @@
 #include "emit.h"
 #include "call.h"
 #include "path.h"
+#include "facts.h"
 #include "life.h"
 #include "syscalls.h"
 #include "open.h"
 #include "paths.h"
 #include "socket.h"
+#include "descriptor.h"
+#include "plain.h"
 #include "layout_check.h" // made by the build: both sides of the layout agree
 
 // The helpers that read memory ask for it.

@@ -14,8 +14,8 @@ struct call {
 static __always_inline u64 call_arg(const struct pt_regs *regs, bool compat, int n)
 {
 	if (compat)
-		return (u32)(n == 0 ? regs->bx : n == 1 ? regs->cx : n == 2 ? regs->dx : n == 3 ? regs->si : regs->di);
-	return n == 0 ? regs->di : n == 1 ? regs->si : n == 2 ? regs->dx : n == 3 ? regs->r10 : regs->r8;
+		return (u32)(n == 0 ? regs->bx : n == 1 ? regs->cx : n == 2 ? regs->dx : n == 3 ? regs->si : n == 4 ? regs->di : regs->bp);
+	return n == 0 ? regs->di : n == 1 ? regs->si : n == 2 ? regs->dx : n == 3 ? regs->r10 : n == 4 ? regs->r8 : regs->r9;
 }
 #elif defined(__TARGET_ARCH_arm64)
 #define TIF_32BIT (1 << 22)
@@ -45,21 +45,35 @@ static __always_inline struct call call_of(const struct pt_regs *regs)
 	return call;
 }
 
-// Arguments that the body of an event needs; a 32-bit socketcall has them in user memory.
+// How the arguments of a known call are read: the table is user space's.
+static __always_inline u32 shape_of(u32 kind)
+{
+	u32 which = KIND_CALL(kind);
+	return which < SHAPES ? settings.shapes[which] : SHAPE_SHED_SECOND;
+}
+
+#define shed_level(shape) ((shape) >> 14)
+
 struct call_args {
-	u64 at[4];
+	u64 at[6];
 };
 
-static __always_inline void call_args(const struct pt_regs *regs, struct call *call, struct call_args *args)
+static __always_inline void call_args(const struct pt_regs *regs, bool compat, u64 *args)
 {
-	for (int n = 0; n < 4; n++)
-		args->at[n] = call_arg(regs, call->compat, n);
+	for (int n = 0; n < 6; n++)
+		args[n] = call_arg(regs, compat, n);
+}
+
+// The call that a 32-bit socketcall makes; its arguments are in user memory.
+static __always_inline void socket_args(const struct pt_regs *regs, struct call *call, u64 *args)
+{
+	call_args(regs, call->compat, args);
 	if (KIND_CALL(call->kind) != CALL_SOCKETCALL)
 		return;
-	u32 words[4] = {};
-	u32 which = args->at[0];
+	u32 words[6] = {};
+	u32 which = args[0];
 	call->kind = which < SOCKETCALLS ? settings.socketcalls[which] : 0;
-	bpf_probe_read_user(words, sizeof(words), (const void *)args->at[1]);
-	for (int n = 0; n < 4; n++)
-		args->at[n] = words[n];
+	bpf_probe_read_user(words, sizeof(words), (const void *)args[1]);
+	for (int n = 0; n < 6; n++)
+		args[n] = words[n];
 }

@@ -83,9 +83,9 @@ static __always_inline bool is_excluded(u32 tgid)
 }
 
 // Counts the event and fills its head. False if it is not to be sent: excluded processes are not offered at all; events
-// that are not life-cycle ones and are `sheddable` are given up when the ring is nearly full.
+// that are not life-cycle ones are given up when the ring is as full as their `level` says (0: never).
 static __always_inline bool draft_begin(struct draft *d, struct task_struct *task, u32 kind, bool compat, s64 ret, u32 body,
-					bool is_life, bool sheddable)
+					bool is_life, u32 level)
 {
 	u32 zero = 0, cpu = bpf_get_smp_processor_id(), tgid = task->tgid;
 	d->family = KIND_FAMILY(kind);
@@ -119,7 +119,7 @@ static __always_inline bool draft_begin(struct draft *d, struct task_struct *tas
 		if (!(seq & 7))
 			d->stats->waiting = bpf_ringbuf_query(d->ring, BPF_RB_AVAIL_DATA);
 		d->waiting = d->stats->waiting;
-		if (sheddable && d->waiting > settings.events_shed_at) {
+		if (d->waiting > settings.events_shed_at[level & (SHED_LEVELS - 1)]) {
 			class->shed++;
 			return false;
 		}
@@ -136,9 +136,11 @@ static __always_inline bool draft_begin(struct draft *d, struct task_struct *tas
 	head->cpu = cpu;
 	head->flags = compat ? FLAG_COMPAT : 0;
 	head->nargs = body / 8;
-	head->uid = task->cred->uid.val;
+	const struct cred *cred = task->cred;
+	head->uid = cred->uid.val;
+	head->gid = cred->gid.val;
 	head->pad = 0;
-	head->spare = 0;
+	head->ppid = task->real_parent->tgid;
 	return true;
 }
 

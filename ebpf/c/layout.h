@@ -2,8 +2,21 @@
 // compares the two field by field.
 #pragma once
 
-enum family { FAMILY_EXEC = 1, FAMILY_FORK, FAMILY_EXIT, FAMILY_OPEN, FAMILY_PATHS, FAMILY_SOCKET, FAMILY_COUNT };
+enum family {
+	FAMILY_EXEC = 1,
+	FAMILY_FORK,
+	FAMILY_EXIT,
+	FAMILY_OPEN,
+	FAMILY_PATHS,
+	FAMILY_SOCKET,
+	FAMILY_DESCRIPTOR,
+	FAMILY_IDENTITY,
+	FAMILY_PLAIN,
+	FAMILY_MOVE,
+	FAMILY_COUNT
+};
 
+// Calls that the programs tell apart; all others are known to user space alone.
 enum call_id {
 	CALL_EXECVE = 1,
 	CALL_EXECVEAT,
@@ -16,21 +29,44 @@ enum call_id {
 	CALL_OPENAT,
 	CALL_OPENAT2,
 	CALL_CREAT,
-	CALL_UNLINK,
-	CALL_UNLINKAT,
-	CALL_RENAME,
-	CALL_RENAMEAT,
-	CALL_RENAMEAT2,
 	CALL_CONNECT,
 	CALL_ACCEPT,
 	CALL_ACCEPT4,
+	CALL_BIND,
+	CALL_SENDTO,
+	CALL_SENDMSG,
+	CALL_RECVFROM,
+	CALL_RECVMSG,
+	CALL_CHDIR,
+	CALL_PRCTL,
+	CALL_SIGNALDELIVER,
+	CALL_OOMKILL,
+	CALL_CGROUP_MOVE,
 	CALL_SOCKETCALL = 255, // i386: replaced by the call that the first argument names
 };
 
-#define KIND(family, call) ((family) << 8 | (call))
-#define KIND_FAMILY(kind) ((kind) >> 8 & 0x7f)
-#define KIND_CALL(kind) ((kind)&0xff)
+#define KIND(family, call) ((family) << 11 | (call))
+#define KIND_FAMILY(kind) ((kind) >> 11 & 0xf)
+#define KIND_CALL(kind) ((kind)&0x7ff)
 #define WANTED 0x8000
+
+// A shape says where a known call has what. Numbers of arguments have three bits; 7 is none.
+//   paths:      name | its folder << 3 | second name << 6 | its folder << 9
+//   descriptor: descriptor (6 is the result) | text << 3 | kind of text << 6
+// All: bit 13 for the ring of process life, bits 14 and 15 for how early it is shed.
+#define SHAPES 256
+#define SHAPE_NONE 7
+#define SHAPE_RESULT 6
+#define SHAPE_TEXT_NAME 1
+#define SHAPE_TEXT_DATA 2
+#define SHAPE_LIFE (1 << 13)
+#define SHAPE_SHED_SECOND (2 << 14)
+#define SHED_LEVELS 4
+
+// Bits of settings.options.
+#define OPTION_STREAMS 1  // sends and receives on connected streams, too
+#define OPTION_PRCTL 2    // every prctl, not only those that change a state
+#define OPTION_SIGNALS 4
 
 #define FLAG_TRUNCATED 1
 #define FLAG_COMPAT 2
@@ -49,6 +85,14 @@ enum call_id {
 #define ARGV_MAX_BYTES 8192
 #define EVENT_MAX_BYTES (28 * 1024)
 
+#define ENV_MAX_BYTES 4096
+#define DATA_MAX_BYTES 80
+
+// Bits of layer.
+#define LAYER_UPPER 1
+#define LAYER_LOWER 2
+#define LAYER_MEMFD 4
+
 struct head {
 	u64 boot_ns;
 	u64 seq;
@@ -63,7 +107,22 @@ struct head {
 	u8 nargs;
 	u32 uid;
 	u32 pad;
-	u64 spare;
+	u32 gid;
+	u32 ppid;
+};
+
+// Process group and session, and ids as the process itself sees them.
+struct ids {
+	u32 pgid;
+	u32 sid;
+	u32 vpid;
+	u32 vpgid;
+};
+
+struct capabilities {
+	u64 permitted;
+	u64 effective;
+	u64 inheritable;
 };
 
 struct exec_body {
@@ -73,11 +132,23 @@ struct exec_body {
 	u16 parts;
 	u16 exe_len;
 	u16 argv_len;
+	u16 env_len;
 	u16 cwd_len;
 	u16 cgroup_len;
-	u16 pad;
 	char comm[16];
 	char parent_comm[16];
+	struct ids ids;
+	struct capabilities caps;
+	u64 start_ns;
+	u64 pidns_start_ns;
+	u64 exe_ino;
+	u64 exe_ctime_ns;
+	u64 exe_mtime_ns;
+	u32 exe_dev;
+	u32 exe_uid;
+	u32 exe_gid;
+	u16 exe_mode;
+	u16 exe_layer;
 };
 
 struct fork_body {
@@ -86,20 +157,31 @@ struct fork_body {
 	u16 parts;
 	u16 cgroup_len;
 	char comm[16];
+	struct ids ids;
+	u64 start_ns;
+	u64 pidns_start_ns;
+};
+
+struct exit_body {
+	u32 reaper;
+	u32 pad;
 };
 
 struct open_body {
 	u64 flags;
 	u32 mode;
-	u32 inode_mode;
+	u32 dev;
+	u64 ino;
+	u16 inode_mode;
+	u16 layer;
 	u16 parts;
 	u16 name_len;
 	u16 base_len;
-	u16 pad;
+	u16 pad[3];
 };
 
 struct paths_body {
-	u64 flags;
+	u64 args[6];
 	u16 parts;
 	u16 name_len;
 	u16 base_len;
@@ -118,16 +200,54 @@ struct socket_body {
 	u16 path_len;
 	u8 local[16];
 	u8 remote[16];
+	u64 ino;
+	u32 flags;
+	u16 sock_type;
+	u16 data_len;
+	u8 state;
+	u8 pad[7];
+};
+
+struct descriptor_body {
+	u64 args[6];
+	u64 ino;
+	u32 dev;
+	u16 inode_mode;
+	u16 layer;
+	u16 base_len;
+	u16 text_len;
+	u16 parts;
+	u16 pad;
+	struct socket_body socket;
+};
+
+struct identity_body {
+	u64 args[6];
+	struct ids ids;
+	struct capabilities caps;
+	char comm[16];
+};
+
+struct plain_body {
+	u64 args[6];
+};
+
+struct move_body {
+	u16 parts;
+	u16 cgroup_len;
+	u32 pad;
 };
 
 struct settings {
 	u32 calls[CALLS];
 	u16 socketcalls[SOCKETCALLS];
+	u16 shapes[SHAPES];
 	u32 own_tgid;
 	u32 policies;
 	u32 events_wake_at;
-	u32 events_shed_at;
 	u32 life_wake_at;
+	u32 events_shed_at[SHED_LEVELS];
+	u32 options;
 	u32 pad;
 };
 

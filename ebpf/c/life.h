@@ -1,5 +1,8 @@
-// The life of processes: exec, fork, exit. Never sampled, never skipped, in a ring of their own.
+// The life of processes: exec, fork, exit, and a move to another cgroup. Never sampled, never skipped, in a ring of
+// their own.
 #pragma once
+
+#define GENERATIONS_MAX 16
 
 // Ends of processes that were told. Two threads that end at the same moment both see that none is left.
 struct ended {
@@ -26,21 +29,35 @@ static __always_inline u32 tty_number(struct task_struct *task)
 	return (minor & 0xff) | major << 8 | (minor & ~0xffu) << 12;
 }
 
-// argv as the kernel laid it out on the new stack, at most ARGV_MAX_BYTES.
-static __always_inline void put_argv(u8 *bytes, struct mm_struct *mm)
+// A stretch of user memory, as the kernel laid it out on the new stack.
+static __always_inline void put_memory(u8 *bytes, u64 start, u64 end, u32 max, u32 cut)
 {
-	u64 off = text_end(bytes), start = mm->arg_start, len = mm->arg_end - start;
-	if (len > ARGV_MAX_BYTES) {
-		len = ARGV_MAX_BYTES;
-		text_parts(bytes) |= CUT_2;
+	u64 off = text_end(bytes), len = end - start;
+	if (len > max) {
+		len = max;
+		text_parts(bytes) |= cut;
 	}
 	barrier_var(off);
 	barrier_var(len);
-	if (off > EVENT_MAX_BYTES - ARGV_MAX_BYTES || len > ARGV_MAX_BYTES ||
-	    bpf_probe_read_user(bytes + off, len, (const void *)start))
-		text_parts(bytes) |= CUT_2;
+	if (off > EVENT_MAX_BYTES - ARGV_MAX_BYTES || len > max || bpf_probe_read_user(bytes + off, len, (const void *)start))
+		text_parts(bytes) |= cut;
 	else
 		text_end(bytes) = off + len;
+}
+
+static __always_inline void put_exe(struct exec_body *body, struct file *exe)
+{
+	struct inode *inode = exe->f_inode;
+	struct inode_facts facts;
+	inode_facts(&facts, inode, exe->f_path.dentry);
+	body->exe_ino = facts.ino;
+	body->exe_dev = facts.dev;
+	body->exe_mode = facts.mode;
+	body->exe_layer = facts.layer;
+	body->exe_uid = BPF_CORE_READ(inode, i_uid.val);
+	body->exe_gid = BPF_CORE_READ(inode, i_gid.val);
+	body->exe_ctime_ns = inode_ctime_ns(inode);
+	body->exe_mtime_ns = inode_mtime_ns(inode);
 }
 
 SEC("tp_btf/sched_process_exec")
@@ -49,14 +66,17 @@ int BPF_PROG(on_exec, struct task_struct *task, s32 old_pid, struct linux_binprm
 	struct draft d;
 	bool by_descriptor = bpf_core_field_exists(bprm->fdpath) && bprm->fdpath;
 	u32 kind = KIND(FAMILY_EXEC, by_descriptor ? CALL_EXECVEAT : CALL_EXECVE);
-	if (!draft_begin(&d, task, kind, false, 0, sizeof(struct exec_body), true, false))
+	if (!draft_begin(&d, task, kind, false, 0, sizeof(struct exec_body), true, 0))
 		return 0;
 	struct exec_body *body = (void *)d.bytes + sizeof(struct head);
+	__builtin_memset(body, 0, sizeof(*body));
 	struct task_struct *parent = BPF_CORE_READ(task, real_parent, group_leader);
 	body->ppid = BPF_CORE_READ(parent, tgid);
 	body->loginuid = bpf_core_field_exists(task->loginuid) ? task->loginuid.val : ~0u;
 	body->tty = tty_number(task);
-	body->pad = 0;
+	body->start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
+	body->pidns_start_ns = put_ids(&body->ids, task);
+	put_capabilities(&body->caps, task);
 	bpf_probe_read_kernel(body->comm, sizeof(body->comm), task->comm);
 	bpf_probe_read_kernel(body->parent_comm, sizeof(body->parent_comm), parent->comm);
 
@@ -64,13 +84,19 @@ int BPF_PROG(on_exec, struct task_struct *task, s32 old_pid, struct linux_binprm
 	struct mm_struct *mm = task->mm;
 	struct file *exe = mm ? mm->exe_file : NULL;
 	u16 start = text_end(d.bytes);
-	if (exe)
+	if (exe) {
+		put_exe(body, exe);
 		put_path(d.bytes, fs, exe->f_path.dentry, exe->f_path.mnt, CUT_1);
+	}
 	body->exe_len = text_end(d.bytes) - start;
 	start = text_end(d.bytes);
 	if (mm)
-		put_argv(d.bytes, mm);
+		put_memory(d.bytes, mm->arg_start, mm->arg_end, ARGV_MAX_BYTES, CUT_2);
 	body->argv_len = text_end(d.bytes) - start;
+	start = text_end(d.bytes);
+	if (mm)
+		put_memory(d.bytes, mm->env_start, mm->env_end, ENV_MAX_BYTES, 0);
+	body->env_len = text_end(d.bytes) - start;
 	start = text_end(d.bytes);
 	if (fs)
 		put_path(d.bytes, fs, fs->pwd.dentry, fs->pwd.mnt, CUT_3);
@@ -111,17 +137,38 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	if (child->tgid != child_id || child->flags & PF_KTHREAD)
 		return 0;
 	u32 kind = fork_call(&clone_flags);
-	if (!draft_begin(&d, bpf_get_current_task_btf(), kind, false, child_id, sizeof(struct fork_body), true, false))
+	if (!draft_begin(&d, bpf_get_current_task_btf(), kind, false, child_id, sizeof(struct fork_body), true, 0))
 		return 0;
 	struct fork_body *body = (void *)d.bytes + sizeof(struct head);
 	body->clone_flags = clone_flags;
 	body->child = child_id;
+	body->start_ns = child->start_boottime;
+	body->pidns_start_ns = put_ids(&body->ids, child);
 	bpf_probe_read_kernel(body->comm, sizeof(body->comm), child->comm);
 	put_cgroup(d.bytes, child);
 	body->cgroup_len = text_end(d.bytes) - sizeof(struct head) - sizeof(*body);
 	body->parts = text_parts(d.bytes);
 	draft_send(&d);
 	return 0;
+}
+
+// Who takes over the children of a process that ends: the nearest ancestor that asked for it, else the first process of
+// the namespace.
+static __always_inline u32 reaper_of(struct task_struct *task)
+{
+	struct task_struct *init = own_namespace_init(task);
+	struct task_struct *at = task;
+	if (BPF_CORE_READ_BITFIELD_PROBED(task->signal, has_child_subreaper)) {
+		for (int i = 0; i < GENERATIONS_MAX; i++) {
+			at = BPF_CORE_READ(at, real_parent, group_leader);
+			if (!at || at == init || !BPF_CORE_READ(at, tgid))
+				break;
+			struct signal_struct *signal = BPF_CORE_READ(at, signal);
+			if (BPF_CORE_READ_BITFIELD_PROBED(signal, is_child_subreaper))
+				return BPF_CORE_READ(at, tgid);
+		}
+	}
+	return BPF_CORE_READ(init, tgid);
 }
 
 SEC("tp_btf/sched_process_exit")
@@ -137,8 +184,30 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	if (bpf_map_update_elem(&ended, &key, &one, BPF_NOEXIST) == -EEXIST)
 		return 0;
 	s64 status = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code : leader->exit_code;
-	if (!draft_begin(&d, task, KIND(FAMILY_EXIT, CALL_PROCEXIT), false, status, 0, true, false))
+	u32 kind = KIND(FAMILY_EXIT, CALL_PROCEXIT);
+	if (!draft_begin(&d, task, kind, false, status, sizeof(struct exit_body), true, 0))
 		return 0;
+	struct exit_body *body = (void *)d.bytes + sizeof(struct head);
+	body->reaper = reaper_of(task);
+	body->pad = 0;
+	draft_send(&d);
+	return 0;
+}
+
+SEC("tp_btf/cgroup_attach_task")
+int BPF_PROG(on_move, struct cgroup *to, const char *path, struct task_struct *task, bool threadgroup)
+{
+	struct draft d;
+	if (task->flags & PF_KTHREAD)
+		return 0;
+	u32 kind = KIND(FAMILY_MOVE, CALL_CGROUP_MOVE);
+	if (!draft_begin(&d, task, kind, false, 0, sizeof(struct move_body), true, 0))
+		return 0;
+	struct move_body *body = (void *)d.bytes + sizeof(struct head);
+	put_cgroup(d.bytes, task);
+	body->cgroup_len = text_end(d.bytes) - sizeof(struct head) - sizeof(*body);
+	body->parts = text_parts(d.bytes);
+	body->pad = 0;
 	draft_send(&d);
 	return 0;
 }

@@ -1,44 +1,11 @@
-// unlink, rename and their relatives, and an execve that failed: calls with one or two paths.
+// Calls with one or two names: unlink, rename, link, mkdir, chmod, mount and their relatives, an execve that failed.
 #pragma once
 
-struct path_args {
-	s32 dirfd, dirfd2;
-	u64 name, name2, flags;
-};
-
-static __always_inline bool path_args(u32 which, struct pt_regs *regs, struct call *call, struct path_args *out)
+// The folder of a name: what the argument says, or the working directory.
+static __always_inline s32 folder_arg(struct paths_body *body, u32 at)
 {
-	struct call_args args;
-	call_args(regs, call, &args);
-	switch (which) {
-	case CALL_EXECVE:
-	case CALL_UNLINK:
-		out->name = args.at[0];
-		return false;
-	case CALL_EXECVEAT:
-		out->dirfd = args.at[0];
-		out->name = args.at[1];
-		out->flags = call_arg(regs, call->compat, 4);
-		return false;
-	case CALL_UNLINKAT:
-		out->dirfd = args.at[0];
-		out->name = args.at[1];
-		out->flags = args.at[2];
-		return false;
-	case CALL_RENAME:
-		out->name = args.at[0];
-		out->name2 = args.at[1];
-		return true;
-	case CALL_RENAMEAT2:
-		out->flags = call_arg(regs, call->compat, 4);
-		// fall through
-	default:
-		out->dirfd = args.at[0];
-		out->name = args.at[1];
-		out->dirfd2 = args.at[2];
-		out->name2 = args.at[3];
-		return true;
-	}
+	at &= 7;
+	return at < 6 ? (s32)body->args[at] : AT_FDCWD;
 }
 
 SEC("tp_btf/sys_exit")
@@ -46,34 +13,37 @@ int BPF_PROG(on_paths, struct pt_regs *regs, long ret)
 {
 	struct draft d;
 	struct call call = call_of(regs);
-	struct path_args args = { .dirfd = AT_FDCWD, .dirfd2 = AT_FDCWD };
 	u32 which = KIND_CALL(call.kind);
 	// A started program is told by sched_process_exec.
 	if (ret >= 0 && (which == CALL_EXECVE || which == CALL_EXECVEAT))
 		return 0;
-	bool has_second = path_args(which, regs, &call, &args);
+	u32 shape = shape_of(call.kind);
 	struct task_struct *task = bpf_get_current_task_btf();
-	if (!draft_begin(&d, task, call.kind, call.compat, ret, sizeof(struct paths_body), false, false))
+	if (!draft_begin(&d, task, call.kind, call.compat, ret, sizeof(struct paths_body), shape & SHAPE_LIFE, shed_level(shape)))
 		return 0;
 	struct paths_body *body = (void *)d.bytes + sizeof(struct head);
-	body->flags = args.flags;
+	call_args(regs, call.compat, body->args);
 	body->parts = 0;
 	body->pad[0] = body->pad[1] = body->pad[2] = 0;
 	u16 start = text_end(d.bytes);
-	bool is_relative = put_name(d.bytes, args.name, ret, CUT_1);
+	bool is_relative = put_name(d.bytes, body->args[shape & 7], ret, CUT_1);
 	body->name_len = text_end(d.bytes) - start;
 	start = text_end(d.bytes);
-	if (is_relative && put_base(d.bytes, task, args.dirfd, CUT_2))
+	// A chdir that succeeded tells where it led.
+	if (which == CALL_CHDIR && ret == 0)
+		is_relative = true;
+	if (is_relative && put_base(d.bytes, task, folder_arg(body, shape >> 3), CUT_2))
 		body->parts |= HAS_BASE;
 	body->base_len = text_end(d.bytes) - start;
 	body->name2_len = body->base2_len = 0;
-	if (has_second) {
+	u32 second = shape >> 6 & 7;
+	if (second < 6) {
 		body->parts |= HAS_NAME2;
 		start = text_end(d.bytes);
-		is_relative = put_name(d.bytes, args.name2, ret, CUT_3);
+		is_relative = put_name(d.bytes, body->args[second], ret, CUT_3);
 		body->name2_len = text_end(d.bytes) - start;
 		start = text_end(d.bytes);
-		if (is_relative && put_base(d.bytes, task, args.dirfd2, CUT_4))
+		if (is_relative && put_base(d.bytes, task, folder_arg(body, shape >> 9), CUT_4))
 			body->parts |= HAS_BASE2;
 		body->base2_len = text_end(d.bytes) - start;
 	}

@@ -1,4 +1,4 @@
-// connect, accept, accept4: the endpoints of a socket.
+// connect, accept, bind, and messages: the endpoints of a socket, and the first bytes of what is sent.
 #pragma once
 
 #define SUN_PATH_BYTES 108
@@ -13,10 +13,18 @@ static __always_inline struct sock *sock_of(struct task_struct *task, s32 fd)
 	return socket ? BPF_CORE_READ(socket, sk) : NULL;
 }
 
+static __always_inline u64 ino_of(struct task_struct *task, s32 fd)
+{
+	struct file *file = file_of(task, fd);
+	return file ? BPF_CORE_READ(file, f_inode, i_ino) : 0;
+}
+
 static __always_inline void put_endpoints(struct socket_body *body, struct sock *sk)
 {
 	body->family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	body->protocol = BPF_CORE_READ(sk, sk_protocol);
+	body->sock_type = BPF_CORE_READ(sk, sk_type);
+	body->state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	if (body->family == AF_INET) {
 		u32 local = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr), remote = BPF_CORE_READ(sk, __sk_common.skc_daddr);
 		__builtin_memcpy(body->local, &local, 4);
@@ -31,8 +39,9 @@ static __always_inline void put_endpoints(struct socket_body *body, struct sock 
 	body->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
 }
 
-// The peer as connect was given it, where the socket has none: the call failed, or the name is a path.
-static __always_inline u32 put_sockaddr(u8 *path, struct socket_body *body, u64 pointer, u32 len)
+// The peer as the call was given it, where the socket has none: the call failed, the socket is not connected, or the
+// name is a path. What bind was given is the local end.
+static __always_inline u32 put_sockaddr(u8 *path, struct socket_body *body, u64 pointer, u32 len, bool is_local)
 {
 	struct sockaddr_any addr = {};
 	if (len < 2)
@@ -49,14 +58,16 @@ static __always_inline u32 put_sockaddr(u8 *path, struct socket_body *body, u64 
 		bpf_probe_read_kernel(path, SUN_PATH_BYTES, &addr.port);
 		return len - 2 < SUN_PATH_BYTES ? len - 2 : SUN_PATH_BYTES;
 	}
-	if (body->remote_port)
+	u16 *port = is_local ? &body->local_port : &body->remote_port;
+	u8 *address = is_local ? body->local : body->remote;
+	if (*port)
 		return 0;
 	if (addr.family == AF_INET && len >= 8) {
-		__builtin_memcpy(body->remote, addr.bytes, 4);
-		body->remote_port = bpf_ntohs(addr.port);
+		__builtin_memcpy(address, addr.bytes, 4);
+		*port = bpf_ntohs(addr.port);
 	} else if (addr.family == AF_INET6 && len >= 24) {
-		__builtin_memcpy(body->remote, addr.bytes + 4, 16);
-		body->remote_port = bpf_ntohs(addr.port);
+		__builtin_memcpy(address, addr.bytes + 4, 16);
+		*port = bpf_ntohs(addr.port);
 	}
 	return 0;
 }
@@ -78,32 +89,128 @@ static __always_inline u32 put_unix_name(u8 *path, struct sock *sk)
 	return len;
 }
 
+// Where a message goes to or comes from, and its first bytes: of the call's arguments, or of a message header.
+struct message {
+	u64 name;
+	u64 data;
+	u32 name_len;
+	u32 data_len;
+	u32 flags;
+};
+
+static __always_inline void read_header(struct message *message, u64 pointer, bool compat)
+{
+	if (compat) {
+		struct compat_msghdr header = {};
+		u32 first[2] = {};
+		bpf_probe_read_user(&header, sizeof(header), (const void *)pointer);
+		message->name = header.name;
+		message->name_len = header.name_len;
+		if (header.iov_len)
+			bpf_probe_read_user(first, sizeof(first), (const void *)(u64)header.iov);
+		message->data = first[0];
+		message->data_len = first[1];
+	} else {
+		struct user_msghdr header = {};
+		u64 first[2] = {};
+		bpf_probe_read_user(&header, sizeof(header), (const void *)pointer);
+		message->name = header.name;
+		message->name_len = header.name_len;
+		if (header.iov_len)
+			bpf_probe_read_user(first, sizeof(first), (const void *)header.iov);
+		message->data = first[0];
+		message->data_len = first[1];
+	}
+}
+
+static __always_inline void read_message(struct message *message, u32 which, u64 *args, bool compat)
+{
+	if (which == CALL_SENDMSG || which == CALL_RECVMSG) {
+		read_header(message, args[1], compat);
+		message->flags = args[2];
+		return;
+	}
+	message->data = args[1];
+	message->data_len = args[2];
+	message->flags = args[3];
+	message->name = args[4];
+	message->name_len = args[5];
+	if (which == CALL_RECVFROM) {
+		message->name_len = 0;
+		if (args[5])
+			bpf_probe_read_user(&message->name_len, sizeof(u32), (const void *)args[5]);
+	}
+}
+
+static __always_inline u16 put_data(u8 *bytes, u64 pointer, u64 len, s64 ret)
+{
+	u64 off = text_end(bytes);
+	if (ret <= 0)
+		return 0;
+	if (len > (u64)ret)
+		len = ret;
+	if (len > DATA_MAX_BYTES)
+		len = DATA_MAX_BYTES;
+	barrier_var(off);
+	barrier_var(len);
+	if (off > EVENT_MAX_BYTES - DATA_MAX_BYTES || len > DATA_MAX_BYTES ||
+	    bpf_probe_read_user(bytes + off, len, (const void *)pointer))
+		return 0;
+	text_end(bytes) = off + len;
+	return len;
+}
+
+#define is_message(which) ((which) >= CALL_SENDTO && (which) <= CALL_RECVMSG)
+#define is_accept(which) ((which) == CALL_ACCEPT || (which) == CALL_ACCEPT4)
+
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_socket, struct pt_regs *regs, long ret)
 {
 	struct draft d;
 	struct call call = call_of(regs);
-	struct call_args args;
-	call_args(regs, &call, &args);
+	u64 args[6];
+	socket_args(regs, &call, args);
 	if (!(call.kind & WANTED))
 		return 0;
-	bool is_connect = KIND_CALL(call.kind) == CALL_CONNECT;
+	if (KIND_FAMILY(call.kind) == FAMILY_DESCRIPTOR) {
+		bpf_tail_call_static(ctx, &handlers, FAMILY_DESCRIPTOR);
+		return 0;
+	}
+	u32 which = KIND_CALL(call.kind);
 	struct task_struct *task = bpf_get_current_task_btf();
-	if (!draft_begin(&d, task, call.kind, call.compat, ret, sizeof(struct socket_body), false, false))
+	// A failed accept has no new socket: the listener tells where.
+	s32 fd = is_accept(which) && ret >= 0 ? (s32)ret : (s32)args[0];
+	struct sock *sk = sock_of(task, fd);
+	if (is_message(which) && !(settings.options & OPTION_STREAMS)) {
+		u16 family = sk ? BPF_CORE_READ(sk, __sk_common.skc_family) : 0;
+		if ((family != AF_INET && family != AF_INET6) || BPF_CORE_READ(sk, sk_type) == SOCK_STREAM)
+			return 0;
+	}
+	u32 level = shed_level(shape_of(call.kind));
+	if (!draft_begin(&d, task, call.kind, call.compat, ret, sizeof(struct socket_body), false, level))
 		return 0;
 	struct socket_body *body = (void *)d.bytes + sizeof(struct head);
 	u8 *path = (void *)(body + 1);
 	__builtin_memset(body, 0, sizeof(*body));
-	body->fd = is_connect ? (s32)args.at[0] : ret < 0 ? -1 : (s32)ret;
-	// A failed accept has no new socket: the listener tells where.
-	struct sock *sk = sock_of(task, is_connect || ret < 0 ? (s32)args.at[0] : (s32)ret);
+	body->fd = is_accept(which) && ret < 0 ? -1 : fd;
+	body->ino = ino_of(task, fd);
 	if (sk)
 		put_endpoints(body, sk);
-	if (is_connect)
-		body->path_len = put_sockaddr(path, body, args.at[1], args.at[2]);
+	struct message message = {};
+	if (which == CALL_CONNECT || which == CALL_BIND) {
+		message.name = args[1];
+		message.name_len = args[2];
+	} else if (is_message(which)) {
+		read_message(&message, which, args, call.compat);
+		body->flags = message.flags;
+	}
+	if (message.name && message.name_len)
+		body->path_len = put_sockaddr(path, body, message.name, message.name_len, which == CALL_BIND);
 	else if (sk && body->family == AF_UNIX)
 		body->path_len = put_unix_name(path, sk);
 	text_end(d.bytes) += body->path_len;
+	if (is_message(which))
+		body->data_len = put_data(d.bytes, message.data, message.data_len, ret);
 	draft_send(&d);
 	return 0;
 }

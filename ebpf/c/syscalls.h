@@ -9,6 +9,11 @@ struct {
 } handlers SEC(".maps");
 
 // Constant indices, so that the JIT makes direct jumps of the tail calls.
+#define HAND_OVER(family) \
+	case family: \
+		bpf_tail_call_static(ctx, &handlers, family); \
+		break
+
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_sys_exit, struct pt_regs *regs, long ret)
 {
@@ -16,15 +21,12 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long ret)
 	if (!(call.kind & WANTED))
 		return 0;
 	switch (KIND_FAMILY(call.kind)) {
-	case FAMILY_OPEN:
-		bpf_tail_call_static(ctx, &handlers, FAMILY_OPEN);
-		break;
-	case FAMILY_PATHS:
-		bpf_tail_call_static(ctx, &handlers, FAMILY_PATHS);
-		break;
-	case FAMILY_SOCKET:
-		bpf_tail_call_static(ctx, &handlers, FAMILY_SOCKET);
-		break;
+		HAND_OVER(FAMILY_OPEN);
+		HAND_OVER(FAMILY_PATHS);
+		HAND_OVER(FAMILY_SOCKET);
+		HAND_OVER(FAMILY_DESCRIPTOR);
+		HAND_OVER(FAMILY_IDENTITY);
+		HAND_OVER(FAMILY_PLAIN);
 	}
 	return 0;
 }

@@ -54,7 +54,11 @@ enum bpf_map_kind {
 #define O_CREAT 0100
 #define O_WRONLY 1
 #define O_TRUNC 01000
+#define S_IFIFO 0010000
+#define OVERLAYFS_MAGIC 0x794c7630
 #define PF_KTHREAD 0x00200000
+#define PR_SET_NAME 15
+#define SOCK_STREAM 1
 #define SIGNAL_GROUP_EXIT 4
 #define EEXIST 17
 #define ENAMETOOLONG 36
@@ -89,6 +93,14 @@ typedef struct {
 	u32 val;
 } kuid_t;
 
+typedef struct {
+	u32 val;
+} kgid_t;
+
+typedef struct {
+	u64 bits; // never named: 5.x has an array of two u32
+} kernel_cap_t;
+
 struct qstr {
 	u32 len;
 	const unsigned char *name;
@@ -98,8 +110,36 @@ struct hlist_bl_node {
 	struct hlist_bl_node **pprev;
 };
 
+struct super_block {
+	u32 s_dev;
+	unsigned long s_magic;
+};
+
 struct inode {
 	u16 i_mode;
+	kuid_t i_uid;
+	kgid_t i_gid;
+	struct super_block *i_sb;
+	unsigned long i_ino;
+	s64 i_ctime_sec, i_mtime_sec; // since 6.11
+	u32 i_ctime_nsec, i_mtime_nsec;
+};
+
+struct timespec64 {
+	s64 tv_sec;
+	long tv_nsec;
+};
+
+struct inode___67 {
+	struct timespec64 __i_ctime, __i_mtime;
+};
+
+struct inode___66 {
+	struct timespec64 __i_ctime, i_mtime;
+};
+
+struct inode___old {
+	struct timespec64 i_ctime, i_mtime;
 };
 
 struct dentry {
@@ -144,12 +184,30 @@ struct fs_struct {
 };
 
 struct mm_struct {
-	unsigned long arg_start, arg_end;
+	unsigned long arg_start, arg_end, env_start, env_end;
 	struct file *exe_file;
 };
 
 struct cred {
 	kuid_t uid;
+	kgid_t gid;
+	kernel_cap_t cap_inheritable, cap_permitted, cap_effective;
+};
+
+struct task_struct;
+
+struct pid_namespace {
+	struct task_struct *child_reaper;
+};
+
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
 };
 
 struct tty_driver {
@@ -166,6 +224,9 @@ struct signal_struct {
 	atomic_t live;
 	int group_exit_code;
 	unsigned int flags;
+	unsigned int is_child_subreaper : 1;
+	unsigned int has_child_subreaper : 1;
+	struct pid *pids[4]; // process, thread group, process group, session
 	struct tty_struct *tty;
 };
 
@@ -224,6 +285,7 @@ struct in6_addr {
 
 struct sock_common {
 	u16 skc_family;
+	volatile unsigned char skc_state;
 	u16 skc_num;
 	u16 skc_dport;
 	u32 skc_daddr;
@@ -234,6 +296,7 @@ struct sock_common {
 
 struct sock {
 	struct sock_common __sk_common;
+	u16 sk_type;
 	u16 sk_protocol;
 };
 
@@ -254,6 +317,11 @@ struct unix_sock {
 	struct unix_address *addr;
 };
 
+struct kernel_siginfo {
+	int si_signo;
+	int si_code;
+};
+
 #pragma clang attribute pop
 
 // Values differ from kernel to kernel: relocated.
@@ -271,4 +339,19 @@ struct open_how {
 	u64 flags;
 	u64 mode;
 	u64 resolve;
+};
+
+struct user_msghdr {
+	u64 name;
+	u32 name_len;
+	u32 pad;
+	u64 iov;
+	u64 iov_len;
+};
+
+struct compat_msghdr {
+	u32 name;
+	u32 name_len;
+	u32 iov;
+	u32 iov_len;
 };

@@ -2,8 +2,15 @@
 
 use core::mem::{offset_of, size_of};
 
-use crate::event::{Body, Components, Event, Exec, Fork, Head, Name, Open, Paths, Socket};
-use crate::layout::{ExecBody, ForkBody, OpenBody, PathsBody, SocketBody, call, family, part};
+use crate::call;
+use crate::event::{
+    Body, Components, Descriptor, Event, ExeFile, Exec, Exit, Fork, Head, Identity, Name, Open, Paths, Socket,
+};
+use crate::layout::{
+    Capabilities, DescriptorBody, ExecBody, ExitBody, ForkBody, IdentityBody, Ids, MoveBody, OpenBody, PathsBody,
+    PlainBody, SocketBody, call_of, family, family_of, part,
+};
+use crate::syscall::Abi;
 
 /// Why bytes are no event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,16 +57,35 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
     let rest = bytes.get(fixed.len()..).ok_or(DecodeError::Short { have: len, need: fixed.len() })?;
     let kind = head.kind;
     let name = name(kind).ok_or(DecodeError::Kind { kind })?;
-    let body = match kind >> 8 {
+    let body = match family_of(kind) {
         family::EXEC => exec(&head, rest)?,
         family::FORK => fork(&head, rest)?,
         family::EXIT => {
-            words(&head, 0)?;
-            Body::Exit
+            let (at, _) = body::<{ size_of::<ExitBody>() }>(&head, rest)?;
+            Body::Exit(Exit { reaper: u32_at(at, offset_of!(ExitBody, reaper)) })
         }
         family::OPEN => open(&head, rest)?,
         family::PATHS => paths(&head, rest)?,
-        family::SOCKET => socket(&head, rest)?,
+        family::SOCKET => {
+            let (at, mut texts) = body::<{ size_of::<SocketBody>() }>(&head, rest)?;
+            let mut socket = socket(at);
+            let path = texts.take(u16_at(at, offset_of!(SocketBody, path_len)))?;
+            // A path ends at its NUL, an abstract name (which begins with one) where its length says.
+            socket.unix_path = if path.first() == Some(&0) { path } else { until_nul(path) };
+            socket.data = texts.take(u16_at(at, offset_of!(SocketBody, data_len)))?;
+            Body::Socket(socket)
+        }
+        family::DESCRIPTOR => descriptor(&head, rest)?,
+        family::IDENTITY => identity(&head, rest)?,
+        family::PLAIN => {
+            let (at, _) = body::<{ size_of::<PlainBody>() }>(&head, rest)?;
+            Body::Plain(args_at(at, offset_of!(PlainBody, args)))
+        }
+        family::MOVE => {
+            let (at, mut texts) = body::<{ size_of::<MoveBody>() }>(&head, rest)?;
+            let parts = u16_at(at, offset_of!(MoveBody, parts));
+            Body::Move(texts.components(u16_at(at, offset_of!(MoveBody, cgroup_len)), parts & part::CUT_4)?)
+        }
         _ => return Err(DecodeError::Kind { kind }),
     };
     Ok(Event { head, name, body })
@@ -72,9 +98,18 @@ pub fn boot_ns(bytes: &[u8]) -> Option<u64> {
 
 /// The name of a kind whose family and call belong together. An exec among the paths is one that failed.
 fn name(kind: u16) -> Option<&'static str> {
-    let (name, of) = *call::ALL.get(usize::from(kind & 0xff))?;
-    let fits = of == kind >> 8 || (of == family::EXEC && kind >> 8 == family::PATHS);
-    (fits && !name.is_empty()).then_some(name)
+    let (number, family) = (call_of(kind), family_of(kind));
+    if number < call::NATIVE_BASE {
+        let known = call::ALL.get(usize::from(number))?;
+        let fits = known.family == family || (known.family == family::EXEC && family == family::PATHS);
+        return (fits && !known.name.is_empty()).then_some(known.name);
+    }
+    let (abi, base) = match number < call::COMPAT_BASE {
+        true => (Some(Abi::NATIVE), call::NATIVE_BASE),
+        false => (Abi::COMPAT, call::COMPAT_BASE),
+    };
+    (family == family::PLAIN).then_some(())?;
+    abi?.name(usize::from(number - base))
 }
 
 fn head(at: &[u8; size_of::<Head>()]) -> Head {
@@ -92,7 +127,8 @@ fn head(at: &[u8; size_of::<Head>()]) -> Head {
         nargs: array_at::<_, 1>(at, offset_of!(Head, nargs))[0],
         uid: u32_at(at, offset_of!(Head, uid)),
         pad: u32_at(at, offset_of!(Head, pad)),
-        spare: u64_at(at, offset_of!(Head, spare)),
+        gid: u32_at(at, offset_of!(Head, gid)),
+        ppid: u32_at(at, offset_of!(Head, ppid)),
     }
 }
 
@@ -106,10 +142,25 @@ fn exec<'a>(head: &Head, rest: &'a [u8]) -> Result<Body<'a>, DecodeError> {
         parent_comm: until_nul(field(offset_of!(ExecBody, parent_comm))),
         exe: texts.components(u16_at(at, offset_of!(ExecBody, exe_len)), parts & part::CUT_1)?,
         argv: texts.take(u16_at(at, offset_of!(ExecBody, argv_len)))?,
+        env: texts.take(u16_at(at, offset_of!(ExecBody, env_len)))?,
         cwd: texts.components(u16_at(at, offset_of!(ExecBody, cwd_len)), parts & part::CUT_3)?,
         cgroup: texts.components(u16_at(at, offset_of!(ExecBody, cgroup_len)), parts & part::CUT_4)?,
         loginuid: u32_at(at, offset_of!(ExecBody, loginuid)),
         tty: u32_at(at, offset_of!(ExecBody, tty)),
+        ids: ids_at(at, offset_of!(ExecBody, ids)),
+        caps: caps_at(at, offset_of!(ExecBody, caps)),
+        start_ns: u64_at(at, offset_of!(ExecBody, start_ns)),
+        pidns_start_ns: u64_at(at, offset_of!(ExecBody, pidns_start_ns)),
+        file: ExeFile {
+            ino: u64_at(at, offset_of!(ExecBody, exe_ino)),
+            ctime_ns: u64_at(at, offset_of!(ExecBody, exe_ctime_ns)),
+            mtime_ns: u64_at(at, offset_of!(ExecBody, exe_mtime_ns)),
+            dev: u32_at(at, offset_of!(ExecBody, exe_dev)),
+            uid: u32_at(at, offset_of!(ExecBody, exe_uid)),
+            gid: u32_at(at, offset_of!(ExecBody, exe_gid)),
+            mode: u16_at(at, offset_of!(ExecBody, exe_mode)),
+            layer: u16_at(at, offset_of!(ExecBody, exe_layer)),
+        },
     }))
 }
 
@@ -122,6 +173,9 @@ fn fork<'a>(head: &Head, rest: &'a [u8]) -> Result<Body<'a>, DecodeError> {
         comm: until_nul(at.get(comm..comm + 16).unwrap_or_default()),
         clone_flags: u64_at(at, offset_of!(ForkBody, clone_flags)),
         cgroup: texts.components(u16_at(at, offset_of!(ForkBody, cgroup_len)), parts & part::CUT_4)?,
+        ids: ids_at(at, offset_of!(ForkBody, ids)),
+        start_ns: u64_at(at, offset_of!(ForkBody, start_ns)),
+        pidns_start_ns: u64_at(at, offset_of!(ForkBody, pidns_start_ns)),
     }))
 }
 
@@ -134,7 +188,10 @@ fn open<'a>(head: &Head, rest: &'a [u8]) -> Result<Body<'a>, DecodeError> {
         name: texts.name(name, base, parts & part::HAS_BASE, parts & part::CUT_2)?,
         flags: u64_at(at, offset_of!(OpenBody, flags)),
         mode: u32_at(at, offset_of!(OpenBody, mode)),
-        inode_mode: u32_at(at, offset_of!(OpenBody, inode_mode)),
+        inode_mode: u32::from(u16_at(at, offset_of!(OpenBody, inode_mode))),
+        ino: u64_at(at, offset_of!(OpenBody, ino)),
+        dev: u32_at(at, offset_of!(OpenBody, dev)),
+        layer: u16_at(at, offset_of!(OpenBody, layer)),
     }))
 }
 
@@ -150,24 +207,53 @@ fn paths<'a>(head: &Head, rest: &'a [u8]) -> Result<Body<'a>, DecodeError> {
     Ok(Body::Paths(Paths {
         name: first,
         name2: (parts & part::HAS_NAME2 != 0).then_some(second),
-        flags: u64_at(at, offset_of!(PathsBody, flags)),
+        args: args_at(at, offset_of!(PathsBody, args)),
     }))
 }
 
-fn socket<'a>(head: &Head, rest: &'a [u8]) -> Result<Body<'a>, DecodeError> {
-    let (at, mut texts) = body::<{ size_of::<SocketBody>() }>(head, rest)?;
-    let path = texts.take(u16_at(at, offset_of!(SocketBody, path_len)))?;
-    // A path ends at its NUL, an abstract name (which begins with one) where its length says.
-    let unix_path = if path.first() == Some(&0) { path } else { until_nul(path) };
-    Ok(Body::Socket(Socket {
+/// A socket without its texts.
+fn socket<'a>(at: &[u8; size_of::<SocketBody>()]) -> Socket<'a> {
+    Socket {
         fd: u32_at(at, offset_of!(SocketBody, fd)) as i32,
         family: u16_at(at, offset_of!(SocketBody, family)),
         protocol: u16_at(at, offset_of!(SocketBody, protocol)),
+        sock_type: u16_at(at, offset_of!(SocketBody, sock_type)),
+        state: array_at::<_, 1>(at, offset_of!(SocketBody, state))[0],
         local: array_at(at, offset_of!(SocketBody, local)),
         local_port: u16_at(at, offset_of!(SocketBody, local_port)),
         remote: array_at(at, offset_of!(SocketBody, remote)),
         remote_port: u16_at(at, offset_of!(SocketBody, remote_port)),
-        unix_path,
+        ino: u64_at(at, offset_of!(SocketBody, ino)),
+        flags: u32_at(at, offset_of!(SocketBody, flags)),
+        unix_path: &[],
+        data: &[],
+    }
+}
+
+fn descriptor<'a>(head: &Head, rest: &'a [u8]) -> Result<Body<'a>, DecodeError> {
+    let (at, mut texts) = body::<{ size_of::<DescriptorBody>() }>(head, rest)?;
+    let parts = u16_at(at, offset_of!(DescriptorBody, parts));
+    let socket_bytes = array_at::<_, { size_of::<SocketBody>() }>(at, offset_of!(DescriptorBody, socket));
+    Ok(Body::Descriptor(Descriptor {
+        args: args_at(at, offset_of!(DescriptorBody, args)),
+        ino: u64_at(at, offset_of!(DescriptorBody, ino)),
+        dev: u32_at(at, offset_of!(DescriptorBody, dev)),
+        inode_mode: u16_at(at, offset_of!(DescriptorBody, inode_mode)),
+        layer: u16_at(at, offset_of!(DescriptorBody, layer)),
+        path: texts.components(u16_at(at, offset_of!(DescriptorBody, base_len)), parts & part::CUT_1)?,
+        text: texts.take(u16_at(at, offset_of!(DescriptorBody, text_len)))?,
+        socket: socket(&socket_bytes),
+    }))
+}
+
+fn identity<'a>(head: &Head, rest: &'a [u8]) -> Result<Body<'a>, DecodeError> {
+    let (at, _) = body::<{ size_of::<IdentityBody>() }>(head, rest)?;
+    let comm = offset_of!(IdentityBody, comm);
+    Ok(Body::Identity(Identity {
+        args: args_at(at, offset_of!(IdentityBody, args)),
+        ids: ids_at(at, offset_of!(IdentityBody, ids)),
+        caps: caps_at(at, offset_of!(IdentityBody, caps)),
+        comm: until_nul(at.get(comm..comm + 16).unwrap_or_default()),
     }))
 }
 
@@ -242,6 +328,27 @@ fn u32_at<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
 #[inline(always)]
 fn u64_at<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
     u64::from_ne_bytes(array_at(bytes, at))
+}
+
+fn args_at<const N: usize>(bytes: &[u8; N], at: usize) -> [u64; 6] {
+    core::array::from_fn(|index| u64_at(bytes, at + index * 8))
+}
+
+fn ids_at<const N: usize>(bytes: &[u8; N], at: usize) -> Ids {
+    Ids {
+        pgid: u32_at(bytes, at + offset_of!(Ids, pgid)),
+        sid: u32_at(bytes, at + offset_of!(Ids, sid)),
+        vpid: u32_at(bytes, at + offset_of!(Ids, vpid)),
+        vpgid: u32_at(bytes, at + offset_of!(Ids, vpgid)),
+    }
+}
+
+fn caps_at<const N: usize>(bytes: &[u8; N], at: usize) -> Capabilities {
+    Capabilities {
+        permitted: u64_at(bytes, at + offset_of!(Capabilities, permitted)),
+        effective: u64_at(bytes, at + offset_of!(Capabilities, effective)),
+        inheritable: u64_at(bytes, at + offset_of!(Capabilities, inheritable)),
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! A decoded kernel event, borrowed from the ring buffer.
 
+use crate::layout::{Capabilities, Ids};
+
 /// Fixed part of every event, 64 bytes, as `struct head` in `c/layout.h`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +32,10 @@ pub struct Head {
     pub uid: u32,
     /// Padding.
     pub pad: u32,
-    /// Kept for later use.
-    pub spare: u64,
+    /// Real group id in the initial user namespace.
+    pub gid: u32,
+    /// Process id of the parent at the time of the event.
+    pub ppid: u32,
 }
 
 /// What an event tells, by kind. Texts are raw bytes as the kernel holds them.
@@ -42,13 +46,21 @@ pub enum Body<'a> {
     /// A process was made.
     Fork(Fork<'a>),
     /// The last thread of a process ended; the wait status is `head.ret`.
-    Exit,
+    Exit(Exit),
     /// open, openat, openat2, creat.
     Open(Open<'a>),
-    /// unlink, unlinkat, rename*, and an execve that failed: calls with one or two paths.
+    /// Calls with one or two paths, and an execve that failed.
     Paths(Paths<'a>),
-    /// connect, accept, accept4.
+    /// connect, accept, bind, sendto, recvfrom, sendmsg, recvmsg.
     Socket(Socket<'a>),
+    /// Calls that make a descriptor or work on one.
+    Descriptor(Descriptor<'a>),
+    /// Calls that change who a process is.
+    Identity(Identity<'a>),
+    /// Any other call, by its arguments.
+    Plain([u64; 6]),
+    /// The process was moved to another cgroup.
+    Move(Components<'a>),
 }
 
 /// An event and its decoded body.
@@ -83,7 +95,7 @@ pub struct Name<'a> {
 }
 
 /// Fields of [`Body::Exec`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exec<'a> {
     /// execve or execveat is in the event's name; this is the parent's process id.
     pub ppid: u32,
@@ -95,6 +107,8 @@ pub struct Exec<'a> {
     pub exe: Components<'a>,
     /// argv, each argument followed by NUL.
     pub argv: &'a [u8],
+    /// The first 4 KiB of the environment, each variable followed by NUL.
+    pub env: &'a [u8],
     /// Working directory.
     pub cwd: Components<'a>,
     /// Path of the cgroup (v1 pids hierarchy where mounted, else v2).
@@ -103,10 +117,41 @@ pub struct Exec<'a> {
     pub loginuid: u32,
     /// Controlling terminal as the kernel numbers it, 0 without one.
     pub tty: u32,
+    /// Group, session and ids of its own namespace.
+    pub ids: Ids,
+    /// Capabilities after the exec.
+    pub caps: Capabilities,
+    /// Start of the process since boot.
+    pub start_ns: u64,
+    /// Start of the first process of its pid namespace since boot; 0 in the initial one.
+    pub pidns_start_ns: u64,
+    /// The executable's inode.
+    pub file: ExeFile,
+}
+
+/// What is known of the inode of an executable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExeFile {
+    /// Inode.
+    pub ino: u64,
+    /// Change time in nanoseconds since 1970.
+    pub ctime_ns: u64,
+    /// Modification time in nanoseconds since 1970.
+    pub mtime_ns: u64,
+    /// Device as the kernel numbers it.
+    pub dev: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// st_mode.
+    pub mode: u16,
+    /// [`crate::layout::layer`] bits.
+    pub layer: u16,
 }
 
 /// Fields of [`Body::Fork`]; head.tgid is the parent, head.ret the child.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fork<'a> {
     /// Process id of the child.
     pub child_tgid: u32,
@@ -116,10 +161,23 @@ pub struct Fork<'a> {
     pub clone_flags: u64,
     /// Path of the child's cgroup.
     pub cgroup: Components<'a>,
+    /// Ids of the child.
+    pub ids: Ids,
+    /// Start of the child since boot.
+    pub start_ns: u64,
+    /// As in [`Exec::pidns_start_ns`].
+    pub pidns_start_ns: u64,
+}
+
+/// Fields of [`Body::Exit`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exit {
+    /// Process id of who takes over its children; 0 where unknown.
+    pub reaper: u32,
 }
 
 /// Fields of [`Body::Open`]; head.ret is the descriptor.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Open<'a> {
     /// The name.
     pub name: Name<'a>,
@@ -129,36 +187,86 @@ pub struct Open<'a> {
     pub mode: u32,
     /// st_mode of what was opened, 0 on failure.
     pub inode_mode: u32,
+    /// Inode of what was opened.
+    pub ino: u64,
+    /// Its device as the kernel numbers it.
+    pub dev: u32,
+    /// [`crate::layout::layer`] bits.
+    pub layer: u16,
 }
 
 /// Fields of [`Body::Paths`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Paths<'a> {
-    /// The (old) name.
+    /// The (old) name: of a symbolic link the link, of a mount where it is mounted.
     pub name: Name<'a>,
-    /// The new name of a rename.
+    /// The new name of a rename or link; the target of a symbolic link; the source of a mount.
     pub name2: Option<Name<'a>>,
-    /// Flags of unlinkat, renameat2, execveat; else 0.
-    pub flags: u64,
+    /// All arguments.
+    pub args: [u64; 6],
 }
 
 /// Fields of [`Body::Socket`]. Ports are in host order, addresses in network order; IPv4 fills the first 4 bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Socket<'a> {
-    /// The descriptor: connect's argument, accept's result.
+    /// The descriptor: the call's argument, accept's result.
     pub fd: i32,
     /// AF_*.
     pub family: u16,
     /// IPPROTO_*.
     pub protocol: u16,
+    /// SOCK_*.
+    pub sock_type: u16,
+    /// TCP_*; 1 is connected, for datagrams too.
+    pub state: u8,
     /// Local address.
     pub local: [u8; 16],
     /// Local port.
     pub local_port: u16,
-    /// Remote address.
+    /// Remote address: the peer's, or the one that the call names.
     pub remote: [u8; 16],
     /// Remote port.
     pub remote_port: u16,
+    /// Inode of the socket.
+    pub ino: u64,
+    /// Flags of a message.
+    pub flags: u32,
     /// sun_path of a Unix socket; empty otherwise. An abstract name starts with NUL.
     pub unix_path: &'a [u8],
+    /// First bytes of a message.
+    pub data: &'a [u8],
+}
+
+/// Fields of [`Body::Descriptor`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Descriptor<'a> {
+    /// All arguments.
+    pub args: [u64; 6],
+    /// Inode behind the descriptor.
+    pub ino: u64,
+    /// Its device as the kernel numbers it.
+    pub dev: u32,
+    /// Its st_mode; 0 where there is no such descriptor.
+    pub inode_mode: u16,
+    /// [`crate::layout::layer`] bits.
+    pub layer: u16,
+    /// Path of the file.
+    pub path: Components<'a>,
+    /// The name that the call was given, or the first bytes that it read or wrote.
+    pub text: &'a [u8],
+    /// The descriptor's number (-1 without one), and its ends if it is a socket.
+    pub socket: Socket<'a>,
+}
+
+/// Fields of [`Body::Identity`]: the arguments, and what the process is after the call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity<'a> {
+    /// All arguments.
+    pub args: [u64; 6],
+    /// Ids.
+    pub ids: Ids,
+    /// Capabilities.
+    pub caps: Capabilities,
+    /// comm of the thread.
+    pub comm: &'a [u8],
 }

@@ -5,9 +5,10 @@
 
 use core::mem::{offset_of, size_of};
 
+use crate::call;
 use crate::event::Head;
 
-/// Layouts of events. [`Head::kind`](crate::event::Head::kind) is `family << 8 | call`.
+/// Layouts of events: the family in [`Head::kind`](crate::event::Head::kind), whose low bits are the call.
 pub mod family {
     /// A program was started.
     pub const EXEC: u16 = 1;
@@ -21,50 +22,38 @@ pub mod family {
     pub const PATHS: u16 = 5;
     /// A call on a socket with addresses.
     pub const SOCKET: u16 = 6;
+    /// A call that makes a descriptor or works on one.
+    pub const DESCRIPTOR: u16 = 7;
+    /// A call that changes who a process is.
+    pub const IDENTITY: u16 = 8;
+    /// Any other call.
+    pub const PLAIN: u16 = 9;
+    /// A process was moved to another cgroup.
+    pub const MOVE: u16 = 10;
     /// One more than the highest family.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 11;
 
     /// Names for counters, by family.
-    pub const NAMES: [&str; COUNT] = ["none", "exec", "fork", "exit", "open", "paths", "socket"];
+    pub const NAMES: [&str; COUNT] =
+        ["none", "exec", "fork", "exit", "open", "paths", "socket", "descriptor", "identity", "plain", "move"];
 }
 
-/// System calls and life-cycle events: the low byte of [`Head::kind`](crate::event::Head::kind).
-pub mod call {
-    /// Call number of the end of a process.
-    pub const PROCEXIT: u16 = 7;
-    /// i386 only: the kernel replaces it by the call that its first argument names.
-    pub const SOCKETCALL: u16 = 255;
+/// Bits of the call in a kind.
+const CALL_BITS: u32 = 11;
 
-    /// Name and family, by call.
-    pub const ALL: [(&str, u16); 20] = [
-        ("", 0),
-        ("execve", super::family::EXEC),
-        ("execveat", super::family::EXEC),
-        ("fork", super::family::FORK),
-        ("vfork", super::family::FORK),
-        ("clone", super::family::FORK),
-        ("clone3", super::family::FORK),
-        ("procexit", super::family::EXIT),
-        ("open", super::family::OPEN),
-        ("openat", super::family::OPEN),
-        ("openat2", super::family::OPEN),
-        ("creat", super::family::OPEN),
-        ("unlink", super::family::PATHS),
-        ("unlinkat", super::family::PATHS),
-        ("rename", super::family::PATHS),
-        ("renameat", super::family::PATHS),
-        ("renameat2", super::family::PATHS),
-        ("connect", super::family::SOCKET),
-        ("accept", super::family::SOCKET),
-        ("accept4", super::family::SOCKET),
-    ];
+/// The kind of an event of `family` and `call`.
+pub const fn kind(family: u16, call: u16) -> u16 {
+    family << CALL_BITS | call
+}
 
-    /// The call of a name, with its family.
-    pub fn by_name(name: &str) -> Option<(u16, u16)> {
-        let known = |entry: &(&str, u16)| !entry.0.is_empty() && entry.0 == name;
-        let at = ALL.iter().position(known)?;
-        ALL.get(at).map(|entry| (at as u16, entry.1))
-    }
+/// The family of a kind.
+pub const fn family_of(kind: u16) -> u16 {
+    kind >> CALL_BITS & 0xf
+}
+
+/// The call of a kind.
+pub const fn call_of(kind: u16) -> u16 {
+    kind & ((1 << CALL_BITS) - 1)
 }
 
 /// Bits of [`Head::flags`](crate::event::Head::flags).
@@ -93,7 +82,53 @@ pub mod part {
     pub const HAS_BASE2: u16 = 64;
 }
 
-/// Body of an exec. Texts follow: exe, argv, cwd, cgroup.
+/// Bits of `layer`.
+pub mod layer {
+    /// In the upper layer of an overlay.
+    pub const UPPER: u16 = 1;
+    /// In a lower layer of an overlay.
+    pub const LOWER: u16 = 2;
+    /// Made by memfd_create.
+    pub const MEMFD: u16 = 4;
+}
+
+/// Bits of [`Settings::options`].
+pub mod option {
+    /// Sends and receives on stream and Unix sockets are told, not only those of datagrams.
+    pub const STREAMS: u32 = 1;
+    /// Every prctl is told, not only those that change a state.
+    pub const PRCTL: u32 = 2;
+    /// Signals are told.
+    pub const SIGNALS: u32 = 4;
+}
+
+/// Process group and session, and ids as the process itself sees them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ids {
+    /// Process group.
+    pub pgid: u32,
+    /// Session.
+    pub sid: u32,
+    /// Process id in its pid namespace.
+    pub vpid: u32,
+    /// Process group in its pid namespace; 0 where it has no number there.
+    pub vpgid: u32,
+}
+
+/// Sets of capabilities, bit n being capability n.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// What it may take on.
+    pub permitted: u64,
+    /// What it has.
+    pub effective: u64,
+    /// What it may hand on.
+    pub inheritable: u64,
+}
+
+/// Body of an exec. Texts follow: exe, argv, environment, cwd, cgroup.
 #[repr(C)]
 pub struct ExecBody {
     /// Process id of the parent.
@@ -108,16 +143,40 @@ pub struct ExecBody {
     pub exe_len: u16,
     /// Bytes of argv.
     pub argv_len: u16,
+    /// Bytes of the environment.
+    pub env_len: u16,
     /// Bytes of the working directory's components.
     pub cwd_len: u16,
     /// Bytes of the cgroup's components.
     pub cgroup_len: u16,
-    /// Padding.
-    pub pad: u16,
     /// comm, padded with NUL.
     pub comm: [u8; 16],
     /// comm of the parent, padded with NUL.
     pub parent_comm: [u8; 16],
+    /// Ids.
+    pub ids: Ids,
+    /// Capabilities.
+    pub caps: Capabilities,
+    /// Start of the process.
+    pub start_ns: u64,
+    /// Start of the first process of its pid namespace; 0 in the initial one.
+    pub pidns_start_ns: u64,
+    /// Inode of the executable.
+    pub exe_ino: u64,
+    /// Its change time since 1970.
+    pub exe_ctime_ns: u64,
+    /// Its modification time.
+    pub exe_mtime_ns: u64,
+    /// Its device as the kernel numbers it.
+    pub exe_dev: u32,
+    /// Its owner.
+    pub exe_uid: u32,
+    /// Its group.
+    pub exe_gid: u32,
+    /// Its st_mode.
+    pub exe_mode: u16,
+    /// [`layer`] bits.
+    pub exe_layer: u16,
 }
 
 /// Body of a fork. The cgroup follows.
@@ -133,6 +192,21 @@ pub struct ForkBody {
     pub cgroup_len: u16,
     /// comm, padded with NUL.
     pub comm: [u8; 16],
+    /// Ids of the child.
+    pub ids: Ids,
+    /// Start of the child.
+    pub start_ns: u64,
+    /// As in [`ExecBody::pidns_start_ns`].
+    pub pidns_start_ns: u64,
+}
+
+/// Body of the end of a process.
+#[repr(C)]
+pub struct ExitBody {
+    /// Who takes over its children.
+    pub reaper: u32,
+    /// Padding.
+    pub pad: u32,
 }
 
 /// Body of an open. Name and folder follow.
@@ -142,8 +216,14 @@ pub struct OpenBody {
     pub flags: u64,
     /// Permission bits.
     pub mode: u32,
+    /// Device of the file as the kernel numbers it.
+    pub dev: u32,
+    /// Inode of the file.
+    pub ino: u64,
     /// st_mode of the file.
-    pub inode_mode: u32,
+    pub inode_mode: u16,
+    /// [`layer`] bits.
+    pub layer: u16,
     /// [`part`] bits.
     pub parts: u16,
     /// Bytes of the name.
@@ -151,14 +231,14 @@ pub struct OpenBody {
     /// Bytes of the folder's components.
     pub base_len: u16,
     /// Padding.
-    pub pad: u16,
+    pub pad: [u16; 3],
 }
 
 /// Body of a call with paths. Name, folder, second name and its folder follow.
 #[repr(C)]
 pub struct PathsBody {
-    /// Flags of the call.
-    pub flags: u64,
+    /// Arguments of the call.
+    pub args: [u64; 6],
     /// [`part`] bits.
     pub parts: u16,
     /// Bytes of the name.
@@ -173,7 +253,7 @@ pub struct PathsBody {
     pub pad: [u16; 3],
 }
 
-/// Body of a call on a socket. sun_path follows.
+/// Body of a call on a socket. sun_path and data follow.
 #[repr(C)]
 pub struct SocketBody {
     /// Descriptor.
@@ -194,12 +274,84 @@ pub struct SocketBody {
     pub local: [u8; 16],
     /// Remote address.
     pub remote: [u8; 16],
+    /// Inode of the socket.
+    pub ino: u64,
+    /// Flags of a message.
+    pub flags: u32,
+    /// SOCK_*.
+    pub sock_type: u16,
+    /// Bytes of the data.
+    pub data_len: u16,
+    /// TCP_*: 1 is connected, for datagrams too.
+    pub state: u8,
+    /// Padding.
+    pub pad: [u8; 7],
+}
+
+/// Body of a call on a descriptor. The file's components and a text follow.
+#[repr(C)]
+pub struct DescriptorBody {
+    /// Arguments of the call.
+    pub args: [u64; 6],
+    /// Inode behind the descriptor.
+    pub ino: u64,
+    /// Its device.
+    pub dev: u32,
+    /// Its st_mode.
+    pub inode_mode: u16,
+    /// [`layer`] bits.
+    pub layer: u16,
+    /// Bytes of the file's components.
+    pub base_len: u16,
+    /// Bytes of the text.
+    pub text_len: u16,
+    /// [`part`] bits.
+    pub parts: u16,
+    /// Padding.
+    pub pad: u16,
+    /// The descriptor's number, and its ends if it is a socket.
+    pub socket: SocketBody,
+}
+
+/// Body of a call that changes who a process is, and what it is then.
+#[repr(C)]
+pub struct IdentityBody {
+    /// Arguments of the call.
+    pub args: [u64; 6],
+    /// Ids.
+    pub ids: Ids,
+    /// Capabilities.
+    pub caps: Capabilities,
+    /// comm, padded with NUL.
+    pub comm: [u8; 16],
+}
+
+/// Body of any other call.
+#[repr(C)]
+pub struct PlainBody {
+    /// Arguments of the call.
+    pub args: [u64; 6],
+}
+
+/// Body of a move to another cgroup, whose components follow.
+#[repr(C)]
+pub struct MoveBody {
+    /// [`part`] bits.
+    pub parts: u16,
+    /// Bytes of the cgroup's components.
+    pub cgroup_len: u16,
+    /// Padding.
+    pub pad: u32,
 }
 
 /// Table sizes of [`Settings`].
 pub const CALLS: usize = 512;
 /// Numbers of socketcall, rounded up.
 pub const SOCKETCALLS: usize = 32;
+/// Known calls, rounded up.
+pub const SHAPES: usize = 256;
+/// Levels of shedding; the first is never shed.
+pub const SHED_LEVELS: usize = 4;
 /// Bit of an entry of [`Settings::calls`]: the event is exported when the call ends.
 pub const WANTED: u16 = 0x8000;
 
@@ -211,16 +363,20 @@ pub struct Settings {
     pub calls: [u32; CALLS],
     /// By number of socketcall (i386): as one half of `calls`.
     pub socketcalls: [u16; SOCKETCALLS],
+    /// How the arguments of known calls are read.
+    pub shapes: [u16; SHAPES],
     /// Process whose calls are never exported; 0 for none.
     pub own_tgid: u32,
     /// Whether the map `proc_policy` has entries.
     pub policies: u32,
     /// Bytes waiting in an `events` ring from which on the reader is woken.
     pub events_wake_at: u32,
-    /// Bytes waiting in an `events` ring from which on opens for reading are shed.
-    pub events_shed_at: u32,
     /// Bytes waiting in the `life` ring from which on the reader is woken.
     pub life_wake_at: u32,
+    /// Bytes waiting in an `events` ring from which on events of each level are shed.
+    pub events_shed_at: [u32; SHED_LEVELS],
+    /// [`option`] bits.
+    pub options: u32,
     /// Padding.
     pub pad: u32,
 }
@@ -242,11 +398,17 @@ impl Settings {
         for (number, entry) in self.socketcalls.iter().enumerate() {
             put(offset_of!(Self, socketcalls) + number * 2, &entry.to_ne_bytes());
         }
+        for (number, shape) in self.shapes.iter().enumerate() {
+            put(offset_of!(Self, shapes) + number * 2, &shape.to_ne_bytes());
+        }
+        for (level, bytes) in self.events_shed_at.iter().enumerate() {
+            put(offset_of!(Self, events_shed_at) + level * 4, &bytes.to_ne_bytes());
+        }
         put(offset_of!(Self, own_tgid), &self.own_tgid.to_ne_bytes());
         put(offset_of!(Self, policies), &self.policies.to_ne_bytes());
         put(offset_of!(Self, events_wake_at), &self.events_wake_at.to_ne_bytes());
-        put(offset_of!(Self, events_shed_at), &self.events_shed_at.to_ne_bytes());
         put(offset_of!(Self, life_wake_at), &self.life_wake_at.to_ne_bytes());
+        put(offset_of!(Self, options), &self.options.to_ne_bytes());
         bytes
     }
 }
@@ -304,6 +466,10 @@ pub const CPU_STATS_WORDS: usize = size_of::<CpuStats>() / 8;
 
 /// Longest name that is read, its NUL included.
 pub const NAME_MAX_BYTES: usize = 4096;
+/// Longest environment that is read.
+pub const ENV_MAX_BYTES: usize = 4096;
+/// Longest piece of a message that is read.
+pub const DATA_MAX_BYTES: usize = 80;
 /// Longest argv that is read.
 pub const ARGV_MAX_BYTES: usize = 8192;
 /// Bytes of the buffer in which an event is made; no event is longer.
@@ -321,29 +487,17 @@ macro_rules! fields {
 
 /// C expressions and the values that they must have.
 pub fn checks() -> Vec<(String, u64)> {
-    let mut out = Vec::new();
-    fields!(out, Head = "head" { boot_ns, seq, tid, tgid, cgroup_id, ret, kind, len, cpu, flags, nargs, uid, pad, spare });
-    fields!(out, ExecBody = "exec_body" {
-        ppid, loginuid, tty, parts, exe_len, argv_len, cwd_len, cgroup_len, pad, comm, parent_comm,
-    });
-    fields!(out, ForkBody = "fork_body" { clone_flags, child, parts, cgroup_len, comm });
-    fields!(out, OpenBody = "open_body" { flags, mode, inode_mode, parts, name_len, base_len, pad });
-    fields!(out, PathsBody = "paths_body" { flags, parts, name_len, base_len, name2_len, base2_len, pad });
-    fields!(out, SocketBody = "socket_body" {
-        fd, family, protocol, local_port, remote_port, parts, path_len, local, remote,
-    });
-    fields!(out, Settings = "settings" {
-        calls, socketcalls, own_tgid, policies, events_wake_at, events_shed_at, life_wake_at, pad,
-    });
-    fields!(out, ClassStats = "class_stats" { offered, sent, full, shed, policy, truncated });
-    fields!(out, CpuStats = "cpu_stats" { seq, woken, waiting, class });
+    let mut out = structures();
     for (at, name) in family::NAMES.iter().enumerate().skip(1) {
         out.push((format!("FAMILY_{}", name.to_uppercase()), at as u64));
     }
-    for (at, (name, _)) in call::ALL.iter().enumerate().filter(|(_, call)| !call.0.is_empty()) {
-        out.push((format!("CALL_{}", name.to_uppercase()), at as u64));
+    for (at, call) in call::ALL.iter().enumerate().skip(1).take(call::IN_C) {
+        out.push((format!("CALL_{}", call.name.to_uppercase()), at as u64));
     }
-    let constants: [(&str, u64); 16] = [
+    for kind in [(family::MOVE, call::CGROUP_MOVE), (family::PLAIN, call::COMPAT_BASE)] {
+        out.push((format!("KIND({}, {})", kind.0, kind.1), u64::from(self::kind(kind.0, kind.1))));
+    }
+    let constants: [(&str, u64); 32] = [
         ("CALL_SOCKETCALL", u64::from(call::SOCKETCALL)),
         ("FAMILY_COUNT", family::COUNT as u64),
         ("FLAG_TRUNCATED", u64::from(flag::TRUNCATED)),
@@ -355,12 +509,65 @@ pub fn checks() -> Vec<(String, u64)> {
         ("HAS_BASE", u64::from(part::HAS_BASE)),
         ("HAS_NAME2", u64::from(part::HAS_NAME2)),
         ("HAS_BASE2", u64::from(part::HAS_BASE2)),
+        ("LAYER_UPPER", u64::from(layer::UPPER)),
+        ("LAYER_LOWER", u64::from(layer::LOWER)),
+        ("LAYER_MEMFD", u64::from(layer::MEMFD)),
+        ("OPTION_STREAMS", u64::from(option::STREAMS)),
+        ("OPTION_PRCTL", u64::from(option::PRCTL)),
+        ("OPTION_SIGNALS", u64::from(option::SIGNALS)),
+        ("SHAPE_NONE", u64::from(call::shape::NONE)),
+        ("SHAPE_RESULT", u64::from(call::shape::RESULT)),
+        ("SHAPE_TEXT_NAME", u64::from(call::shape::TEXT_NAME)),
+        ("SHAPE_TEXT_DATA", u64::from(call::shape::TEXT_DATA)),
+        ("SHAPE_LIFE", u64::from(call::shape::LIFE)),
+        ("SHAPE_SHED_SECOND", u64::from(call::shape::SHED_SECOND)),
+        ("SHAPES", SHAPES as u64),
+        ("SHED_LEVELS", SHED_LEVELS as u64),
         ("WANTED", u64::from(WANTED)),
         ("CALLS", CALLS as u64),
         ("NAME_MAX_BYTES", NAME_MAX_BYTES as u64),
         ("ARGV_MAX_BYTES", ARGV_MAX_BYTES as u64),
+        ("ENV_MAX_BYTES", ENV_MAX_BYTES as u64),
+        ("DATA_MAX_BYTES", DATA_MAX_BYTES as u64),
         ("EVENT_MAX_BYTES", EVENT_MAX_BYTES as u64),
     ];
     out.extend(constants.map(|(name, value)| (name.to_string(), value)));
+    out
+}
+
+fn structures() -> Vec<(String, u64)> {
+    let mut out = Vec::new();
+    fields!(out, Head = "head" {
+        boot_ns, seq, tid, tgid, cgroup_id, ret, kind, len, cpu, flags, nargs, uid, pad, gid, ppid,
+    });
+    fields!(out, Ids = "ids" { pgid, sid, vpid, vpgid });
+    fields!(out, Capabilities = "capabilities" { permitted, effective, inheritable });
+    fields!(out, ExecBody = "exec_body" {
+        ppid, loginuid, tty, parts, exe_len, argv_len, env_len, cwd_len, cgroup_len, comm, parent_comm, ids, caps,
+        start_ns, pidns_start_ns, exe_ino, exe_ctime_ns, exe_mtime_ns, exe_dev, exe_uid, exe_gid, exe_mode, exe_layer,
+    });
+    fields!(out, ForkBody = "fork_body" {
+        clone_flags, child, parts, cgroup_len, comm, ids, start_ns, pidns_start_ns,
+    });
+    fields!(out, ExitBody = "exit_body" { reaper, pad });
+    fields!(out, OpenBody = "open_body" {
+        flags, mode, dev, ino, inode_mode, layer, parts, name_len, base_len, pad,
+    });
+    fields!(out, PathsBody = "paths_body" { args, parts, name_len, base_len, name2_len, base2_len, pad });
+    fields!(out, SocketBody = "socket_body" {
+        fd, family, protocol, local_port, remote_port, parts, path_len, local, remote, ino, flags, sock_type, data_len,
+        state, pad,
+    });
+    fields!(out, DescriptorBody = "descriptor_body" {
+        args, ino, dev, inode_mode, layer, base_len, text_len, parts, pad, socket,
+    });
+    fields!(out, IdentityBody = "identity_body" { args, ids, caps, comm });
+    fields!(out, PlainBody = "plain_body" { args });
+    fields!(out, MoveBody = "move_body" { parts, cgroup_len, pad });
+    fields!(out, Settings = "settings" {
+        calls, socketcalls, shapes, own_tgid, policies, events_wake_at, life_wake_at, events_shed_at, options, pad,
+    });
+    fields!(out, ClassStats = "class_stats" { offered, sent, full, shed, policy, truncated });
+    fields!(out, CpuStats = "cpu_stats" { seq, woken, waiting, class });
     out
 }

@@ -4,6 +4,7 @@
 //! as [`OBJECT`]. This crate holds the bytes, the layout and the decoder; loading and reading rings is the collector's.
 //!
 //! - [`event`]: what an event tells; [`decode`](mod@decode): from bytes to events, for bytes of any origin.
+//! - [`call`]: which events there are, and how their arguments are read.
 //! - [`layout`]: structures and constants shared with `c/layout.h`, compared by the build.
 //! - [`syscall`]: numbers and names of system calls, and the tables of wanted ones.
 //!
@@ -14,6 +15,7 @@
 //! assert!(bodkin_ebpf::decode(b"not an event").is_err());
 //! ```
 
+pub mod call;
 pub mod decode;
 pub mod event;
 pub mod layout;

@@ -2,7 +2,7 @@
 
 use super::status::Shared;
 use crate::batcher::{Batcher, FlushRule};
-use crate::events::{EventsBuilder, Origin};
+use crate::events::{EventsBuilder, Origin, SocketTable};
 use crate::fallback::{INTERVAL, ProcPoller};
 use crate::losses::{Losses, reason};
 use crate::probe::{Loss, Probe, clock};
@@ -11,6 +11,7 @@ use crate::process::{Limits, ProcFs, ProcessTable};
 use crate::spool::Spool;
 use crate::{Error, Result};
 use bodkin_ebpf::Event;
+use bodkin_ebpf::syscall::CallSet;
 use bodkin_schema::{Clock, Stream};
 use std::path::Path;
 use std::sync::Arc;
@@ -103,6 +104,7 @@ pub(super) fn start(source: Source, origin: Origin, context: Context) -> Result<
 
 struct Capture {
     table: ProcessTable,
+    sockets: SocketTable,
     builder: EventsBuilder,
     batcher: Batcher,
     host_id: Arc<str>,
@@ -119,6 +121,7 @@ impl Capture {
         let users = Users::open("/etc/passwd");
         Self {
             table: ProcessTable::new(Limits::default(), ProcFs::default(), users),
+            sockets: SocketTable::default(),
             host_id: origin.host_id.clone(),
             builder: EventsBuilder::new(origin),
             batcher: Batcher::new(FlushRule::default()),
@@ -134,10 +137,10 @@ impl Capture {
     fn run_kernel(&mut self, mut probe: Probe, stop: &AtomicBool) {
         let mut pause = PAUSE_MIN;
         while !stop.load(Ordering::Relaxed) {
-            let before = self.rows;
-            probe.drain(&mut |event| self.add(event));
+            let rows = probe.rows().clone();
+            let drained = probe.drain(&mut |event| self.add(event, &rows));
             self.flush_if_due();
-            pause = if self.rows > before { (pause / 2).max(PAUSE_MIN) } else { (pause * 2).min(PAUSE_MAX) };
+            pause = if drained.delivered > 0 { (pause / 2).max(PAUSE_MIN) } else { (pause * 2).min(PAUSE_MAX) };
             if self.is_upkeep_due() {
                 match probe.losses() {
                     Ok(losses) => self.count(&losses),
@@ -150,7 +153,8 @@ impl Capture {
                 std::thread::sleep(PAUSE_MAX);
             }
         }
-        match probe.finish(&mut |event| self.add(event)) {
+        let rows = probe.rows().clone();
+        match probe.finish(&mut |event| self.add(event, &rows)) {
             Ok(ending) => self.count(&ending.losses),
             Err(error) => tracing::warn!(%error, "losses of the kernel side are unknown"),
         }
@@ -160,9 +164,11 @@ impl Capture {
         while !stop.load(Ordering::Relaxed) {
             std::thread::park_timeout(INTERVAL);
             let (builder, offset, rows) = (&mut self.builder, self.wall_offset_ns, &mut self.rows);
-            poller.poll(clock::boot_ns(), &mut self.table, &mut |head, name, process| {
-                builder.append_process_event(head, name, process, offset);
+            poller.poll(clock::boot_ns(), &mut self.table, &mut |head, name, table| {
                 *rows += 1;
+                if let Err(error) = builder.append_process_event(head, name, table, offset) {
+                    tracing::error!(%error, "a row of events cannot be built");
+                }
             });
             self.flush();
             if self.is_upkeep_due() {
@@ -171,10 +177,17 @@ impl Capture {
         }
     }
 
-    fn add(&mut self, event: &Event<'_>) {
-        let process = self.table.apply(event);
-        self.builder.append(event, process, self.wall_offset_ns);
+    /// Learns from an event; one of `rows` becomes a row.
+    fn add(&mut self, event: &Event<'_>, rows: &CallSet) {
+        self.table.apply(event);
+        if !rows.contains(event.head.kind) {
+            return;
+        }
         self.rows += 1;
+        let appended = self.builder.append(event, &mut self.table, &mut self.sockets, self.wall_offset_ns);
+        if let Err(error) = appended {
+            tracing::error!(%error, "a row of events cannot be built");
+        }
         if self.batcher.is_full(self.builder.rows(), self.builder.text_bytes()) {
             self.flush();
         }

@@ -215,7 +215,10 @@ fn join(thread: JoinHandle<()>, clock: &dyn Clock) {
 fn source(config: &AgentConfig) -> Result<(Source, Shared)> {
     let mut probe_config = ProbeConfig { ring_bytes: config.section.ring_mib << 20, ..ProbeConfig::default() };
     if let Some(events) = &config.section.events {
+        const MESSAGES: [&str; 4] = ["sendto", "sendmsg", "recvfrom", "recvmsg"];
         probe_config.events = events.iter().cloned().collect();
+        // Who names them wants all of them; the default set has those of datagrams alone.
+        probe_config.streams = events.iter().any(|name| MESSAGES.contains(&name.as_str()));
     }
     let why = if config.ebpf == EbpfMode::Off {
         "switched off by configuration".to_owned()
@@ -224,7 +227,8 @@ fn source(config: &AgentConfig) -> Result<(Source, Shared)> {
             Ok(probe) => {
                 let (programs, events) = probe.programs();
                 let programs = programs.into_iter().map(str::to_owned).collect();
-                let shared = Shared::new(true, programs, events.iter().cloned().collect(), Vec::new());
+                let unseen = probe.missing().to_vec();
+                let shared = Shared::new(true, programs, events.iter().cloned().collect(), unseen);
                 return Ok((Source::Kernel(Box::new(probe)), shared));
             }
             Err(error) => chain(&error),

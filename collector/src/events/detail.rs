@@ -1,243 +1,259 @@
 //! The columns of `events` that depend on the kind of the event.
 
-use super::flags::{FlagKind, FlagTexts};
-use super::text::{ConstColumn, NULL, TextColumn};
-use crate::path;
-use arrow::array::{ArrayRef, Int32Builder, StringBuilder};
+use super::arguments::ArgumentColumn;
+use super::endpoint::{self, Ends};
+use super::flags::{FlagKind, FlagTexts, exe};
+use super::paths::PathColumns;
+use super::process_columns::Named;
+use super::sockets::{SocketNote, SocketTable};
+use super::text::{ConstColumn, TextColumn};
+use crate::process::{Lineage, ProcessTable};
+use arrow::array::{ArrayRef, BinaryBuilder, BooleanBuilder, Int32Builder, Int64Builder, StringBuilder};
 use arrow::error::ArrowError;
-use bodkin_ebpf::event::{Body, Event, Open, Paths, Socket};
-use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use bodkin_ebpf::event::{Body, Descriptor, Event, Exec, Open, Paths, Socket};
+use bodkin_ebpf::layout::layer;
+use bodkin_schema::events as e;
 use std::sync::Arc;
 
 const O_CREAT: u64 = 0o100;
 const O_TMPFILE: u64 = 0o20_000_000;
 const S_IFMT: u32 = 0o170_000;
-const S_IFDIR: u32 = 0o040_000;
-const AF_UNIX: u16 = 1;
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+const S_IFSOCK: u32 = 0o140_000;
 
-/// Builders of `path` to `remote_port`, one row per event whether it has the value or not.
-#[derive(Debug, Default)]
-pub(crate) struct DetailColumns {
-    path: StringBuilder,
-    path2: StringBuilder,
+const FLAGS: [&str; 5] =
+    [e::FD_IS_SERVER, e::FD_CONNECTED, e::FD_NAME_CHANGED, e::FD_IS_UPPER_LAYER, e::FD_IS_LOWER_LAYER];
+
+/// Builders of the columns, one row per event whether it has the value or not.
+#[derive(Debug)]
+pub(super) struct DetailColumns {
+    paths: PathColumns,
     fd: Int32Builder,
     fd_type: ConstColumn,
     flags: TextColumn,
     mode: Int32Builder,
-    proto: ConstColumn,
-    local_addr: TextColumn,
-    local_port: Int32Builder,
-    remote_addr: TextColumn,
-    remote_port: Int32Builder,
+    ends: Ends,
+    booleans: [BooleanBuilder; FLAGS.len()],
+    fd_dev: Int64Builder,
+    fd_ino: Int64Builder,
+    env: StringBuilder,
+    env_bytes: usize,
+    buffer: BinaryBuilder,
+    arguments: ArgumentColumn,
     flag_texts: FlagTexts,
     scratch: String,
-    path_bytes: usize,
+}
+
+impl Default for DetailColumns {
+    fn default() -> Self {
+        Self {
+            paths: PathColumns::default(),
+            fd: Int32Builder::new(),
+            fd_type: ConstColumn::default(),
+            flags: TextColumn::default(),
+            mode: Int32Builder::new(),
+            ends: Ends::default(),
+            booleans: std::array::from_fn(|_| BooleanBuilder::new()),
+            fd_dev: Int64Builder::new(),
+            fd_ino: Int64Builder::new(),
+            env: StringBuilder::new(),
+            env_bytes: 0,
+            buffer: BinaryBuilder::new(),
+            arguments: ArgumentColumn::default(),
+            flag_texts: FlagTexts::default(),
+            scratch: String::new(),
+        }
+    }
 }
 
 /// The values of a row that are not texts of their own.
 #[derive(Default)]
-struct Row {
+struct Row<'a> {
     fd: Option<i32>,
     fd_type: Option<&'static str>,
     flags: Option<(FlagKind, u64)>,
-    mode: Option<i32>,
-    proto: Option<&'static str>,
-    local: Option<(IpAddr, u16)>,
-    remote: Option<(IpAddr, u16)>,
+    mode: Option<u64>,
+    socket: Option<&'a Socket<'a>>,
+    note: SocketNote,
+    file: Option<File>,
+    data: Option<&'a [u8]>,
+}
+
+/// An inode behind a descriptor.
+struct File {
+    ino: u64,
+    dev: u32,
+    layer: u16,
 }
 
 impl DetailColumns {
-    pub(crate) fn append(&mut self, event: &Event<'_>) {
+    pub(super) fn append(
+        &mut self,
+        event: &Event<'_>,
+        table: &ProcessTable,
+        sockets: &mut SocketTable,
+    ) -> Result<(), ArrowError> {
+        self.arguments.append(event, table.users())?;
         let row = match &event.body {
-            Body::Exec(_) | Body::Exit => {
-                self.no_paths();
-                Row::default()
+            Body::Exec(exec) => {
+                self.paths.none();
+                self.environment(exec);
+                return self.push(Row { flags: exe_flags(table.lineage(event.head.tgid)), ..Row::default() });
             }
             Body::Fork(fork) => {
-                self.no_paths();
+                self.paths.none();
                 let flags = (fork.clone_flags != 0).then_some((FlagKind::Clone, fork.clone_flags));
                 Row { flags, ..Row::default() }
             }
+            Body::Exit(_) | Body::Plain(_) | Body::Move(_) => {
+                self.paths.none();
+                Row::default()
+            }
+            Body::Identity(identity) => {
+                self.paths.none();
+                Row { flags: flags_of(event.name, identity.args), ..Row::default() }
+            }
             Body::Open(open) => self.open(event, open),
             Body::Paths(paths) => self.paths(event, paths),
-            Body::Socket(socket) => self.socket(event, socket),
+            Body::Socket(socket) => self.socket(event, socket, sockets),
+            Body::Descriptor(descriptor) => self.descriptor(event, descriptor, sockets),
         };
-        self.push(row);
+        self.env.append_null();
+        self.push(row)
     }
 
     /// Bytes of texts appended so far.
-    pub(crate) fn bytes(&self) -> usize {
-        self.path_bytes + self.flags.bytes() + self.local_addr.bytes() + self.remote_addr.bytes()
+    pub(super) fn bytes(&self) -> usize {
+        let texts = self.paths.bytes() + self.flags.bytes() + self.ends.bytes();
+        texts + self.env_bytes + self.arguments.bytes()
     }
 
-    /// `path`, `path2`, `fd`, `fd_type`, `flags`, `mode`.
-    pub(crate) fn finish_files(&mut self) -> Result<[ArrayRef; 6], ArrowError> {
-        self.path_bytes = 0;
-        Ok([
-            Arc::new(self.path.finish()),
-            Arc::new(self.path2.finish()),
-            Arc::new(self.fd.finish()),
-            self.fd_type.finish()?,
-            self.flags.finish()?,
-            Arc::new(self.mode.finish()),
-        ])
+    pub(super) fn finish(&mut self) -> Result<Vec<Named>, ArrowError> {
+        let mut columns: Vec<Named> = vec![
+            (e::FD, Arc::new(self.fd.finish())),
+            (e::FD_TYPE, self.fd_type.finish()?),
+            (e::FLAGS, self.flags.finish()?),
+            (e::MODE, Arc::new(self.mode.finish())),
+            (e::FD_DEV, Arc::new(self.fd_dev.finish())),
+            (e::FD_INO, Arc::new(self.fd_ino.finish())),
+            (e::ENV, Arc::new(self.env.finish())),
+            (e::BUFFER, Arc::new(self.buffer.finish())),
+            (e::EVT_ARGS, self.arguments.finish()),
+        ];
+        self.env_bytes = 0;
+        columns.extend(self.paths.finish());
+        columns.extend(self.ends.finish()?);
+        let booleans = FLAGS.into_iter().zip(&mut self.booleans);
+        columns.extend(booleans.map(|(name, column)| (name, Arc::new(column.finish()) as ArrayRef)));
+        Ok(columns)
     }
 
-    /// `proto`, `local_addr`, `local_port`, `remote_addr`, `remote_port`.
-    pub(crate) fn finish_sockets(&mut self) -> Result<[ArrayRef; 5], ArrowError> {
-        Ok([
-            self.proto.finish()?,
-            self.local_addr.finish()?,
-            Arc::new(self.local_port.finish()),
-            self.remote_addr.finish()?,
-            Arc::new(self.remote_port.finish()),
-        ])
+    fn environment(&mut self, exec: &Exec<'_>) {
+        let env = exec.env.strip_suffix(&[0]).unwrap_or(exec.env);
+        let text = String::from_utf8_lossy(env).replace('\0', " ");
+        self.env_bytes += text.len();
+        self.env.append_value(text);
     }
 
-    fn open(&mut self, event: &Event<'_>, open: &Open<'_>) -> Row {
-        let has_path = path::write_name(&open.name, &mut self.scratch);
-        self.push_path(has_path);
-        self.path2.append_null();
+    fn open<'a>(&mut self, event: &Event<'_>, open: &Open<'_>) -> Row<'a> {
+        self.paths.one(&open.name);
         let makes_file = open.flags & (O_CREAT | O_TMPFILE) != 0 || event.name == "creat";
         let fd = i32::try_from(event.head.ret).ok().filter(|fd| *fd >= 0);
         Row {
             fd,
-            fd_type: fd.map(|_| if open.inode_mode & S_IFMT == S_IFDIR { "directory" } else { "file" }),
+            fd_type: fd.map(|_| endpoint::file_kind(open.inode_mode).unwrap_or("file")),
             flags: Some((FlagKind::Open, open.flags)),
-            mode: makes_file.then_some((open.mode & 0o7777) as i32),
+            mode: makes_file.then_some(u64::from(open.mode)),
+            file: fd.map(|_| File { ino: open.ino, dev: open.dev, layer: open.layer }),
             ..Row::default()
         }
     }
 
-    fn paths(&mut self, event: &Event<'_>, paths: &Paths<'_>) -> Row {
-        let has_path = path::write_name(&paths.name, &mut self.scratch);
-        self.push_path(has_path);
-        match &paths.name2 {
-            Some(name2) if path::write_name(name2, &mut self.scratch) => {
-                self.path_bytes += self.scratch.len();
-                self.path2.append_value(&self.scratch);
-            }
-            _ => self.path2.append_null(),
-        }
-        Row { flags: FlagKind::of_paths_call(event.name).map(|kind| (kind, paths.flags)), ..Row::default() }
-    }
-
-    fn socket(&mut self, event: &Event<'_>, socket: &Socket<'_>) -> Row {
-        let is_unix = socket.family == AF_UNIX;
-        self.scratch.clear();
-        if is_unix {
-            // An abstract name starts with NUL and is written with `@`, as /proc/net/unix does.
-            let (mark, name) = match socket.unix_path.split_first() {
-                Some((0, name)) => ("@", name),
-                _ => ("", socket.unix_path),
-            };
-            self.scratch.push_str(mark);
-            self.scratch.push_str(&String::from_utf8_lossy(name));
-        }
-        let has_path = !self.scratch.is_empty();
-        self.push_path(has_path);
-        self.path2.append_null();
-        let local = endpoint(socket.family, &socket.local, socket.local_port);
-        let remote = endpoint(socket.family, &socket.remote, socket.remote_port);
-        let fd_type = match (socket.family, remote.or(local)) {
-            (AF_UNIX, _) => Some("unix"),
-            (AF_INET, _) | (AF_INET6, Some((IpAddr::V4(_), _))) => Some("ipv4"),
-            (AF_INET6, _) => Some("ipv6"),
+    fn paths<'a>(&mut self, event: &Event<'_>, paths: &Paths<'_>) -> Row<'a> {
+        self.paths.append(event, paths);
+        let mode = match event.name {
+            "mkdir" | "mknod" | "chmod" => Some(paths.args[1]),
+            "mkdirat" | "mknodat" | "fchmodat" | "fchmodat2" => Some(paths.args[2]),
             _ => None,
         };
+        Row { flags: flags_of(event.name, paths.args), mode, ..Row::default() }
+    }
+
+    fn socket<'a>(&mut self, event: &Event<'_>, socket: &'a Socket<'a>, sockets: &mut SocketTable) -> Row<'a> {
+        self.paths.unix(socket);
         // A failed accept has no descriptor of its own.
-        let fd = (socket.fd >= 0 && (event.head.ret >= 0 || event.name == "connect")).then_some(socket.fd);
-        Row { fd, fd_type, proto: proto(socket), local, remote, ..Row::default() }
-    }
-
-    fn no_paths(&mut self) {
-        self.path.append_null();
-        self.path2.append_null();
-    }
-
-    fn push_path(&mut self, has_path: bool) {
-        if has_path {
-            self.path_bytes += self.scratch.len();
-            self.path.append_value(&self.scratch);
-        } else {
-            self.path.append_null();
+        let is_accept = matches!(event.name, "accept" | "accept4");
+        Row {
+            fd: (socket.fd >= 0 && (event.head.ret >= 0 || !is_accept)).then_some(socket.fd),
+            fd_type: endpoint::socket_kind(socket),
+            socket: Some(socket),
+            note: sockets.note(event.name, event.head.ret, socket),
+            file: (socket.ino != 0).then_some(File { ino: socket.ino, dev: 0, layer: 0 }),
+            data: (!socket.data.is_empty()).then_some(socket.data),
+            ..Row::default()
         }
     }
 
-    fn push(&mut self, row: Row) {
+    fn descriptor<'a>(&mut self, event: &Event<'_>, d: &'a Descriptor<'a>, sockets: &mut SocketTable) -> Row<'a> {
+        let is_socket = u32::from(d.inode_mode) & S_IFMT == S_IFSOCK;
+        let anonymous = endpoint::anonymous_kind(d);
+        let fd_type = match anonymous {
+            _ if is_socket => endpoint::socket_kind(&d.socket),
+            Some(kind) => Some(kind),
+            None => endpoint::file_kind(u32::from(d.inode_mode)),
+        };
+        match (is_socket, anonymous) {
+            (true, _) => self.paths.none(),
+            (false, None) if !d.path.bytes.is_empty() => self.paths.walked(&d.path),
+            (false, Some("memfd")) => self.paths.text(d.path.bytes.split(|byte| *byte == 0).next().unwrap_or_default()),
+            _ => self.paths.none(),
+        }
+        Row {
+            fd: (d.socket.fd >= 0).then_some(d.socket.fd),
+            fd_type,
+            flags: flags_of(event.name, d.args),
+            mode: (event.name == "fchmod").then_some(d.args[1]),
+            socket: is_socket.then_some(&d.socket),
+            note: if is_socket { sockets.note(event.name, event.head.ret, &d.socket) } else { SocketNote::default() },
+            file: (d.ino != 0).then_some(File { ino: d.ino, dev: d.dev, layer: d.layer }),
+            data: matches!(event.name, "read" | "write" | "pread64" | "pwrite64").then_some(d.text),
+        }
+    }
+
+    fn push(&mut self, row: Row<'_>) -> Result<(), ArrowError> {
         self.fd.append_option(row.fd);
         self.fd_type.push(row.fd_type);
         let flags = row.flags.and_then(|(kind, value)| self.flag_texts.text(kind, value));
         let flags = self.flags.key_opt(flags.as_ref());
         self.flags.push(flags);
-        self.mode.append_option(row.mode);
-        self.proto.push(row.proto);
-        push_endpoint(row.local, &mut self.local_addr, &mut self.local_port, &mut self.scratch);
-        push_endpoint(row.remote, &mut self.remote_addr, &mut self.remote_port, &mut self.scratch);
+        self.mode.append_option(row.mode.map(|mode| (mode & 0o7777) as i32));
+        self.ends.append(row.socket, &mut self.scratch);
+        let layer = |bit: u16| row.file.as_ref().filter(|file| file.dev != 0).map(|file| file.layer & bit != 0);
+        let note = row.note;
+        let values =
+            [note.is_server, note.is_connected, note.is_name_changed, layer(layer::UPPER), layer(layer::LOWER)];
+        self.booleans.iter_mut().zip(values).for_each(|(column, value)| column.append_option(value));
+        self.fd_dev.append_option(row.file.as_ref().filter(|file| file.dev != 0).map(|file| i64::from(file.dev)));
+        self.fd_ino.append_option(row.file.as_ref().map(|file| file.ino as i64));
+        self.buffer.append_option(row.data);
+        Ok(())
     }
 }
 
-fn push_endpoint(end: Option<(IpAddr, u16)>, addr: &mut TextColumn, port: &mut Int32Builder, scratch: &mut String) {
-    let key = match end {
-        Some((ip, _)) => {
-            scratch.clear();
-            // Writing to a String does not fail.
-            let _ = write!(scratch, "{ip}");
-            addr.key_of_str(scratch)
-        }
-        None => NULL,
-    };
-    addr.push(key);
-    port.append_option(end.map(|(_, port)| i32::from(port)));
+fn flags_of(name: &str, args: [u64; 6]) -> Option<(FlagKind, u64)> {
+    let (kind, at) = FlagKind::of_call(name)?;
+    args.get(at).map(|value| (kind, *value))
 }
 
-/// Address and port; IPv4 carried in IPv6 is IPv4. None where the socket has neither.
-fn endpoint(family: u16, address: &[u8; 16], port: u16) -> Option<(IpAddr, u16)> {
-    let ip = match family {
-        AF_INET => {
-            let [a, b, c, d, ..] = *address;
-            IpAddr::V4(Ipv4Addr::new(a, b, c, d))
-        }
-        AF_INET6 => IpAddr::V6(Ipv6Addr::from(*address)).to_canonical(),
-        _ => return None,
-    };
-    (port != 0 || !ip.is_unspecified()).then_some((ip, port))
-}
-
-fn proto(socket: &Socket<'_>) -> Option<&'static str> {
-    match (socket.family, socket.protocol) {
-        (AF_UNIX, _) => Some("unix"),
-        (AF_INET | AF_INET6, 6) => Some("tcp"),
-        (AF_INET | AF_INET6, 17) => Some("udp"),
-        (AF_INET, 1) | (AF_INET6, 58) => Some("icmp"),
-        (AF_INET | AF_INET6, 132) => Some("sctp"),
-        (AF_INET | AF_INET6, 255) => Some("raw"),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn endpoints_are_canonical_or_absent() {
-        let mapped = Ipv4Addr::new(10, 0, 0, 7).to_ipv6_mapped().octets();
-        let table = [
-            (AF_INET, [127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 80, Some("127.0.0.1:80")),
-            (AF_INET, [0; 16], 53, Some("0.0.0.0:53")),
-            (AF_INET, [0; 16], 0, None),
-            (AF_INET6, Ipv6Addr::LOCALHOST.octets(), 443, Some("[::1]:443")),
-            (AF_INET6, mapped, 443, Some("10.0.0.7:443")),
-            (AF_UNIX, [1; 16], 1, None),
-        ];
-        for (family, address, port, expected) in table {
-            let text =
-                endpoint(family, &address, port).map(|(ip, port)| std::net::SocketAddr::new(ip, port).to_string());
-            assert_eq!(text.as_deref(), expected);
-        }
-    }
+/// What Falco calls the flags of an exec: where its executable lies.
+fn exe_flags(lineage: Option<Lineage<'_>>) -> Option<(FlagKind, u64)> {
+    let process = lineage?.process;
+    let layer = process.file.map_or(0, |file| file.layer);
+    let bits = [
+        (process.is_exe_writable == Some(true), exe::WRITABLE),
+        (layer & layer::UPPER != 0, exe::UPPER_LAYER),
+        (layer & layer::MEMFD != 0, exe::FROM_MEMFD),
+        (layer & layer::LOWER != 0, exe::LOWER_LAYER),
+    ];
+    let value = bits.iter().filter(|(is_set, _)| *is_set).fold(0, |value, (_, bit)| value | bit);
+    Some((FlagKind::Exe, value))
 }

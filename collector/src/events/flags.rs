@@ -8,25 +8,43 @@ use std::sync::Arc;
 pub(crate) enum FlagKind {
     /// open, openat, openat2, creat.
     Open,
-    /// clone, clone3.
+    /// clone, clone3, unshare, setns.
     Clone,
     /// unlinkat.
     Unlink,
     /// renameat2.
     Rename,
-    /// execveat.
-    Exec,
+    /// execveat and linkat, fchownat, fchmodat2.
+    At,
+    /// The executable of an exec: not an argument.
+    Exe,
+    /// mount.
+    Mount,
+    /// umount2.
+    Umount,
+    /// memfd_create.
+    Memfd,
+    /// dup3, userfaultfd, accept4: what open calls O_CLOEXEC and O_NONBLOCK.
+    Descriptor,
 }
 
 impl FlagKind {
-    /// The kind of flags that the call `name` takes, apart from those that open files and make processes.
-    pub(crate) fn of_paths_call(name: &str) -> Option<Self> {
-        match name {
-            "unlinkat" => Some(Self::Unlink),
-            "renameat2" => Some(Self::Rename),
-            "execveat" => Some(Self::Exec),
-            _ => None,
-        }
+    /// The flags of the call `name` by their kind and the number of the argument that has them.
+    pub(crate) fn of_call(name: &str) -> Option<(Self, usize)> {
+        Some(match name {
+            "unlinkat" => (Self::Unlink, 2),
+            "renameat2" => (Self::Rename, 4),
+            "execveat" | "linkat" | "fchownat" => (Self::At, 4),
+            "fchmodat2" => (Self::At, 3),
+            "mount" => (Self::Mount, 3),
+            "umount2" => (Self::Umount, 1),
+            "unshare" => (Self::Clone, 0),
+            "setns" => (Self::Clone, 1),
+            "memfd_create" => (Self::Memfd, 1),
+            "dup3" => (Self::Descriptor, 2),
+            "userfaultfd" => (Self::Descriptor, 0),
+            _ => return None,
+        })
     }
 
     fn names(self) -> &'static [(u64, &'static str)] {
@@ -35,10 +53,61 @@ impl FlagKind {
             Self::Clone => CLONE,
             Self::Unlink => &[(0x200, "AT_REMOVEDIR")],
             Self::Rename => &[(4, "RENAME_WHITEOUT"), (2, "RENAME_EXCHANGE"), (1, "RENAME_NOREPLACE")],
-            Self::Exec => &[(0x1000, "AT_EMPTY_PATH"), (0x100, "AT_SYMLINK_NOFOLLOW")],
+            Self::At => &[(0x400, "AT_SYMLINK_FOLLOW"), (0x1000, "AT_EMPTY_PATH"), (0x100, "AT_SYMLINK_NOFOLLOW")],
+            Self::Exe => EXE,
+            Self::Mount => MOUNT,
+            Self::Umount => &[(1, "FORCE"), (2, "DETACH"), (4, "EXPIRE"), (8, "NOFOLLOW")],
+            Self::Memfd => &[
+                (1, "MFD_CLOEXEC"),
+                (2, "MFD_ALLOW_SEALING"),
+                (4, "MFD_HUGETLB"),
+                (8, "MFD_NOEXEC_SEAL"),
+                (16, "MFD_EXEC"),
+            ],
+            Self::Descriptor => &[(0o4_000, "O_NONBLOCK"), (O_CLOEXEC, "O_CLOEXEC")],
         }
     }
 }
+
+/// Bits of [`FlagKind::Exe`].
+pub(crate) mod exe {
+    pub(crate) const WRITABLE: u64 = 1;
+    pub(crate) const UPPER_LAYER: u64 = 2;
+    pub(crate) const FROM_MEMFD: u64 = 4;
+    pub(crate) const LOWER_LAYER: u64 = 8;
+}
+
+const EXE: &[(u64, &str)] = &[
+    (exe::WRITABLE, "EXE_WRITABLE"),
+    (exe::UPPER_LAYER, "EXE_UPPER_LAYER"),
+    (exe::FROM_MEMFD, "EXE_FROM_MEMFD"),
+    (exe::LOWER_LAYER, "EXE_LOWER_LAYER"),
+];
+
+const MOUNT: &[(u64, &str)] = &[
+    (0x1, "RDONLY"),
+    (0x2, "NOSUID"),
+    (0x4, "NODEV"),
+    (0x8, "NOEXEC"),
+    (0x10, "SYNCHRONOUS"),
+    (0x20, "REMOUNT"),
+    (0x40, "MANDLOCK"),
+    (0x80, "DIRSYNC"),
+    (0x400, "NOATIME"),
+    (0x800, "NODIRATIME"),
+    (0x1000, "BIND"),
+    (0x2000, "MOVE"),
+    (0x4000, "REC"),
+    (0x8000, "SILENT"),
+    (0x1_0000, "POSIXACL"),
+    (0x2_0000, "UNBINDABLE"),
+    (0x4_0000, "PRIVATE"),
+    (0x8_0000, "SLAVE"),
+    (0x10_0000, "SHARED"),
+    (0x20_0000, "RELATIME"),
+    (0x100_0000, "STRICTATIME"),
+    (0x200_0000, "LAZYTIME"),
+];
 
 /// Bits of a name must all be set, and each bit is named once: so the composite ones stand first.
 const OPEN: &[(u64, &str)] = &[
@@ -151,7 +220,11 @@ mod tests {
             (FlagKind::Unlink, 0x200, Some("AT_REMOVEDIR")),
             (FlagKind::Unlink, 0, None),
             (FlagKind::Rename, 1, Some("RENAME_NOREPLACE")),
-            (FlagKind::Exec, 0x1000, Some("AT_EMPTY_PATH")),
+            (FlagKind::At, 0x1000, Some("AT_EMPTY_PATH")),
+            (FlagKind::Clone, 0x1000_0000, Some("CLONE_NEWUSER")),
+            (FlagKind::Exe, exe::WRITABLE | exe::FROM_MEMFD, Some("EXE_WRITABLE|EXE_FROM_MEMFD")),
+            (FlagKind::Mount, 0x1000, Some("BIND")),
+            (FlagKind::Memfd, 0, None),
         ];
         let mut texts = FlagTexts::default();
         for (kind, value, expected) in table {

@@ -1,39 +1,29 @@
 //! Kernel events as rows of `events`.
 //!
-//! [`EventsBuilder`] takes an event and its process and appends to columns. The texts of a process are looked up once
-//! per batch and process (`RowKeys`); a further row of the same process copies nine keys. What is left per row is
-//! the path, if there is one: no allocation, one copy into the column.
+//! [`EventsBuilder`] appends an event to columns. What rows say of their process is appended once per batch, process and
+//! state ([`ProcessColumns`]); a row then only names that place, and the columns are repeated over all rows at the end.
+//! What is left per row is the path, if there is one: no allocation, one copy into the column.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | [`builder`] | [`EventsBuilder`] |
-//! | `detail` | the columns that depend on the kind of event: paths, descriptors, flags, sockets |
+//! | [`process_columns`] | [`ProcessColumns`] |
+//! | [`sockets`] | [`SocketTable`]: who accepted a connection, which peer came last |
+//! | `detail`, `paths`, `endpoint`, `arguments` | the columns that depend on the kind of event |
+//! | `flags`, `names` | values by name |
 //! | `text` | dictionary columns in the making |
-//! | `flags` | flags by name |
 
+mod arguments;
 pub mod builder;
 mod detail;
+mod endpoint;
 mod flags;
+mod names;
+mod paths;
+pub mod process_columns;
+pub mod sockets;
 mod text;
 
 pub use builder::{EventsBuilder, Origin};
-
-use text::Key;
-
-/// Texts of a process that every one of its rows repeats.
-pub(crate) const PROCESS_TEXTS: usize = 9;
-
-/// Keys of a process's texts in the batch that is being built.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct RowKeys {
-    /// The batch that the keys are of; 0 for none.
-    batch: u64,
-    keys: [Key; PROCESS_TEXTS],
-}
-
-impl RowKeys {
-    /// To be called when a text of the process has changed.
-    pub(crate) fn forget(&mut self) {
-        self.batch = 0;
-    }
-}
+pub use process_columns::ProcessColumns;
+pub use sockets::SocketTable;

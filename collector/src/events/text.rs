@@ -1,9 +1,10 @@
 //! Text columns of a batch in the making: each distinct text once, rows as keys.
 
-use arrow::array::{ArrayRef, DictionaryArray, Int32Builder, StringBuilder};
-use arrow::datatypes::Int32Type;
+use arrow::array::{Array, ArrayRef, DictionaryArray, Int32Builder, ListArray, StringBuilder};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{Field, Int32Type};
 use arrow::error::ArrowError;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 /// Key of a text in its column; negative for null.
@@ -15,7 +16,7 @@ pub(crate) const NULL: Key = -1;
 /// A dictionary column (Int32 keys, Utf8 values). Memory: the distinct texts of one batch twice, and 4 bytes a row.
 #[derive(Debug, Default)]
 pub(crate) struct TextColumn {
-    index: HashMap<Arc<str>, Key>,
+    index: FxHashMap<Arc<str>, Key>,
     values: StringBuilder,
     keys: Int32Builder,
     bytes: usize,
@@ -71,6 +72,48 @@ impl TextColumn {
         self.bytes += text.len();
         self.index.insert(text, key);
         key
+    }
+}
+
+/// A column of lists of texts, the texts being a dictionary.
+#[derive(Debug, Default)]
+pub(crate) struct TextLists {
+    items: TextColumn,
+    lengths: Vec<usize>,
+    open: usize,
+}
+
+impl TextLists {
+    /// Adds a shared text to the row that is open.
+    pub(crate) fn push(&mut self, text: &Arc<str>) {
+        let key = self.items.key(text);
+        self.items.push(key);
+        self.open += 1;
+    }
+
+    /// Adds a text that is copied where it is new.
+    pub(crate) fn push_str(&mut self, text: &str) {
+        let key = self.items.key_of_str(text);
+        self.items.push(key);
+        self.open += 1;
+    }
+
+    /// Ends the row.
+    pub(crate) fn end_row(&mut self) {
+        self.lengths.push(std::mem::take(&mut self.open));
+    }
+
+    /// Bytes of the distinct texts.
+    pub(crate) fn bytes(&self) -> usize {
+        self.items.bytes()
+    }
+
+    /// The column; the builder is empty afterwards.
+    pub(crate) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+        let items = self.items.finish()?;
+        let offsets = OffsetBuffer::from_lengths(self.lengths.drain(..));
+        let item = Arc::new(Field::new("item", items.data_type().clone(), false));
+        Ok(Arc::new(ListArray::try_new(item, offsets, items, None)?))
     }
 }
 

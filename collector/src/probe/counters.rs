@@ -30,7 +30,7 @@ impl Reason {
 /// Events of one class that were lost for one reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loss {
-    /// Class: exec, fork, exit, open, paths, socket, or `unknown` where a record could not be read.
+    /// Class: exec, fork, exit, open, paths, socket, descriptor, identity, plain, move, or `unknown` where a record could not be read.
     pub class: &'static str,
     /// Why.
     pub reason: Reason,

@@ -6,16 +6,23 @@ use std::os::fd::OwnedFd;
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::{BtfTracePoint, Program, ProgramError};
 use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
-use bodkin_ebpf::layout::{CALLS, SOCKETCALLS, Settings, family};
-use bodkin_ebpf::{OBJECT, syscall};
+use bodkin_ebpf::layout::{CALLS, SOCKETCALLS, Settings, family, option};
+use bodkin_ebpf::syscall::CallSet;
+use bodkin_ebpf::{OBJECT, call, syscall};
 use rustix::event::epoll;
 use rustix::thread::CapabilitySet;
 
 use super::{Probe, ProbeConfig, ProbeError, counters, merge};
 
 /// Programs that other programs jump to, with the family that each is for.
-const HANDLERS: [(&str, u16); 3] =
-    [("on_open", family::OPEN), ("on_paths", family::PATHS), ("on_socket", family::SOCKET)];
+const HANDLERS: [(&str, u16); 6] = [
+    ("on_open", family::OPEN),
+    ("on_paths", family::PATHS),
+    ("on_socket", family::SOCKET),
+    ("on_descriptor", family::DESCRIPTOR),
+    ("on_identity", family::IDENTITY),
+    ("on_plain", family::PLAIN),
+];
 
 /// Attached programs and their tracepoints: the life of processes first, so that no call comes from a process unheard of.
 const TRACEPOINTS: [(&str, &str); 4] = [
@@ -23,6 +30,13 @@ const TRACEPOINTS: [(&str, &str); 4] = [
     ("on_exec", "sched_process_exec"),
     ("on_exit", "sched_process_exit"),
     ("on_sys_exit", "sys_exit"),
+];
+
+/// Programs that a kernel may lack the tracepoint for, or have it in another shape: what they would tell is then unseen.
+const OPTIONAL: [(&str, &str, &str); 3] = [
+    ("on_move", "cgroup_attach_task", "a process moved to another cgroup is noticed when it does something"),
+    ("on_signal", "signal_deliver", "signaldeliver is not seen"),
+    ("on_oom", "mark_victim", "oomkill is not seen"),
 ];
 
 /// The kernel that has all the helpers: `bpf_get_current_task_btf`, and rings that are not charged to RLIMIT_MEMLOCK.
@@ -46,7 +60,7 @@ pub(super) fn attach(config: &ProbeConfig) -> Result<Probe, ProbeError> {
     }
     let sizes = RingSizes::of(config.ring_bytes, online_cpus()?, rustix::param::page_size());
     let mut settings = empty_settings(config, &sizes);
-    set_calls(&mut settings, &config.events)?;
+    set_calls(&mut settings, &config.events, config.streams)?;
 
     let btf = Btf::from_sys_fs().map_err(|error| ProbeError::setup("read the kernel's types", error))?;
     let mut ebpf = match load(&btf, &sizes, VerifierLogLevel::empty()) {
@@ -66,7 +80,11 @@ pub(super) fn attach(config: &ProbeConfig) -> Result<Probe, ProbeError> {
     for (name, _) in TRACEPOINTS {
         tracepoint(&mut ebpf, name)?.attach().map_err(|error| refused(name, error))?;
     }
+    let missing = attach_optional(&mut ebpf, &btf);
     Ok(Probe {
+        missing,
+        streams: config.streams,
+        rows: rows(&config.events),
         ebpf,
         settings_map,
         policy_map,
@@ -82,9 +100,32 @@ pub(super) fn attach(config: &ProbeConfig) -> Result<Probe, ProbeError> {
     })
 }
 
+/// Attaches what the kernel has; returns what it has not.
+fn attach_optional(ebpf: &mut Ebpf, btf: &Btf) -> Vec<String> {
+    let mut missing = Vec::new();
+    for (name, point, loss) in OPTIONAL {
+        let attached = tracepoint(ebpf, name).and_then(|program| {
+            load_program(program, point, btf).and_then(|()| program.attach().map(drop)).map_err(|e| refused(name, e))
+        });
+        if let Err(error) = attached {
+            tracing::info!(program = name, %error, "the kernel has no such tracepoint");
+            missing.push(loss.to_owned());
+        }
+    }
+    missing
+}
+
+/// The events that become rows where those of `events` are wanted.
+pub(super) fn rows(events: &BTreeSet<String>) -> CallSet {
+    CallSet::new(&|name| events.contains(name))
+}
+
 /// Detaches all programs; what they wrote stays in the rings.
 pub(super) fn detach(ebpf: &mut Ebpf) {
-    for (name, _) in TRACEPOINTS {
+    for name in TRACEPOINTS.iter().map(|(name, _)| *name).chain(OPTIONAL.iter().map(|(name, ..)| *name)) {
+        if tracepoint(ebpf, name).is_ok_and(|program| program.fd().is_err()) {
+            continue; // it was not loaded
+        }
         let unloaded =
             tracepoint(ebpf, name).and_then(|program| program.unload().map_err(|error| refused(name, error)));
         if let Err(error) = unloaded {
@@ -94,10 +135,13 @@ pub(super) fn detach(ebpf: &mut Ebpf) {
 }
 
 /// Fills the tables of wanted calls.
-pub(super) fn set_calls(settings: &mut Settings, events: &BTreeSet<String>) -> Result<(), ProbeError> {
-    if let Some(name) = events.iter().find(|name| !ProbeConfig::known().any(|known| known == name.as_str())) {
+pub(super) fn set_calls(settings: &mut Settings, events: &BTreeSet<String>, streams: bool) -> Result<(), ProbeError> {
+    if let Some(name) = events.iter().find(|name| !syscall::is_exportable(name)) {
         return Err(ProbeError::UnknownEvent { name: name.clone() });
     }
+    let choice = |name: &str, bit: u32| if events.contains(name) { bit } else { 0 };
+    settings.options = choice("prctl", option::PRCTL) | choice("signaldeliver", option::SIGNALS);
+    settings.options |= if streams { option::STREAMS } else { 0 };
     let (calls, socketcalls) = syscall::tables(&|name| events.contains(name));
     settings.calls = *calls;
     settings.socketcalls = socketcalls;
@@ -126,10 +170,13 @@ fn empty_settings(config: &ProbeConfig, sizes: &RingSizes) -> Settings {
         calls: [0; CALLS],
         socketcalls: [0; SOCKETCALLS],
         own_tgid: config.excluded_tgid.unwrap_or(0),
+        shapes: call::shapes(),
         policies: 0,
         events_wake_at: share(sizes.events, 25),
-        events_shed_at: share(sizes.events, 80),
+        // Never; opens for reading; what looks at files; reads and writes.
+        events_shed_at: [u32::MAX, share(sizes.events, 85), share(sizes.events, 75), share(sizes.events, 65)],
         life_wake_at: share(sizes.life, 25),
+        options: 0,
         pad: 0,
     }
 }
@@ -314,8 +361,8 @@ mod tests {
     fn an_unknown_event_is_an_error() {
         let config = ProbeConfig::default();
         let mut settings = empty_settings(&config, &RingSizes::of(config.ring_bytes, 2, 4096));
-        assert!(set_calls(&mut settings, &config.events).is_ok());
-        let error = set_calls(&mut settings, &BTreeSet::from(["opne".to_string()])).unwrap_err();
+        assert!(set_calls(&mut settings, &config.events, false).is_ok());
+        let error = set_calls(&mut settings, &BTreeSet::from(["opne".to_string()]), false).unwrap_err();
         assert_eq!(error.to_string(), "unknown event opne");
     }
 

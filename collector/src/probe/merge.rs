@@ -113,15 +113,19 @@ impl Merge {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bodkin_ebpf::layout::{call, family};
+    use bodkin_ebpf::call;
+    use bodkin_ebpf::layout::{family, kind};
+
+    const RECORD_BYTES: usize = 72;
 
     /// An exit event: the shortest there is.
     fn record(boot_ns: u64, seq: u64) -> Vec<u8> {
-        let mut bytes = vec![0; 64];
+        let mut bytes = vec![0; RECORD_BYTES];
         bytes[..8].copy_from_slice(&boot_ns.to_ne_bytes());
         bytes[8..16].copy_from_slice(&seq.to_ne_bytes());
-        bytes[40..42].copy_from_slice(&(family::EXIT << 8 | call::PROCEXIT).to_ne_bytes());
-        bytes[42..44].copy_from_slice(&64_u16.to_ne_bytes());
+        bytes[40..42].copy_from_slice(&kind(family::EXIT, call::PROCEXIT).to_ne_bytes());
+        bytes[42..44].copy_from_slice(&(RECORD_BYTES as u16).to_ne_bytes());
+        bytes[47] = 1;
         bytes
     }
 
@@ -139,7 +143,10 @@ mod tests {
         }
         let (seen, stats) = drain(&mut merge, 30);
         assert_eq!(seen, [(5, 1), (10, 1), (30, 2), (30, 9)]);
-        assert_eq!(stats, DrainStats { delivered: 4, held: 2, bytes: 256, ..DrainStats::default() });
+        assert_eq!(
+            stats,
+            DrainStats { delivered: 4, held: 2, bytes: 4 * RECORD_BYTES as u64, ..DrainStats::default() }
+        );
         merge.push(&record(40, 4));
         let (seen, stats) = drain(&mut merge, 100);
         assert_eq!(seen, [(40, 4), (45, 2), (50, 3)]);

@@ -22,7 +22,8 @@ use std::time::Duration;
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, ProgramArray, RingBuf};
 use bodkin_ebpf::layout::{SETTINGS_BYTES, Settings};
-use bodkin_ebpf::{Event, syscall};
+use bodkin_ebpf::syscall::CallSet;
+use bodkin_ebpf::{Event, call, syscall};
 use rustix::event::{Timespec, epoll};
 
 pub use counters::{Loss, Reason, Totals};
@@ -39,8 +40,10 @@ const FINISH_TRIES: usize = 200;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeConfig {
     /// Names of the calls to export (see [`ProbeConfig::known`]); exec, fork and exit always are, but a failed `execve` or
-    /// `execveat` only if named.
+    /// `execveat` only if named. Beside them come the events of [`call::STATE`], which are no rows ([`Probe::rows`]).
     pub events: BTreeSet<String>,
+    /// Sends and receives on stream and Unix sockets are exported too, not only those of datagrams on the network.
+    pub streams: bool,
     /// Bytes of all rings together: half for exec, fork and exit, half over the processors. Rounded down to powers of two,
     /// at least a page each. A mapped ring counts twice in resident memory.
     pub ring_bytes: usize,
@@ -51,7 +54,8 @@ pub struct ProbeConfig {
 impl Default for ProbeConfig {
     fn default() -> Self {
         Self {
-            events: Self::known().map(str::to_string).collect(),
+            events: call::SECURITY.iter().map(|name| (*name).to_owned()).collect(),
+            streams: false,
             ring_bytes: 8 << 20,
             excluded_tgid: Some(std::process::id()),
         }
@@ -146,6 +150,9 @@ pub struct Probe {
     merge: merge::Merge,
     counters: counters::Counters,
     events: BTreeSet<String>,
+    streams: bool,
+    rows: CallSet,
+    missing: Vec<String>,
 }
 
 impl std::fmt::Debug for Probe {
@@ -170,14 +177,25 @@ impl Probe {
         (names, &self.events)
     }
 
+    /// What becomes a row; other events only change the state of processes.
+    pub fn rows(&self) -> &CallSet {
+        &self.rows
+    }
+
+    /// What this kernel cannot tell.
+    pub fn missing(&self) -> &[String] {
+        &self.missing
+    }
+
     /// Exports other calls from now on.
     ///
     /// # Errors
     /// An unknown name, or the kernel refuses the new table; then the old one stays.
     pub fn set_events(&mut self, events: BTreeSet<String>) -> Result<(), ProbeError> {
         let mut settings = self.settings.clone();
-        load::set_calls(&mut settings, &events)?;
+        load::set_calls(&mut settings, &events, self.streams)?;
         self.write_settings(settings)?;
+        self.rows = load::rows(&events);
         self.events = events;
         Ok(())
     }

@@ -1,11 +1,17 @@
-//! All processes by id: filled from `/proc`, kept up to date by exec, fork and exit events.
+//! All processes by id: filled from `/proc`, kept up to date by events.
+//!
+//! Each entry knows its parent and how many living children it has; a change of a process with children makes what was
+//! said of its descendants stale, which `epoch` counts.
 
 use super::users::Users;
-use super::{ProcFs, Process, container, set_text};
+use super::{Lineage, ProcFs, Process, Stamp, container, set_text};
+use crate::events::ProcessColumns;
 use crate::path;
-use bodkin_ebpf::event::{Body, Components, Event, Exec, Fork, Head};
+use bodkin_ebpf::event::{Body, Components, Event, Exec, Exit, Fork, Head, Identity};
+use rustc_hash::FxHashMap;
 use serde::Serialize;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 
 /// Bounds of a [`ProcessTable`]: about 24 MiB of entries and 16 MiB of texts at worst.
 #[derive(Clone, Copy, Debug)]
@@ -40,11 +46,12 @@ pub struct TableStats {
 /// The process table.
 #[derive(Debug)]
 pub struct ProcessTable {
-    entries: HashMap<u32, Process>,
+    entries: FxHashMap<u32, Process>,
     /// (end of grace in boot nanoseconds, pid, start) in order.
     exited: VecDeque<(u64, u32, u64)>,
     text_bytes: usize,
     lookups: u64,
+    epoch: u64,
     limits: Limits,
     proc_fs: ProcFs,
     users: Users,
@@ -56,10 +63,11 @@ impl ProcessTable {
     /// An empty table; [`scan`](Self::scan) fills it.
     pub fn new(limits: Limits, proc_fs: ProcFs, users: Users) -> Self {
         Self {
-            entries: HashMap::new(),
+            entries: FxHashMap::default(),
             exited: VecDeque::new(),
             text_bytes: 0,
             lookups: 0,
+            epoch: 0,
             limits,
             proc_fs,
             users,
@@ -75,29 +83,90 @@ impl ProcessTable {
                 self.insert(process);
             }
         }
+        self.recount();
     }
 
-    /// Brings the table up to date with `event` and gives the process that its row is about.
-    pub fn apply(&mut self, event: &Event<'_>) -> &mut Process {
-        let pid = event.head.tgid;
-        match &event.body {
-            Body::Exec(exec) => self.exec(&event.head, exec),
-            Body::Fork(fork) => self.fork(&event.head, fork),
-            Body::Exit => {
-                self.ensure(pid);
-                self.exit(pid, event.head.boot_ns);
-            }
-            Body::Open(_) | Body::Paths(_) | Body::Socket(_) => self.ensure(pid),
+    /// Counts children anew: while the table was filled, a child may have come before its parent.
+    fn recount(&mut self) {
+        let mut counts: FxHashMap<u32, u32> = FxHashMap::default();
+        for ppid in self.entries.values().filter(|process| !process.is_exited).filter_map(|process| process.ppid) {
+            *counts.entry(ppid).or_default() += 1;
         }
-        self.observe(&event.head);
-        self.entry(pid)
+        for process in self.entries.values_mut() {
+            process.children = counts.get(&process.pid).copied().unwrap_or(0);
+        }
+    }
+
+    /// Brings the table up to date with `event`, whose process has an entry afterwards.
+    pub fn apply(&mut self, event: &Event<'_>) {
+        let (head, pid) = (&event.head, event.head.tgid);
+        match &event.body {
+            Body::Exec(exec) => self.exec(head, exec),
+            Body::Fork(fork) => self.fork(head, fork),
+            Body::Exit(exit) => {
+                self.ensure(pid);
+                self.observe(head);
+                self.exit(pid, head.boot_ns, *exit);
+                return;
+            }
+            Body::Identity(identity) => {
+                self.ensure(pid);
+                self.identity(head, identity, event.name);
+            }
+            Body::Move(cgroup) => {
+                self.ensure(pid);
+                self.change(pid, |process, scratch| set_cgroup(process, cgroup, head.cgroup_id, scratch));
+            }
+            Body::Paths(paths) if event.name == "chdir" && head.ret == 0 => {
+                self.ensure(pid);
+                if let Some(folder) = &paths.name.base {
+                    self.change(pid, |process, scratch| set_components(&mut process.cwd, folder, scratch));
+                }
+            }
+            Body::Descriptor(descriptor) if event.name == "fchdir" && head.ret == 0 => {
+                self.ensure(pid);
+                self.change(pid, |process, scratch| set_components(&mut process.cwd, &descriptor.path, scratch));
+            }
+            Body::Open(_) | Body::Paths(_) | Body::Socket(_) | Body::Descriptor(_) | Body::Plain(_) => self.ensure(pid),
+        }
+        self.observe(head);
+    }
+
+    /// The row of `columns` that tells `pid` as it is now; it is appended where the batch does not have it yet.
+    pub fn row(&mut self, pid: u32, columns: &mut ProcessColumns) -> u32 {
+        let mut stamp = Stamp { batch: columns.batch(), epoch: self.epoch, row: 0 };
+        self.lookups += 1;
+        let Some(process) = self.entries.get_mut(&pid) else {
+            return columns.append(&Lineage::of(&Process::unknown(pid), &self.entries, &self.users));
+        };
+        process.used = self.lookups;
+        if process.stamp.batch == stamp.batch && process.stamp.epoch == stamp.epoch {
+            return process.stamp.row;
+        }
+        if let Some(process) = self.entries.get(&pid) {
+            stamp.row = columns.append(&Lineage::of(process, &self.entries, &self.users));
+        }
+        if let Some(process) = self.entries.get_mut(&pid) {
+            process.stamp = stamp;
+        }
+        stamp.row
+    }
+
+    /// The process with its ancestors; None if it is not known.
+    pub fn lineage(&self, pid: u32) -> Option<Lineage<'_>> {
+        self.entries.get(&pid).map(|process| Lineage::of(process, &self.entries, &self.users))
+    }
+
+    /// Names of ids.
+    pub fn users(&self) -> &Users {
+        &self.users
     }
 
     /// Adds or replaces an entry as read elsewhere, and gives it.
     pub fn put(&mut self, process: Process) -> &mut Process {
         let pid = process.pid;
         self.insert(process);
-        self.entry(pid)
+        self.entries.entry(pid).or_insert_with(|| Process::unknown(pid))
     }
 
     /// The entry of `pid`, if it is known.
@@ -131,13 +200,11 @@ impl ProcessTable {
         let is_lost = |process: &&Process| !process.is_exited && !alive.contains(&process.pid);
         let lost: Vec<u32> = self.entries.values().filter(is_lost).map(|process| process.pid).collect();
         for pid in lost {
-            self.exit(pid, boot_ns);
+            // Who took over its children is known when they do something.
+            self.exit(pid, boot_ns, Exit::default());
         }
         if self.users.refresh() {
-            for process in self.entries.values_mut() {
-                process.user = process.uid.and_then(|uid| self.users.name(uid).cloned());
-                process.keys.forget();
-            }
+            self.epoch += 1;
         }
     }
 
@@ -147,51 +214,119 @@ impl ProcessTable {
     }
 
     fn exec(&mut self, head: &Head, exec: &Exec<'_>) {
-        // The other fields are the event's: what the entry said before does not matter, so nothing is read.
+        // Nearly all fields are the event's: what the entry said before does not matter, so nothing is read.
         let mut process = self.take(head.tgid).unwrap_or_else(|| Process::unknown(head.tgid));
-        if process.start_ns == 0 || process.is_exited {
-            process.start_ns = head.boot_ns;
-        }
+        process.start_ns = if exec.start_ns > 0 { exec.start_ns } else { head.boot_ns };
         process.is_exited = false;
         process.ppid = (exec.ppid > 0).then_some(exec.ppid);
         process.loginuid = (exec.loginuid != u32::MAX).then_some(exec.loginuid);
         process.tty = i32::try_from(exec.tty).ok();
+        (process.uid, process.gid) = (Some(head.uid), Some(head.gid));
+        (process.ids, process.caps) = (exec.ids, Some(exec.caps));
+        process.pidns_start_ns = exec.pidns_start_ns;
+        process.set_file(exec.file);
         set_text(&mut process.pname, &String::from_utf8_lossy(exec.parent_comm));
         set_text(&mut process.comm, &String::from_utf8_lossy(exec.comm));
         process.set_argv(exec.argv);
-        path::write_components(&exec.exe, &mut self.scratch);
-        set_text(&mut process.exe, &self.scratch);
-        path::write_components(&exec.cwd, &mut self.scratch);
-        set_text(&mut process.cwd, &self.scratch);
-        self.set_cgroup(&mut process, &exec.cgroup, head.cgroup_id);
-        process.keys.forget();
+        set_components(&mut process.exe, &exec.exe, &mut self.scratch);
+        set_components(&mut process.cwd, &exec.cwd, &mut self.scratch);
+        set_cgroup(&mut process, &exec.cgroup, head.cgroup_id, &mut self.scratch);
+        process.stamp = Stamp::default();
+        self.epoch += u64::from(process.children > 0);
         self.insert(process);
     }
 
     fn fork(&mut self, head: &Head, fork: &Fork<'_>) {
         self.ensure(head.tgid);
-        let mut child = self.entry(head.tgid).clone();
-        child.pname = child.comm.clone();
+        let parent = self.entries.get(&head.tgid).cloned();
+        let mut child = parent.unwrap_or_else(|| Process::unknown(head.tgid));
+        child.pname = child.comm.take();
         child.pid = fork.child_tgid;
-        child.ppid = Some(head.tgid);
-        child.start_ns = head.boot_ns;
+        // CLONE_PARENT makes a sibling.
+        const CLONE_PARENT: u64 = 0x8000;
+        let parent = if fork.clone_flags & CLONE_PARENT != 0 { head.ppid } else { head.tgid };
+        child.ppid = (parent > 0).then_some(parent);
+        child.start_ns = if fork.start_ns > 0 { fork.start_ns } else { head.boot_ns };
+        child.pidns_start_ns = fork.pidns_start_ns;
+        child.ids = fork.ids;
         child.is_exited = false;
-        child.keys.forget();
+        child.children = 0;
+        child.stamp = Stamp::default();
         set_text(&mut child.comm, &String::from_utf8_lossy(fork.comm));
-        self.set_cgroup(&mut child, &fork.cgroup, 0);
+        set_cgroup(&mut child, &fork.cgroup, 0, &mut self.scratch);
+        self.take(child.pid);
         self.insert(child);
     }
 
-    fn set_cgroup(&mut self, process: &mut Process, cgroup: &Components<'_>, cgroup_id: u64) {
-        path::write_components(cgroup, &mut self.scratch);
-        process.set_container(container::from_cgroup_path(&self.scratch), &self.scratch);
-        process.cgroup_id = cgroup_id;
+    fn identity(&mut self, head: &Head, identity: &Identity<'_>, name: &str) {
+        if head.ret < 0 {
+            return;
+        }
+        // setpgid may be about another process.
+        let target = match u32::try_from(identity.args[0]) {
+            Ok(pid) if name == "setpgid" && pid != 0 && pid != identity.ids.vpid => Some(pid),
+            _ => None,
+        };
+        if let Some(vpid) = target {
+            let group = match identity.args[1] as u32 {
+                0 => vpid,
+                group => group,
+            };
+            let is_it = |process: &&Process| process.ppid == Some(head.tgid) && process.ids.vpid == vpid;
+            let Some(pid) = self.entries.values().find(is_it).map(|process| process.pid) else { return };
+            // The numbers of the caller's namespace: its own is the initial one, or the group is that of a sibling.
+            let is_leader = |process: &&Process| process.ids.vpid == group && process.ids.sid == identity.ids.sid;
+            let leader = self.entries.values().find(is_leader).map_or(group, |process| process.pid);
+            return self.change(pid, |process, _| (process.ids.vpgid, process.ids.pgid) = (group, leader));
+        }
+        let is_leader_thread = head.tid == head.tgid;
+        self.change(head.tgid, |process, _| {
+            process.ids = identity.ids;
+            process.caps = Some(identity.caps);
+            if is_leader_thread {
+                set_text(&mut process.comm, &String::from_utf8_lossy(identity.comm));
+            }
+        });
     }
 
-    fn exit(&mut self, pid: u32, boot_ns: u64) {
+    /// Changes an entry: what has been said of it, and of its descendants, is stale.
+    fn change(&mut self, pid: u32, change: impl FnOnce(&mut Process, &mut String)) {
+        let Some(process) = self.entries.get_mut(&pid) else { return };
+        change(process, &mut self.scratch);
+        process.stamp = Stamp::default();
+        self.epoch += u64::from(process.children > 0);
+        let bytes = process.text_bytes();
+        self.text_bytes = self.text_bytes + bytes - std::mem::replace(&mut process.charged, bytes);
+    }
+
+    fn exit(&mut self, pid: u32, boot_ns: u64, exit: Exit) {
+        let Some(process) = self.entries.get_mut(&pid).filter(|process| !process.is_exited) else { return };
+        process.is_exited = true;
+        let (ppid, start_ns, children) = (process.ppid, process.start_ns, process.children);
+        self.exited.push_back((boot_ns.saturating_add(self.limits.grace_ns), pid, start_ns));
+        self.count_child(ppid, -1);
+        if children > 0 && exit.reaper > 0 {
+            self.reparent(pid, exit.reaper);
+        }
+    }
+
+    /// Gives the living children of `pid` to `reaper`. O(entries): only for processes that leave children behind.
+    fn reparent(&mut self, pid: u32, reaper: u32) {
+        let mut moved = 0;
+        for child in self.entries.values_mut().filter(|child| child.ppid == Some(pid) && !child.is_exited) {
+            child.ppid = Some(reaper);
+            moved += 1;
+        }
         if let Some(process) = self.entries.get_mut(&pid) {
-            process.is_exited = true;
-            self.exited.push_back((boot_ns.saturating_add(self.limits.grace_ns), pid, process.start_ns));
+            process.children = process.children.saturating_sub(moved);
+        }
+        self.count_child(Some(reaper), i64::from(moved));
+        self.epoch += 1;
+    }
+
+    fn count_child(&mut self, ppid: Option<u32>, change: i64) {
+        if let Some(parent) = ppid.and_then(|ppid| self.entries.get_mut(&ppid)) {
+            parent.children = (i64::from(parent.children) + change).max(0) as u32;
         }
     }
 
@@ -201,43 +336,67 @@ impl ProcessTable {
             return;
         }
         self.stats.reads += 1;
-        let process = self.proc_fs.read(pid).unwrap_or_else(|| {
+        let mut process = self.proc_fs.read(pid).unwrap_or_else(|| {
             self.stats.unknown += 1;
             Process::unknown(pid)
         });
+        let is_child = |child: &&Process| child.ppid == Some(pid) && !child.is_exited;
+        process.children = self.entries.values().filter(is_child).count() as u32;
         self.insert(process);
     }
 
-    /// Takes over what the head says of its process: user and cgroup may change at any time.
+    /// Takes over what the head says of its process: user, group, parent and cgroup may change at any time.
     fn observe(&mut self, head: &Head) {
         let Some(process) = self.entries.get_mut(&head.tgid) else { return };
-        if process.uid != Some(head.uid) || process.user.is_none() {
-            let user = self.users.name(head.uid).cloned();
-            if process.uid != Some(head.uid) || process.user != user {
-                process.uid = Some(head.uid);
-                process.user = user;
-                process.keys.forget();
+        let ppid = (head.ppid > 0).then_some(head.ppid);
+        let is_same = process.uid == Some(head.uid) && process.gid == Some(head.gid) && process.ppid == ppid;
+        // Threads of one process may be in different (threaded) cgroups: its first one speaks for it.
+        let is_moved = process.cgroup_id != head.cgroup_id && head.tid == head.tgid;
+        if is_same && !is_moved {
+            return;
+        }
+        if !is_same {
+            (process.uid, process.gid) = (Some(head.uid), Some(head.gid));
+            process.stamp = Stamp::default();
+            if process.ppid != ppid && !process.is_exited {
+                let old = std::mem::replace(&mut process.ppid, ppid);
+                self.epoch += u64::from(process.children > 0);
+                self.count_child(old, -1);
+                self.count_child(ppid, 1);
             }
         }
-        // Threads of one process may be in different (threaded) cgroups: its first one speaks for it.
-        if process.cgroup_id != head.cgroup_id && head.tid == head.tgid {
-            let was_known = process.cgroup_id != 0;
-            process.cgroup_id = head.cgroup_id;
-            if was_known && let Some(cgroup) = self.proc_fs.cgroup(head.tgid) {
-                let id = container::from_proc_cgroup(&cgroup);
-                process.set_container(id, container::main_path(&cgroup).unwrap_or_default());
-                process.keys.forget();
-            }
+        if is_moved {
+            self.moved(head);
         }
     }
 
+    /// The v2 cgroup is another than before: a move on kernels that do not tell moves, or the first event.
+    fn moved(&mut self, head: &Head) {
+        let Some(process) = self.entries.get_mut(&head.tgid) else { return };
+        let was_known = std::mem::replace(&mut process.cgroup_id, head.cgroup_id) != 0;
+        if was_known && let Some(cgroup) = self.proc_fs.cgroup(head.tgid) {
+            self.change(head.tgid, |process, _| {
+                let id = container::from_proc_cgroup(&cgroup);
+                process.set_container(id, container::main_path(&cgroup).unwrap_or_default());
+            });
+        }
+    }
+
+    /// Adds an entry and counts it as a child of its parent.
     fn insert(&mut self, mut process: Process) {
         self.lookups += 1;
         process.used = self.lookups;
         process.charged = process.text_bytes();
         self.text_bytes += process.charged;
+        let (ppid, is_exited) = (process.ppid, process.is_exited);
         if let Some(old) = self.entries.insert(process.pid, process) {
             self.text_bytes -= old.charged;
+            if !old.is_exited {
+                self.count_child(old.ppid, -1);
+            }
+        }
+        if !is_exited {
+            self.count_child(ppid, 1);
         }
         if self.entries.len() > self.limits.entries_max || self.text_bytes > self.limits.text_bytes_max {
             self.evict();
@@ -247,6 +406,9 @@ impl ProcessTable {
     fn take(&mut self, pid: u32) -> Option<Process> {
         let process = self.entries.remove(&pid)?;
         self.text_bytes -= process.charged;
+        if !process.is_exited {
+            self.count_child(process.ppid, -1);
+        }
         Some(process)
     }
 
@@ -269,136 +431,19 @@ impl ProcessTable {
             }
         }
     }
+}
 
-    fn entry(&mut self, pid: u32) -> &mut Process {
-        self.lookups += 1;
-        let used = self.lookups;
-        let process = self.entries.entry(pid).or_insert_with(|| Process::unknown(pid));
-        process.used = used;
-        process
-    }
+fn set_components(text: &mut Option<Arc<str>>, components: &Components<'_>, scratch: &mut String) {
+    path::write_components(components, scratch);
+    set_text(text, scratch);
+}
+
+fn set_cgroup(process: &mut Process, cgroup: &Components<'_>, cgroup_id: u64, scratch: &mut String) {
+    path::write_components(cgroup, scratch);
+    process.set_container(container::from_cgroup_path(scratch), scratch);
+    process.cgroup_id = cgroup_id;
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn head(pid: u32, boot_ns: u64) -> Head {
-        Head {
-            boot_ns,
-            seq: 1,
-            tid: pid,
-            tgid: pid,
-            cgroup_id: 1,
-            ret: 0,
-            kind: 0,
-            len: 64,
-            cpu: 0,
-            flags: 0,
-            nargs: 0,
-            uid: 0,
-            pad: 0,
-            spare: 0,
-        }
-    }
-
-    fn fork(pid: u32, child_tgid: u32, boot_ns: u64) -> Event<'static> {
-        let cgroup = Components { bytes: b"", truncated: false };
-        let body = Body::Fork(Fork { child_tgid, comm: b"sh", clone_flags: 0, cgroup });
-        Event { head: head(pid, boot_ns), name: "clone", body }
-    }
-
-    fn exec(pid: u32, argv: &'static [u8], cgroup: &'static [u8]) -> Event<'static> {
-        let walk = |bytes| Components { bytes, truncated: false };
-        let body = Body::Exec(Exec {
-            ppid: 10,
-            comm: b"ls",
-            parent_comm: b"sh",
-            exe: walk(b"ls\0bin\0"),
-            argv,
-            cwd: walk(b"tmp\0"),
-            cgroup: walk(cgroup),
-            loginuid: u32::MAX,
-            tty: 0,
-        });
-        Event { head: head(pid, 1), name: "execve", body }
-    }
-
-    fn exit(pid: u32, boot_ns: u64) -> Event<'static> {
-        Event { head: head(pid, boot_ns), name: "procexit", body: Body::Exit }
-    }
-
-    /// A table over an empty `/proc`.
-    fn table(limits: Limits) -> (ProcessTable, tempfile::TempDir) {
-        let root = tempfile::tempdir().unwrap();
-        let passwd = root.path().join("passwd");
-        std::fs::write(&passwd, "root:x:0:0::/:\n").unwrap();
-        (ProcessTable::new(limits, ProcFs::at(root.path()), Users::open(passwd)), root)
-    }
-
-    #[test]
-    fn a_child_has_what_its_parent_had_until_it_execs() {
-        let (mut table, _root) = table(Limits::default());
-        let id = b"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\0docker\0";
-        table.apply(&exec(20, b"/bin/ls\0-l\0", id));
-        let parent = table.apply(&fork(20, 21, 2));
-        assert_eq!((parent.pid, parent.user.as_deref()), (20, Some("root")));
-        let child = table.get_mut(21).unwrap();
-        assert_eq!((child.ppid, child.pname.as_deref(), child.comm.as_deref()), (Some(20), Some("ls"), Some("sh")));
-        assert_eq!((child.cmdline.as_deref(), child.args.as_deref()), (Some("/bin/ls -l"), Some("-l")));
-        assert_eq!(&*child.container_id, "host", "the child's own cgroup counts");
-        let child = table.apply(&exec(21, b"ls\0", id));
-        assert_eq!((child.exe.as_deref(), child.cwd.as_deref()), (Some("/bin/ls"), Some("/tmp")));
-        assert_eq!((child.args.as_deref(), &*child.container_id), (Some(""), "0123456789ab"));
-        assert_eq!(table.stats().reads, 0, "an exec needs no look at /proc");
-    }
-
-    #[test]
-    fn an_exited_process_stays_for_the_grace_and_no_longer() {
-        let (mut table, _root) = table(Limits { grace_ns: 100, ..Limits::default() });
-        table.apply(&exec(20, b"ls\0", b""));
-        assert_eq!(table.apply(&exit(20, 1_000)).comm.as_deref(), Some("ls"));
-        table.expire(1_099);
-        assert!(table.get_mut(20).is_some());
-        table.expire(1_100);
-        assert!(table.get_mut(20).is_none());
-        // A process that took the number over meanwhile stays.
-        table.apply(&exec(20, b"ls\0", b""));
-        table.apply(&exit(20, 2_000));
-        table.apply(&fork(10, 20, 2_001));
-        table.expire(9_000);
-        assert!(table.get_mut(20).is_some());
-        assert_eq!(table.text_bytes, table.entries.values().map(|entry| entry.charged).sum::<usize>());
-    }
-
-    #[test]
-    fn bounds_hold_and_the_longest_unused_go() {
-        let (mut table, _root) = table(Limits { entries_max: 100, ..Limits::default() });
-        for pid in 1..=1_000 {
-            table.apply(&exec(pid, b"ls\0", b""));
-            assert!(table.entries.len() <= 100);
-        }
-        assert!(table.get_mut(1_000).is_some() && table.get_mut(1).is_none());
-        assert_eq!(table.stats().evicted as usize + table.entries.len(), 1_000);
-        table.limits.text_bytes_max = 200;
-        table.apply(&exec(2_000, b"ls\0", b""));
-        assert!(table.text_bytes <= 200 && table.get_mut(2_000).is_some());
-    }
-
-    #[test]
-    fn unknown_processes_are_read_once() {
-        let (mut table, root) = table(Limits::default());
-        let dir = root.path().join("42");
-        std::fs::create_dir(&dir).unwrap();
-        std::fs::write(dir.join("stat"), "42 (late) S 1 42 42 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 100 0 0").unwrap();
-        assert_eq!(table.apply(&exit(42, 1)).comm.as_deref(), Some("late"));
-        assert_eq!(table.apply(&exit(43, 1)).comm, None);
-        table.apply(&exit(43, 2));
-        assert_eq!((table.stats().reads, table.stats().unknown), (2, 1));
-        // 42 has a folder, 43 has not: its exit event may have been lost.
-        table.apply(&exec(44, b"ls\0", b""));
-        table.sweep(5);
-        table.expire(u64::MAX - 1);
-        assert!(table.get_mut(44).is_none());
-    }
-}
+#[path = "table_tests.rs"]
+mod tests;

@@ -34,11 +34,12 @@ fn files_are_named_from_where_they_were_named() {
     let base = folder.to_str().unwrap();
     let cwd = std::env::current_dir().unwrap();
     let cwd = cwd.to_str().unwrap();
-    let found = lines(&mut probe, &marker, 9);
+    let found = lines(&mut probe, &marker, 10);
     assert_eq!(
         found,
         [
             format!("openat ok {base}/{marker}-a"),
+            format!("chmod ok {base}/{marker}-a"),
             format!("openat ok {base}|{marker}-a"),
             format!("openat2 ok {base}|{marker}-a"),
             format!("openat {ENOENT} {cwd}|{marker}-none"),

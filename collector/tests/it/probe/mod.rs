@@ -4,6 +4,9 @@
 //! The tests run beside each other and see each other's events: each looks for its own marker.
 
 #[cfg(target_arch = "x86_64")]
+mod calls;
+mod cgroups;
+#[cfg(target_arch = "x86_64")]
 mod compat;
 mod files;
 mod flow;
@@ -124,7 +127,25 @@ enum Detail {
         local: String,
         remote: String,
         unix: Vec<u8>,
+        data: Vec<u8>,
     },
+    Descriptor {
+        fd: i32,
+        path: String,
+        text: String,
+        args: [u64; 6],
+        mode: u16,
+        remote: String,
+    },
+    Identity {
+        args: [u64; 6],
+        sid: u32,
+        pgid: u32,
+        effective: u64,
+        comm: String,
+    },
+    Plain([u64; 6]),
+    Move(String),
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -171,10 +192,11 @@ impl Seen {
             Body::Fork(fork) => {
                 Detail::Fork { child: fork.child_tgid, flags: fork.clone_flags, cgroup: joined(fork.cgroup) }
             }
-            Body::Exit => Detail::Exit,
+            Body::Exit(_) => Detail::Exit,
             Body::Open(open) => Detail::Open { path: full(&open.name), flags: open.flags, inode_mode: open.inode_mode },
             Body::Paths(paths) => {
-                Detail::Paths { path: full(&paths.name), path2: paths.name2.as_ref().map(full), flags: paths.flags }
+                let flags = if event.name == "renameat2" { paths.args[4] } else { 0 };
+                Detail::Paths { path: full(&paths.name), path2: paths.name2.as_ref().map(full), flags }
             }
             Body::Socket(socket) => Detail::Socket {
                 fd: socket.fd,
@@ -183,7 +205,25 @@ impl Seen {
                 local: address(socket.family, socket.local, socket.local_port),
                 remote: address(socket.family, socket.remote, socket.remote_port),
                 unix: socket.unix_path.to_vec(),
+                data: socket.data.to_vec(),
             },
+            Body::Descriptor(descriptor) => Detail::Descriptor {
+                fd: descriptor.socket.fd,
+                path: joined(descriptor.path),
+                text: text(descriptor.text),
+                args: descriptor.args,
+                mode: descriptor.inode_mode,
+                remote: address(descriptor.socket.family, descriptor.socket.remote, descriptor.socket.remote_port),
+            },
+            Body::Identity(identity) => Detail::Identity {
+                args: identity.args,
+                sid: identity.ids.sid,
+                pgid: identity.ids.pgid,
+                effective: identity.caps.effective,
+                comm: text(identity.comm),
+            },
+            Body::Plain(args) => Detail::Plain(*args),
+            Body::Move(cgroup) => Detail::Move(joined(*cgroup)),
         };
         let head = event.head;
         Self { name: event.name, tgid: head.tgid, ret: head.ret, flags: head.flags, boot_ns: head.boot_ns, detail }

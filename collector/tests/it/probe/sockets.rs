@@ -51,8 +51,9 @@ fn unix_sockets_have_their_path() {
     UnixStream::connect_addr(&name).unwrap_err();
     let path = path.display();
     assert_eq!(
-        lines(&mut probe, &marker, 4),
+        lines(&mut probe, &marker, 5),
         [
+            format!("bind ok {path}"),
             format!("connect ok {path}"),
             format!("accept4 ok {path}"),
             format!("connect {ENOENT} {path}-none"),

@@ -1,0 +1,116 @@
+// Performs each kind of call once with known arguments, in the folder that it is started in.
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define call(name, ...) syscall(SYS_##name, ##__VA_ARGS__)
+
+static void files(void)
+{
+	int dir = open(".", O_RDONLY | O_DIRECTORY);
+	call(symlink, "/etc/shadow", "sym1");
+	call(symlinkat, "../up", dir, "sym2");
+	int fd = open("file", O_CREAT | O_RDWR, 0600);
+	call(link, "file", "hard1");
+	call(linkat, dir, "file", dir, "hard2", 0);
+	call(mkdir, "folder1", 0751);
+	call(mkdirat, dir, "folder2", 0700);
+	call(rmdir, "folder2");
+	call(mknod, "fifo", S_IFIFO | 0600, 0);
+	call(chmod, "file", 04755);
+	call(fchmodat, dir, "file", 02755);
+	call(fchmod, fd, 0640);
+	call(chown, "nobody", 12, 34);
+	call(dup, fd);
+	call(dup2, fd, 100);
+	call(dup3, fd, 101, O_CLOEXEC);
+	call(fcntl, fd, F_DUPFD, 200);
+	call(mount, "none", "nowhere", "tmpfs", MS_RDONLY, NULL);
+	call(umount2, "nowhere", MNT_DETACH);
+	call(pwrite64, fd, "written by the test", 19, 0);
+	call(chdir, "folder1");
+	call(fchdir, dir);
+	call(chroot, "nowhere");
+}
+
+static void sockets(void)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) }, from;
+	socklen_t len = sizeof(to);
+	int server = call(socket, AF_INET, SOCK_DGRAM, 0);
+	call(bind, server, &to, len);
+	int client = call(socket, AF_INET, SOCK_DGRAM, 0);
+	call(bind, client, &to, len);
+	getsockname(client, (struct sockaddr *)&from, &len);
+	getsockname(server, (struct sockaddr *)&to, &len);
+	printf("%d %d\n", ntohs(to.sin_port), ntohs(from.sin_port));
+	fflush(stdout);
+	char buffer[100];
+	call(sendto, client, "a datagram", 10, 0, &to, len);
+	call(recvfrom, server, buffer, sizeof(buffer), 0, &from, &len);
+	struct iovec part = { "a message", 9 };
+	struct msghdr message = { .msg_name = &to, .msg_namelen = len, .msg_iov = &part, .msg_iovlen = 1 };
+	call(sendmsg, client, &message, 0);
+	struct iovec room = { buffer, sizeof(buffer) };
+	struct msghdr got = { .msg_name = &from, .msg_namelen = sizeof(from), .msg_iov = &room, .msg_iovlen = 1 };
+	call(recvmsg, server, &got, 0);
+	int stream = call(socket, AF_INET, SOCK_STREAM, 0);
+	call(listen, stream, 7);
+	call(socket, AF_PACKET, SOCK_RAW, 3);
+	// What passes on connected streams is not told unless it is asked for.
+	int pair[2];
+	socketpair(AF_UNIX, SOCK_STREAM, 0, pair);
+	call(sendto, pair[0], "quiet", 5, 0, NULL, 0);
+}
+
+static void rights(void)
+{
+	call(prctl, PR_SET_NAME, "renamed");
+	call(setsid);
+	call(setgid, 0);
+	call(setuid, 0);
+	call(setresuid, 0, 0, -1);
+	call(unshare, 0x4000000 /* CLONE_NEWUTS */);
+	call(setns, -1, 0x40000000 /* CLONE_NEWNET */);
+	call(ptrace, PTRACE_ATTACH, 1 << 30, 0, 0);
+	call(bpf, 99, NULL, 0);
+	call(userfaultfd, O_CLOEXEC);
+	call(finit_module, -1, "an=option", 0);
+	call(init_module, "", 0, "another=option");
+	call(delete_module, "no_such_module", 0);
+	call(io_uring_setup, 0, NULL);
+	call(process_vm_writev, -1, NULL, 0, NULL, 0, 0);
+	call(kill, getpid(), 0);
+	call(getppid);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1)
+		return 0;
+	files();
+	sockets();
+	rights();
+	// At last it becomes a program that lies in no file system.
+	int memory = call(memfd_create, "in-memory", 0);
+	int self = open("/proc/self/exe", O_RDONLY);
+	char chunk[4096];
+	for (ssize_t n; (n = read(self, chunk, sizeof(chunk))) > 0;)
+		if (write(memory, chunk, n) != n)
+			return 1;
+	char *arguments[] = { "again", "x", NULL }, *environment[] = { "ONE=1", "TWO=2", NULL };
+	call(execveat, memory, "", arguments, environment, AT_EMPTY_PATH);
+	return 2;
+}

@@ -1,0 +1,63 @@
+// Calls that make a descriptor or work on one: dup, fchmod, socket, listen, setns, memfd_create, read, ... The kernel
+// knows what the descriptor is; no table of descriptors is kept.
+#pragma once
+
+static __always_inline void put_file(u8 *bytes, struct descriptor_body *body, struct task_struct *task, struct file *file)
+{
+	struct inode_facts facts;
+	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+	inode_facts(&facts, BPF_CORE_READ(file, f_inode), dentry);
+	body->ino = facts.ino;
+	body->dev = facts.dev;
+	body->inode_mode = facts.mode;
+	body->layer = facts.layer;
+	u32 format = facts.mode & S_IFMT;
+	if (format == S_IFSOCK || format == S_IFIFO || !task->fs)
+		return;
+	struct vfsmount *mnt = BPF_CORE_READ(file, f_path.mnt);
+	u16 start = text_end(bytes);
+	if (!put_far(bytes, dentry, mnt, task->fs))
+		body->parts |= CUT_1;
+	body->base_len = text_end(bytes) - start;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_descriptor, struct pt_regs *regs, long ret)
+{
+	struct draft d;
+	struct call call = call_of(regs);
+	u64 args[6];
+	socket_args(regs, &call, args);
+	u32 shape = shape_of(call.kind);
+	struct task_struct *task = bpf_get_current_task_btf();
+	if (!draft_begin(&d, task, call.kind, call.compat, ret, sizeof(struct descriptor_body), shape & SHAPE_LIFE,
+			 shed_level(shape)))
+		return 0;
+	struct descriptor_body *body = (void *)d.bytes + sizeof(struct head);
+	__builtin_memset(body, 0, sizeof(*body));
+	for (int n = 0; n < 6; n++)
+		body->args[n] = args[n];
+	u32 at = shape & 7;
+	s64 fd = at == SHAPE_RESULT ? ret : at < 6 ? (s32)body->args[at] : -1;
+	body->socket.fd = fd < 0 ? -1 : (s32)fd;
+	struct file *file = fd >= 0 ? file_of(task, fd) : NULL;
+	if (file) {
+		put_file(d.bytes, body, task, file);
+		if ((body->inode_mode & S_IFMT) == S_IFSOCK) {
+			struct socket *socket = BPF_CORE_READ(file, private_data);
+			struct sock *sk = socket ? BPF_CORE_READ(socket, sk) : NULL;
+			body->socket.ino = body->ino;
+			if (sk)
+				put_endpoints(&body->socket, sk);
+		}
+	}
+	u32 text = shape >> 3 & 7, kind = shape >> 6 & 3;
+	u16 start = text_end(d.bytes);
+	if (kind == SHAPE_TEXT_NAME)
+		put_name(d.bytes, body->args[text], ret, CUT_2);
+	else if (kind == SHAPE_TEXT_DATA)
+		put_data(d.bytes, body->args[text], body->args[text + 1], ret);
+	body->text_len = text_end(d.bytes) - start;
+	draft_send(&d);
+	return 0;
+}
