@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops where something is not as it must be")]
 
+mod grammar;
 mod hostile;
 mod memory;
 mod promqltest;
