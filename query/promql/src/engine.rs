@@ -131,12 +131,13 @@ impl Engine {
             lookback_ms: millis(options.lookback.filter(|l| !l.is_zero()).unwrap_or(self.options.lookback)),
             default_subquery_step_ms: millis(self.options.default_subquery_step).max(1),
             query,
-            counts: SampleCounts {
+            resolves_hints: false,
+            counts: Arc::new(SampleCounts {
                 total: AtomicU64::new(0),
                 per_step: (0..per_step).map(|_| AtomicU64::new(0)).collect(),
                 start_ms: steps.start_ms,
                 step_ms: steps.step_ms,
-            },
+            }),
         }
     }
 }

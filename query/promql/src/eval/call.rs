@@ -7,6 +7,7 @@ use crate::annotations::{Annotation, Annotations};
 use crate::ast::{Call, DurationValue, Edges, Expr, ExprKind};
 use crate::error::Error;
 use crate::eval::instant::Look;
+use crate::eval::source::reads_sums_only;
 use crate::functions::elementwise::Elementwise;
 use crate::functions::histogram::{Question, Spans};
 use crate::functions::range::RangeFunction;
@@ -47,7 +48,8 @@ impl<'e> Evaluator<'_> {
             "histogram_quantiles" => self.histogram_quantiles(call, steps, notes)?,
             _ if call.args.is_empty() => self.date_of_step(name, steps)?,
             _ if Elementwise::is_one(name) => {
-                let mut matrix = self.vector(argument(call, 0)?, steps, notes)?;
+                let inner = self.with_hints(self.resolves_hints || reads_sums_only(name));
+                let mut matrix = inner.vector(argument(call, 0)?, steps, notes)?;
                 self.elementwise(call, steps, notes)?.apply(&mut matrix);
                 matrix
             }
@@ -216,7 +218,7 @@ impl<'e> Evaluator<'_> {
         } else {
             Question::Fraction(first, self.scalar(argument(call, 1)?, steps, notes)?)
         };
-        let matrix = self.vector(vector, steps, notes)?;
+        let matrix = self.with_hints(false).vector(vector, steps, notes)?;
         let native = if self.release == Release::V3_5 { first_span } else { vector.span };
         self.ask_histograms(&matrix, &question, Spans { vector: vector.span, native }, steps, notes)
     }
@@ -231,7 +233,7 @@ impl<'e> Evaluator<'_> {
             note_quantiles(&q, arg.span, notes);
             questions.push(q);
         }
-        let matrix = self.vector(vector, steps, notes)?;
+        let matrix = self.with_hints(false).vector(vector, steps, notes)?;
         let spans = Spans { vector: vector.span, native: vector.span };
         let mut result = StepMatrix::new(steps.count);
         for q in questions {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::matrix::{Row, StepMatrix, Steps};
+use super::matrix::{Row, StepMatrix, Steps, is_absent};
+use super::plan::LookPlan;
 use super::samples::{Floats, Histograms, floats_of, histograms_of};
 use crate::error::Error;
 use crate::labels::Labels;
@@ -38,58 +39,68 @@ impl Look {
     }
 }
 
-/// Fills a matrix with what a selector finds in a batch of series. `counts` counts samples for each step.
-pub(crate) fn fill(
-    matrix: &mut StepMatrix,
-    series: &[Labels],
-    batch: &SampleBatch,
-    steps: &Steps,
-    look: &Look,
+/// An instant selector on its way through a stretch of series.
+pub(crate) struct InstantTask<'a> {
+    steps: &'a Steps,
+    look: &'a Look,
     give: Give,
-    counts: &mut [u64],
-) -> Result<(), Error> {
-    for (i, labels) in series.iter().enumerate() {
-        let floats = floats_of(&batch.floats, i);
-        let histograms = histograms_of(batch.histograms.as_ref(), i);
-        if floats.is_empty() && histograms.is_empty() {
-            continue;
-        }
-        let drops_name = matches!(give, Give::Time | Give::StartTime);
-        let row = matrix.push_absent(Row { labels: labels.clone(), drops_name });
-        if histograms.is_empty() {
-            fill_floats(&mut matrix.values[row * steps.count..], &floats, steps, look, give, counts);
-        } else {
-            if give == Give::InfoTime {
-                let text = format!("this should be an info metric, with float samples: {labels}");
-                return Err(Error::Execution(text));
-            }
-            fill_mixed(matrix, row, (&floats, &histograms), steps, look, give, counts);
-        }
-        matrix.drop_last_if_empty();
-    }
-    Ok(())
+    plan: LookPlan,
+    /// Samples that each step looked at.
+    pub(crate) counts: Vec<u64>,
 }
 
-fn fill_floats(out: &mut [f64], floats: &Floats<'_>, steps: &Steps, look: &Look, give: Give, counts: &mut [u64]) {
-    // One past the newest sample that is not after the step.
-    let mut next = 0;
-    for (step, slot) in out.iter_mut().enumerate() {
-        let time_ms = look.time(steps.time(step));
-        while next < floats.len() && floats.times[next] <= time_ms {
-            next += 1;
+impl<'a> InstantTask<'a> {
+    pub(crate) fn new(steps: &'a Steps, look: &'a Look, give: Give) -> Self {
+        Self { steps, look, give, plan: LookPlan::default(), counts: vec![0; steps.count] }
+    }
+
+    /// Adds rows with what the selector finds in a batch of series.
+    pub(crate) fn fill(
+        &mut self,
+        matrix: &mut StepMatrix,
+        series: &[Labels],
+        batch: &SampleBatch,
+    ) -> Result<(), Error> {
+        for (i, labels) in series.iter().enumerate() {
+            let floats = floats_of(&batch.floats, i);
+            let histograms = histograms_of(batch.histograms.as_ref(), i);
+            if floats.is_empty() && histograms.is_empty() {
+                continue;
+            }
+            let drops_name = matches!(self.give, Give::Time | Give::StartTime);
+            let row = matrix.push_absent(Row { labels: labels.clone(), drops_name });
+            self.fill_floats(&mut matrix.values[row * self.steps.count..], &floats);
+            if !histograms.is_empty() {
+                if self.give == Give::InfoTime {
+                    let text = format!("this should be an info metric, with float samples: {labels}");
+                    return Err(Error::Execution(text));
+                }
+                fill_mixed(matrix, row, (&floats, &histograms), self.steps, self.look, self.give, &mut self.counts);
+            }
+            matrix.drop_last_if_empty();
         }
-        let Some(found) = next.checked_sub(1) else { continue };
-        let value = floats.values[found];
-        if floats.times[found] <= time_ms.saturating_sub(look.lookback_ms) || is_stale(value) {
-            continue;
+        Ok(())
+    }
+
+    fn fill_floats(&mut self, out: &mut [f64], floats: &Floats<'_>) {
+        self.plan.prepare(floats.times, self.steps, self.look);
+        for ((slot, found), count) in out.iter_mut().zip(&self.plan.found).zip(&mut self.counts) {
+            if *found == LookPlan::NONE {
+                continue;
+            }
+            let found = *found as usize;
+            let value = floats.values[found];
+            if is_stale(value) {
+                continue;
+            }
+            *slot = match self.give {
+                Give::Value => value,
+                Give::Time => floats.times[found] as f64 / 1000.0,
+                Give::StartTime => floats.start(found) as f64 / 1000.0,
+                Give::InfoTime => floats.times[found] as f64,
+            };
+            *count += 1;
         }
-        *slot = match give {
-            Give::Value => value,
-            Give::Time => floats.times[found] as f64 / 1000.0,
-            Give::StartTime => floats.start(found) as f64 / 1000.0,
-            Give::InfoTime => floats.times[found] as f64,
-        };
-        counts[step] += 1;
     }
 }
 
@@ -103,7 +114,6 @@ fn fill_mixed(
     counts: &mut [u64],
 ) {
     let at = row * steps.count;
-    fill_floats(&mut matrix.values[at..], floats, steps, look, give, counts);
     let mut next = 0;
     for (step, count) in counts.iter_mut().enumerate() {
         let time_ms = look.time(steps.time(step));
@@ -117,6 +127,9 @@ fn fill_mixed(
             continue;
         }
         // The histogram is newer than the float that was found: it, or its staleness, counts.
+        if !is_absent(matrix.values[at + step]) {
+            *count -= 1;
+        }
         matrix.values[at + step] = super::matrix::ABSENT;
         let histogram = &histograms.values[found];
         if found_ms <= time_ms.saturating_sub(look.lookback_ms) || is_stale(histogram.sum) {

@@ -9,6 +9,7 @@ pub(crate) mod instant;
 pub(crate) mod invariant;
 pub(crate) mod matrix;
 pub(crate) mod parallel;
+pub(crate) mod plan;
 pub(crate) mod range;
 pub(crate) mod samples;
 pub(crate) mod source;
@@ -37,7 +38,9 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) default_subquery_step_ms: i64,
     /// The range of the whole query, for `@ start()` and the like; a step of 0 is an instant query.
     pub(crate) query: QueryRange,
-    pub(crate) counts: SampleCounts,
+    pub(crate) counts: Arc<SampleCounts>,
+    /// Readers of nothing but the sums of histograms are told of resets by comparison, as in Prometheus since 3.6.
+    pub(crate) resolves_hints: bool,
 }
 
 /// The range of a query.
@@ -175,6 +178,16 @@ impl Evaluator<'_> {
             AtModifier::Time(time_ms) => Some(time_ms),
             AtModifier::Start => Some(self.query.start_ms),
             AtModifier::End => Some(self.query.end_ms),
+        }
+    }
+
+    /// The same evaluator with other treatment of the hints of histograms.
+    pub(crate) fn with_hints(&self, resolves_hints: bool) -> Self {
+        Self {
+            control: Arc::clone(&self.control),
+            counts: Arc::clone(&self.counts),
+            resolves_hints: resolves_hints && self.release != Release::V3_5,
+            ..*self
         }
     }
 

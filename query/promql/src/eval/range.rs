@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use super::instant::{Look, histogram_samples};
-use super::matrix::{Row, StepMatrix, Steps};
+use super::matrix::{Row, StepMatrix, Steps, is_absent};
+use super::plan::{Cursor, WindowPlan};
 use super::samples::{Clean, Floats, Histograms};
 use crate::annotations::{Annotation, Annotations};
 use crate::ast::Edges;
 use crate::error::Error;
 use crate::functions::range::{Output, RangeFunction};
 use crate::histogram::{Bounds, FloatHistogram};
-use crate::labels::Labels;
+use crate::labels::{Labels, METRIC_TYPE};
 use crate::options::Release;
 use crate::position::Span;
 
@@ -59,121 +60,123 @@ impl RangeContext {
     }
 }
 
-/// Where a window lies in the samples of a series.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Cursor {
-    from: usize,
-    to: usize,
+/// A range function on its way through a stretch of series.
+pub(crate) struct RangeTask<'a> {
+    steps: &'a Steps,
+    context: &'a RangeContext,
+    plan: WindowPlan,
+    /// The metric that was last said to be no counter.
+    noted: Option<Labels>,
+    /// Samples that each step looked at.
+    pub(crate) counts: Vec<u64>,
+    pub(crate) notes: Annotations,
 }
 
-impl Cursor {
-    /// Moves to the samples in (after, until]; both must not go back.
-    #[inline]
-    pub(crate) fn advance(&mut self, times: &[i64], after_ms: i64, until_ms: i64) -> (usize, usize) {
-        while self.to < times.len() && times[self.to] <= until_ms {
-            self.to += 1;
-        }
-        while self.from < self.to && times[self.from] <= after_ms {
-            self.from += 1;
-        }
-        (self.from, self.to)
+impl<'a> RangeTask<'a> {
+    pub(crate) fn new(steps: &'a Steps, context: &'a RangeContext) -> Self {
+        let counts = vec![0; steps.count];
+        Self { steps, context, plan: WindowPlan::default(), noted: None, counts, notes: Annotations::default() }
     }
-}
 
-/// Computes a range function over one series and adds its row.
-#[allow(clippy::too_many_arguments, reason = "the parts of one loop")]
-pub(crate) fn fill(
-    matrix: &mut StepMatrix,
-    labels: &Labels,
-    drops_name: bool,
-    samples: &Clean<'_>,
-    steps: &Steps,
-    context: &RangeContext,
-    counts: &mut [u64],
-    notes: &mut Annotations,
-) -> Result<(), Error> {
-    let (floats, histograms) = (samples.floats(), samples.histograms());
-    if floats.is_empty() && histograms.is_empty() {
-        return Ok(());
-    }
-    let drops_name = drops_name || !context.function.keeps_name();
-    let row = matrix.push_absent(Row { labels: labels.clone(), drops_name });
-    let at = row * steps.count;
-    let is_simple = histograms.is_empty() && context.edges == Edges::Plain && !context.uses_start_timestamps;
-    if !(is_simple && crate::functions::range::fill_floats(&mut matrix.values[at..], &floats, steps, context, counts)) {
-        fill_windows(matrix, row, labels, (&floats, &histograms), steps, context, counts, notes)?;
-    }
-    note_non_counter(&matrix.values[at..], labels, context, notes);
-    matrix.drop_last_if_empty();
-    Ok(())
-}
-
-#[allow(clippy::too_many_arguments, reason = "the parts of one loop")]
-fn fill_windows(
-    matrix: &mut StepMatrix,
-    row: usize,
-    labels: &Labels,
-    (floats, histograms): (&Floats<'_>, &Histograms<'_>),
-    steps: &Steps,
-    context: &RangeContext,
-    counts: &mut [u64],
-    notes: &mut Annotations,
-) -> Result<(), Error> {
-    let (before_ms, after_ms) = context.margins_ms();
-    let (mut float_cursor, mut histogram_cursor) = (Cursor::default(), Cursor::default());
-    for (step, time_ms) in steps.times().enumerate() {
-        let end_ms = context.look.time(time_ms);
-        let start_ms = end_ms.saturating_sub(context.range_ms);
-        let (low, high) = (start_ms.saturating_sub(before_ms), end_ms.saturating_add(after_ms));
-        let (from, to) = float_cursor.advance(floats.times, low, high);
-        let (histogram_from, histogram_to) = histogram_cursor.advance(histograms.times, low, high);
-        if from == to && histogram_from == histogram_to {
-            continue;
+    /// Computes the function over one series and adds its row.
+    pub(crate) fn fill(
+        &mut self,
+        matrix: &mut StepMatrix,
+        labels: &Labels,
+        drops_name: bool,
+        samples: &Clean<'_>,
+    ) -> Result<(), Error> {
+        let (floats, histograms) = (samples.floats(), samples.histograms());
+        if floats.is_empty() && histograms.is_empty() {
+            return Ok(());
         }
-        let window = Window {
-            floats: floats.slice(from, to),
-            histograms: histograms.slice(histogram_from, histogram_to),
-            start_ms,
-            end_ms,
-            step_ms: time_ms,
+        let context = self.context;
+        let drops_name = drops_name || !context.function.keeps_name();
+        let row = matrix.push_absent(Row { labels: labels.clone(), drops_name });
+        let at = row * self.steps.count;
+        let is_simple = histograms.is_empty() && context.edges == Edges::Plain && !context.uses_start_timestamps;
+        if is_simple && context.function.has_loop() {
+            let rates = context.function.is_rate();
+            self.plan.prepare(floats.times, self.steps, &context.look, context.range_ms, rates);
+            self.plan.count(&mut self.counts);
+            context.function.fill_floats(&mut matrix.values[at..], &floats, &self.plan, context.range_ms);
+        } else {
+            self.fill_windows(matrix, row, labels, (&floats, &histograms))?;
+        }
+        self.note_non_counter(&matrix.values[at..], labels);
+        matrix.drop_last_if_empty();
+        Ok(())
+    }
+
+    fn fill_windows(
+        &mut self,
+        matrix: &mut StepMatrix,
+        row: usize,
+        labels: &Labels,
+        (floats, histograms): (&Floats<'_>, &Histograms<'_>),
+    ) -> Result<(), Error> {
+        let context = self.context;
+        let (before_ms, after_ms) = context.margins_ms();
+        let (mut float_cursor, mut histogram_cursor) = (Cursor::default(), Cursor::default());
+        for (step, time_ms) in self.steps.times().enumerate() {
+            let end_ms = context.look.time(time_ms);
+            let start_ms = end_ms.saturating_sub(context.range_ms);
+            let (low, high) = (start_ms.saturating_sub(before_ms), end_ms.saturating_add(after_ms));
+            let (from, to) = float_cursor.advance(floats.times, low, high);
+            let (histogram_from, histogram_to) = histogram_cursor.advance(histograms.times, low, high);
+            if from == to && histogram_from == histogram_to {
+                continue;
+            }
+            let window = Window {
+                floats: floats.slice(from, to),
+                histograms: histograms.slice(histogram_from, histogram_to),
+                start_ms,
+                end_ms,
+                step_ms: time_ms,
+            };
+            self.counts[step] += window.floats.len() as u64 + histogram_count(window.histograms.values);
+            match context.function.apply(&window, labels, step, context, &mut self.notes)? {
+                Output::None => {}
+                Output::Float(value) => matrix.values[row * self.steps.count + step] = value,
+                Output::Histogram(histogram) => matrix.set_histogram(row, step, histogram),
+            }
+        }
+        Ok(())
+    }
+
+    /// Says where a rate is taken of what does not look like a counter.
+    fn note_non_counter(&mut self, values: &[f64], labels: &Labels) {
+        let context = self.context;
+        if !matches!(context.function, RangeFunction::Rate | RangeFunction::Increase) {
+            return;
+        }
+        let metric = labels.metric_name();
+        let label = labels.get(METRIC_TYPE);
+        let is_noted = |noted: &Labels| {
+            noted.metric_name() == metric && (!context.has_type_labels || noted.get(METRIC_TYPE) == label)
         };
-        counts[step] += window.floats.len() as u64 + histogram_count(window.histograms.values);
-        match context.function.apply(&window, labels, step, context, notes)? {
-            Output::None => {}
-            Output::Float(value) => matrix.values[row * steps.count + step] = value,
-            Output::Histogram(histogram) => matrix.set_histogram(row, step, histogram),
+        if metric.is_empty() || self.noted.as_ref().is_some_and(is_noted) {
+            return;
+        }
+        let annotation = if context.has_type_labels {
+            let names_histogram = context.release != Release::V3_5;
+            if label == "counter" || (label == "histogram" && names_histogram) {
+                return;
+            }
+            Annotation::PossibleNonCounterLabel { metric, label, names_histogram }
+        } else {
+            if ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| metric.ends_with(suffix)) {
+                return;
+            }
+            Annotation::PossibleNonCounter { metric }
+        };
+        if values.iter().any(|v| !is_absent(*v)) {
+            self.notes.add(&annotation, context.first_argument);
+            self.noted = Some(labels.clone());
         }
     }
-    Ok(())
 }
 
 fn histogram_count(histograms: &[Arc<FloatHistogram>]) -> u64 {
     histograms.iter().map(|h| histogram_samples(h.bytes())).sum()
-}
-
-/// Says where a rate is taken of what does not look like a counter.
-fn note_non_counter(values: &[f64], labels: &Labels, context: &RangeContext, notes: &mut Annotations) {
-    if !matches!(context.function, RangeFunction::Rate | RangeFunction::Increase) {
-        return;
-    }
-    let metric = labels.metric_name();
-    if metric.is_empty() {
-        return;
-    }
-    let annotation = if context.has_type_labels {
-        let label = labels.get(crate::labels::METRIC_TYPE);
-        let names_histogram = context.release != Release::V3_5;
-        if label == "counter" || (label == "histogram" && names_histogram) {
-            return;
-        }
-        Annotation::PossibleNonCounterLabel { metric, label, names_histogram }
-    } else {
-        if ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| metric.ends_with(suffix)) {
-            return;
-        }
-        Annotation::PossibleNonCounter { metric }
-    };
-    if values.iter().any(|v| !super::matrix::is_absent(*v)) {
-        notes.add(&annotation, context.first_argument);
-    }
 }

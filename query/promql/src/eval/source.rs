@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use super::Evaluator;
-use super::instant::{self, Give, Look};
+use super::instant::{Give, InstantTask, Look};
 use super::matrix::{StepMatrix, Steps};
-use super::range::{self, RangeContext};
+use super::range::{RangeContext, RangeTask};
 use super::samples::Clean;
 use crate::annotations::{Annotation, Annotations};
 use crate::ast::{Binary, Edges, Expr, ExprKind, UnaryOp, ValueType, VectorSelector};
 use crate::binary::ScalarSide;
 use crate::error::Error;
 use crate::functions::elementwise::Elementwise;
+use crate::histogram::{Bounds, ResetHint};
 use crate::position::Span;
-use crate::storage::{Select, SelectHints, Selection};
+use crate::storage::{Select, SelectHints, Selection, is_stale};
 
 /// The most series that are read at once.
 const SERIES_MAX: usize = 1024;
@@ -24,6 +25,8 @@ const SERIES_MIN: usize = 64;
 pub(crate) struct Pipeline<'e> {
     source: Source,
     stages: Vec<Stage<'e>>,
+    /// What is read is told of resets.
+    resolves_hints: bool,
 }
 
 /// Where the rows of a pipeline come from.
@@ -77,7 +80,7 @@ impl<'e> Evaluator<'_> {
             ExprKind::Paren(inner) => self.pipeline(inner, steps, notes),
             ExprKind::Vector(selector) => {
                 let source = self.instant_source(selector, steps, Give::Value, notes)?;
-                Ok(Some(Pipeline { source, stages: Vec::new() }))
+                Ok(Some(Pipeline { source, stages: Vec::new(), resolves_hints: self.resolves_hints }))
             }
             ExprKind::Unary(op, inner) => {
                 let Some(mut pipeline) = self.pipeline(inner, steps, notes)? else { return Ok(None) };
@@ -97,7 +100,7 @@ impl<'e> Evaluator<'_> {
                 if let Some(give) = selected_time(call.function.name) {
                     if let ExprKind::Vector(selector) = &call.args[0].unwrap_parens().kind {
                         let source = self.instant_source(selector, steps, give, notes)?;
-                        return Ok(Some(Pipeline { source, stages: Vec::new() }));
+                        return Ok(Some(Pipeline { source, stages: Vec::new(), resolves_hints: self.resolves_hints }));
                     }
                     return Ok(None);
                 }
@@ -105,7 +108,8 @@ impl<'e> Evaluator<'_> {
                 if !Elementwise::is_one(call.function.name) {
                     return Ok(None);
                 }
-                let Some(mut pipeline) = self.pipeline(argument, steps, notes)? else { return Ok(None) };
+                let inner = self.with_hints(self.resolves_hints || reads_sums_only(call.function.name));
+                let Some(mut pipeline) = inner.pipeline(argument, steps, notes)? else { return Ok(None) };
                 let stage = self.elementwise(call, steps, notes)?;
                 pipeline.stages.push(Stage::Elementwise(stage));
                 Ok(Some(pipeline))
@@ -213,7 +217,7 @@ impl<'e> Evaluator<'_> {
             }
             _ => return Err(Error::Execution("expected a range vector".to_owned())),
         };
-        Ok(Pipeline { source, stages: Vec::new() })
+        Ok(Pipeline { source, stages: Vec::new(), resolves_hints: self.resolves_hints })
     }
 
     /// Runs a pipeline to a whole matrix.
@@ -273,15 +277,19 @@ impl<'e> Evaluator<'_> {
         self.control.check()?;
         self.check_size(range.len(), steps.count)?;
         let mut notes = Annotations::default();
-        let mut counts = vec![0; steps.count];
         let mut matrix = StepMatrix::new(steps.count);
         matrix.rows.reserve(range.len());
         matrix.values.reserve(range.len() * steps.count);
         match &pipeline.source {
             Source::Instant { selection, look, give } => {
-                let batch = self.read(selection.as_ref(), range.clone())?;
+                let mut batch = self.read(selection.as_ref(), range.clone())?;
+                if pipeline.resolves_hints {
+                    batch.resolve_hints(self.bounds());
+                }
                 let series = &selection.series()[range];
-                instant::fill(&mut matrix, series, &batch.batch, steps, look, *give, &mut counts)?;
+                let mut task = InstantTask::new(steps, look, *give);
+                task.fill(&mut matrix, series, &batch.batch)?;
+                self.counts.add(steps, &task.counts);
             }
             Source::Smoothed { selection, look, span } => {
                 let batch = self.read(selection.as_ref(), range.clone())?;
@@ -300,22 +308,27 @@ impl<'e> Evaluator<'_> {
                 }
             }
             Source::Range { selection, context } => {
-                let batch = self.read(selection.as_ref(), range.clone())?;
-                for (i, labels) in selection.series()[range].iter().enumerate() {
-                    let samples = Clean::of_batch(&batch.batch, i);
-                    range::fill(&mut matrix, labels, false, &samples, steps, context, &mut counts, &mut notes)?;
+                let mut batch = self.read(selection.as_ref(), range.clone())?;
+                if pipeline.resolves_hints {
+                    batch.resolve_hints(self.bounds());
                 }
+                let mut task = RangeTask::new(steps, context);
+                for (i, labels) in selection.series()[range].iter().enumerate() {
+                    task.fill(&mut matrix, labels, false, &Clean::of_batch(&batch.batch, i))?;
+                }
+                self.counts.add(steps, &task.counts);
+                notes = task.notes;
             }
             Source::Subquery { matrix: input, inner, context } => {
+                let mut task = RangeTask::new(steps, context);
                 for i in range {
-                    let samples = Clean::of_row(input, inner, i);
                     let row = &input.rows[i];
-                    let (labels, drops) = (&row.labels, row.drops_name);
-                    range::fill(&mut matrix, labels, drops, &samples, steps, context, &mut counts, &mut notes)?;
+                    task.fill(&mut matrix, &row.labels, row.drops_name, &Clean::of_row(input, inner, i))?;
                 }
+                self.counts.add(steps, &task.counts);
+                notes = task.notes;
             }
         }
-        self.counts.add(steps, &counts);
         for stage in &pipeline.stages {
             self.apply(stage, &mut matrix, &mut notes);
         }
@@ -351,6 +364,31 @@ pub(crate) struct ChargedBatch {
     pub(crate) batch: crate::storage::SampleBatch,
     bytes: usize,
     control: Arc<crate::control::QueryControl>,
+}
+
+impl ChargedBatch {
+    /// Says of each histogram whether it was reset since the one before it.
+    fn resolve_hints(&mut self, bounds: Bounds) {
+        let Some(columns) = &mut self.batch.histograms else { return };
+        for series in columns.offsets.windows(2) {
+            let values = columns.values.get_mut(series[0]..series[1]).unwrap_or_default();
+            for i in (1..values.len()).rev() {
+                if values[i].reset_hint == ResetHint::Unknown
+                    && !is_stale(values[i].sum)
+                    && !is_stale(values[i - 1].sum)
+                {
+                    let is_reset = values[i].is_reset_since(&values[i - 1], bounds);
+                    let hint = if is_reset { ResetHint::Reset } else { ResetHint::NotReset };
+                    Arc::make_mut(&mut values[i]).reset_hint = hint;
+                }
+            }
+        }
+    }
+}
+
+/// The functions of histograms that do not look at buckets.
+pub(crate) fn reads_sums_only(function: &str) -> bool {
+    matches!(function, "histogram_avg" | "histogram_count" | "histogram_sum")
 }
 
 impl Drop for ChargedBatch {

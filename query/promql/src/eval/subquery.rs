@@ -27,7 +27,8 @@ impl Evaluator<'_> {
         let silent = Evaluator {
             storage: self.storage,
             control: std::sync::Arc::clone(&self.control),
-            counts: super::SampleCounts::default(),
+            counts: std::sync::Arc::default(),
+            resolves_hints: false,
             ..*self
         };
         Ok((silent.vector(&subquery.expr, &inner, notes)?, inner))

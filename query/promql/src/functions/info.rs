@@ -6,7 +6,7 @@ use crate::annotations::Annotations;
 use crate::ast::{Call, Expr, ExprKind};
 use crate::error::Error;
 use crate::eval::Evaluator;
-use crate::eval::instant::{self, Give, Look};
+use crate::eval::instant::{Give, InstantTask, Look};
 use crate::eval::matrix::{Row, StepMatrix, Steps, is_absent, same_labelset};
 use crate::labels::{Labels, METRIC_NAME};
 use crate::matcher::{MatchOp, Matcher};
@@ -75,14 +75,14 @@ impl Evaluator<'_> {
         let to = look.time(steps.last());
         let hints = SelectHints { function: "info", step_ms: self.query.step_ms, ..SelectHints::default() };
         let selection = self.select(&matchers, (from, to), hints, notes)?;
-        let mut counts = vec![0; steps.count];
+        let mut task = InstantTask::new(steps, &look, Give::InfoTime);
         let series = selection.series();
         for (i, chunk) in series.chunks(1024).enumerate() {
             let from = i * 1024;
             let batch = self.read(selection.as_ref(), from..from + chunk.len())?;
-            instant::fill(&mut infos, chunk, &batch.batch, steps, &look, Give::InfoTime, &mut counts)?;
+            task.fill(&mut infos, chunk, &batch.batch)?;
         }
-        self.counts.add(steps, &counts);
+        self.counts.add(steps, &task.counts);
         infos.charged(&self.control)
     }
 

@@ -6,8 +6,8 @@ use super::{changes, extended, over_time, over_time_histogram, rate, rate_histog
 use crate::annotations::{Annotation, Annotations};
 use crate::ast::Edges;
 use crate::error::Error;
-use crate::eval::matrix::Steps;
-use crate::eval::range::{Cursor, RangeContext, Window};
+use crate::eval::plan::WindowPlan;
+use crate::eval::range::{RangeContext, Window};
 use crate::eval::samples::Floats;
 use crate::histogram::FloatHistogram;
 use crate::labels::Labels;
@@ -223,71 +223,59 @@ fn note_ignored(window: &Window<'_>, metric: &str, context: &RangeContext, notes
     }
 }
 
-/// Computes a function over the windows of a series that has floats only, in a loop of its own. False where the
-/// function has none, e.g. because it may have something to say.
-pub(crate) fn fill_floats(
-    out: &mut [f64],
-    floats: &Floats<'_>,
-    steps: &Steps,
-    context: &RangeContext,
-    counts: &mut [u64],
-) -> bool {
-    use RangeFunction as F;
-    let windows = Windows { floats, steps, context };
-    match context.function {
-        F::Rate => rate::fill(out, &windows, true, true, counts),
-        F::Increase => rate::fill(out, &windows, true, false, counts),
-        F::Delta => rate::fill(out, &windows, false, false, counts),
-        F::Sum => windows.fill(out, counts, |w| Some(over_time::sum(w.values))),
-        F::Avg => windows.fill(out, counts, |w| Some(over_time::avg(w.values))),
-        F::Min => windows.fill(out, counts, |w| Some(over_time::min(w.values))),
-        F::Max => windows.fill(out, counts, |w| Some(over_time::max(w.values))),
-        F::Count => windows.fill(out, counts, |w| Some(w.values.len() as f64)),
-        F::Last => windows.fill(out, counts, |w| w.values.last().copied()),
-        F::First => windows.fill(out, counts, |w| w.values.first().copied()),
-        F::Present | F::Absent => windows.fill(out, counts, |_| Some(1.0)),
-        F::Stddev | F::Stdvar | F::Mad => windows.fill(out, counts, |w| over_time::float(context.function, &w)),
-        F::Deriv => windows.fill(out, counts, |w| regression::slope(&w)),
-        _ => return false,
-    }
-    true
-}
-
-/// The windows of a series that has floats only.
-#[derive(Clone, Copy)]
-pub(crate) struct Windows<'a> {
-    pub(crate) floats: &'a Floats<'a>,
-    pub(crate) steps: &'a Steps,
-    pub(crate) context: &'a RangeContext,
-}
-
-impl<'a> Windows<'a> {
-    /// Calls a function for each window that holds a sample.
-    #[inline]
-    fn fill(&self, out: &mut [f64], counts: &mut [u64], f: impl Fn(Floats<'a>) -> Option<f64>) {
-        self.each(out, counts, |from, to, _, _| f(self.floats.slice(from, to)));
+impl RangeFunction {
+    /// Says whether the function has a loop of its own over windows of floats, and then has nothing to say.
+    pub(crate) fn has_loop(self) -> bool {
+        !matches!(
+            self,
+            Self::Changes
+                | Self::DoubleExponentialSmoothing
+                | Self::Idelta
+                | Self::Irate
+                | Self::PredictLinear
+                | Self::Quantile
+                | Self::Resets
+                | Self::TsOfFirst
+                | Self::TsOfLast
+                | Self::TsOfMax
+                | Self::TsOfMin
+        )
     }
 
-    /// Calls a function with the bounds of each window that holds a sample, and its times.
-    #[inline]
-    pub(crate) fn each(
-        &self,
-        out: &mut [f64],
-        counts: &mut [u64],
-        mut f: impl FnMut(usize, usize, i64, i64) -> Option<f64>,
-    ) {
-        let mut cursor = Cursor::default();
-        for (step, slot) in out.iter_mut().enumerate() {
-            let end_ms = self.context.look.time(self.steps.time(step));
-            let start_ms = end_ms.saturating_sub(self.context.range_ms);
-            let (from, to) = cursor.advance(self.floats.times, start_ms, end_ms);
-            if from == to {
-                continue;
-            }
-            counts[step] += (to - from) as u64;
-            if let Some(value) = f(from, to, start_ms, end_ms) {
-                *slot = value;
-            }
+    /// Says whether the function extrapolates to its window.
+    pub(crate) fn is_rate(self) -> bool {
+        matches!(self, Self::Rate | Self::Increase | Self::Delta)
+    }
+
+    /// Computes the function over the windows of a series that has floats only.
+    pub(crate) fn fill_floats(self, out: &mut [f64], floats: &Floats<'_>, plan: &WindowPlan, range_ms: i64) {
+        match self {
+            Self::Rate => rate::fill(out, floats.values, plan, true, Some(range_ms)),
+            Self::Increase => rate::fill(out, floats.values, plan, true, None),
+            Self::Delta => rate::fill(out, floats.values, plan, false, None),
+            Self::Sum => each(out, floats, plan, |w| Some(over_time::sum(w.values))),
+            Self::Avg => each(out, floats, plan, |w| Some(over_time::avg(w.values))),
+            Self::Min => each(out, floats, plan, |w| Some(over_time::min(w.values))),
+            Self::Max => each(out, floats, plan, |w| Some(over_time::max(w.values))),
+            Self::Count => each(out, floats, plan, |w| Some(w.values.len() as f64)),
+            Self::Last => each(out, floats, plan, |w| w.values.last().copied()),
+            Self::First => each(out, floats, plan, |w| w.values.first().copied()),
+            Self::Present | Self::Absent => each(out, floats, plan, |_| Some(1.0)),
+            Self::Deriv => each(out, floats, plan, |w| regression::slope(&w)),
+            _ => each(out, floats, plan, |w| over_time::float(self, &w)),
+        }
+    }
+}
+
+/// Calls a function for each window that holds a sample.
+#[inline]
+fn each<'a>(out: &mut [f64], floats: &Floats<'a>, plan: &WindowPlan, f: impl Fn(Floats<'a>) -> Option<f64>) {
+    for (slot, (from, to)) in out.iter_mut().zip(&plan.bounds) {
+        if from == to {
+            continue;
+        }
+        if let Some(value) = f(floats.slice(*from as usize, *to as usize)) {
+            *slot = value;
         }
     }
 }

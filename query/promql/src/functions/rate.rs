@@ -3,36 +3,42 @@
 use std::sync::Arc;
 
 use super::over_time_histogram::incompatible;
-use super::range::{Output, Windows};
+use super::range::Output;
 use crate::annotations::{Annotation, Annotations, HistogramOperation};
+use crate::eval::plan::{RateStep, WindowPlan};
 use crate::eval::range::{RangeContext, Window};
 use crate::histogram::{FloatHistogram, ResetHint};
 
-/// Computes a rate over the windows of a series.
-pub(crate) fn fill(out: &mut [f64], windows: &Windows<'_>, is_counter: bool, is_rate: bool, counts: &mut [u64]) {
-    let values = windows.floats.values;
-    let times = windows.floats.times;
+/// Computes a rate over the windows of a series; by seconds where the length of the window is given.
+pub(crate) fn fill(out: &mut [f64], values: &[f64], plan: &WindowPlan, is_counter: bool, range_ms: Option<i64>) {
     // The positions before which a counter fell, so that a window without any costs nothing.
     let resets: Vec<usize> =
         if is_counter { (1..values.len()).filter(|i| values[*i] < values[*i - 1]).collect() } else { Vec::new() };
     let mut next_reset = 0;
-    let range_seconds = windows.context.range_ms as f64 / 1000.0;
-    windows.each(out, counts, |from, to, start_ms, end_ms| {
+    let seconds = range_ms.map(|ms| ms as f64 / 1000.0);
+    for ((slot, (from, to)), rate) in out.iter_mut().zip(&plan.bounds).zip(&plan.rates) {
+        let (from, to) = (*from as usize, *to as usize);
         if to - from < 2 {
-            return None;
+            continue;
         }
-        let mut increase = values[to - 1] - values[from];
+        let first = values[from];
+        let mut increase = values[to - 1] - first;
         while next_reset < resets.len() && resets[next_reset] <= from {
             next_reset += 1;
         }
         for reset in resets[next_reset..].iter().take_while(|reset| **reset < to) {
             increase += values[*reset - 1];
         }
-        let extent = Extent { first_ms: times[from], last_ms: times[to - 1], samples: to - from, start_ms, end_ms };
-        let zero_point = (is_counter && increase > 0.0 && values[from] >= 0.0).then(|| values[from] / increase);
-        let factor = extent.factor(zero_point);
-        Some(increase * if is_rate { factor / range_seconds } else { factor })
-    });
+        let mut factor = rate.factor;
+        // The counter may have been zero inside the window; the margin keeps rounding out of the quick test.
+        if is_counter && increase > 0.0 && first >= 0.0 && first * rate.sampled < rate.to_start * increase * 1.001 {
+            let to_zero = rate.sampled * (first / increase);
+            if to_zero < rate.to_start {
+                factor = (rate.sampled + to_zero + rate.to_end) / rate.sampled;
+            }
+        }
+        *slot = increase * seconds.map_or(factor, |seconds| factor / seconds);
+    }
 }
 
 /// How far the samples of a window reach, and the window.
@@ -46,29 +52,31 @@ pub(crate) struct Extent {
 }
 
 impl Extent {
-    /// By how much an increase between the samples grows over the window. `zero_point` is how long before the first
-    /// sample a counter was zero, in lengths of the sampled interval.
+    /// What of the growth the times decide.
     #[inline]
-    pub(crate) fn factor(&self, zero_point: Option<f64>) -> f64 {
-        let mut to_start = (self.first_ms - self.start_ms) as f64 / 1000.0;
+    pub(crate) fn plan(&self) -> RateStep {
         let sampled = (self.last_ms - self.first_ms) as f64 / 1000.0;
         let (average, threshold) = self.spacing(sampled);
+        let mut to_start = (self.first_ms - self.start_ms) as f64 / 1000.0;
         if to_start >= threshold {
             to_start = average / 2.0;
         }
-        if let Some(zero_point) = zero_point {
-            let to_zero = sampled * zero_point;
-            if to_zero < to_start {
-                to_start = to_zero;
-            }
-        }
-        self.grow(sampled, to_start, average, threshold)
+        let to_end = self.to_end(average, threshold);
+        RateStep { to_start, to_end, sampled, factor: grow(sampled, to_start, to_end) }
+    }
+
+    /// By how much an increase between the samples grows over the window. `zero_point` is how long before the first
+    /// sample a counter was zero, in lengths of the sampled interval.
+    pub(crate) fn factor(&self, zero_point: Option<f64>) -> f64 {
+        let plan = self.plan();
+        let to_zero = zero_point.map_or(f64::INFINITY, |part| plan.sampled * part);
+        if to_zero < plan.to_start { grow(plan.sampled, to_zero, plan.to_end) } else { plan.factor }
     }
 
     /// The same where the counter began at a known time inside the window.
     pub(crate) fn factor_since(&self, begun_ms: i64) -> f64 {
         let (average, threshold) = self.spacing((self.last_ms - self.first_ms) as f64 / 1000.0);
-        self.grow((self.last_ms - begun_ms) as f64 / 1000.0, 0.0, average, threshold)
+        grow((self.last_ms - begun_ms) as f64 / 1000.0, 0.0, self.to_end(average, threshold))
     }
 
     /// Average distance of samples, and up to what distance an edge of the window counts as reached.
@@ -79,13 +87,15 @@ impl Extent {
     }
 
     #[inline]
-    fn grow(&self, sampled: f64, to_start: f64, average: f64, threshold: f64) -> f64 {
-        let mut to_end = (self.end_ms - self.last_ms) as f64 / 1000.0;
-        if to_end >= threshold {
-            to_end = average / 2.0;
-        }
-        if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled }
+    fn to_end(&self, average: f64, threshold: f64) -> f64 {
+        let to_end = (self.end_ms - self.last_ms) as f64 / 1000.0;
+        if to_end >= threshold { average / 2.0 } else { to_end }
     }
+}
+
+#[inline]
+fn grow(sampled: f64, to_start: f64, to_end: f64) -> f64 {
+    if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled }
 }
 
 /// The rate over one window of floats.

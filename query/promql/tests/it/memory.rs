@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bodkin_promql::histogram::ResetHint;
+use bodkin_promql::histogram::{Bounds, ResetHint};
 use bodkin_promql::{
     FloatColumns, FloatHistogram, HistogramColumns, Labels, SampleBatch, Select, Selection, Storage, StorageError,
 };
@@ -24,17 +24,26 @@ type Points = BTreeMap<i64, (Point, i64)>;
 pub(crate) struct Memory(BTreeMap<Labels, Points>);
 
 impl Memory {
-    /// Stores a sample. As in Prometheus's store, only the hint that a histogram is a gauge outlives this.
+    /// Stores a sample. As in Prometheus's store, of what a histogram says of resets only that it is a gauge outlives
+    /// this, and that it was not reset since the one before is known of all but the first of a chunk.
     pub(crate) fn put(&mut self, labels: &Labels, time_ms: i64, point: Point, start_ms: i64) {
+        let points = self.0.entry(labels.clone()).or_default();
         let point = match point {
             Point::Histogram(histogram) if histogram.reset_hint != ResetHint::Gauge => {
-                let mut plain = FloatHistogram::clone(&histogram);
-                plain.reset_hint = ResetHint::Unknown;
+                let mut plain = FloatHistogram { reset_hint: ResetHint::Unknown, ..FloatHistogram::clone(&histogram) };
+                let before = points.range(..time_ms).next_back();
+                if let Some((_, (Point::Histogram(before), _))) = before
+                    && histogram.reset_hint != ResetHint::Reset
+                    && before.reset_hint != ResetHint::Gauge
+                    && !plain.is_reset_since(before, Bounds::MustMatch)
+                {
+                    plain.reset_hint = ResetHint::NotReset;
+                }
                 Point::Histogram(Arc::new(plain))
             }
             other => other,
         };
-        self.0.entry(labels.clone()).or_default().insert(time_ms, (point, start_ms));
+        points.insert(time_ms, (point, start_ms));
     }
 }
 
