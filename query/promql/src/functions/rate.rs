@@ -61,7 +61,7 @@ impl Extent {
         if to_start >= threshold {
             to_start = average / 2.0;
         }
-        let to_end = self.to_end(average, threshold);
+        let to_end = self.end_seconds(average, threshold);
         RateStep { to_start, to_end, sampled, factor: grow(sampled, to_start, to_end) }
     }
 
@@ -76,7 +76,7 @@ impl Extent {
     /// The same where the counter began at a known time inside the window.
     pub(crate) fn factor_since(&self, begun_ms: i64) -> f64 {
         let (average, threshold) = self.spacing((self.last_ms - self.first_ms) as f64 / 1000.0);
-        grow((self.last_ms - begun_ms) as f64 / 1000.0, 0.0, self.to_end(average, threshold))
+        grow((self.last_ms - begun_ms) as f64 / 1000.0, 0.0, self.end_seconds(average, threshold))
     }
 
     /// Average distance of samples, and up to what distance an edge of the window counts as reached.
@@ -87,7 +87,7 @@ impl Extent {
     }
 
     #[inline]
-    fn to_end(&self, average: f64, threshold: f64) -> f64 {
+    fn end_seconds(&self, average: f64, threshold: f64) -> f64 {
         let to_end = (self.end_ms - self.last_ms) as f64 / 1000.0;
         if to_end >= threshold { average / 2.0 } else { to_end }
     }
