@@ -26,11 +26,15 @@ need_build() {
   command -v cargo >/dev/null || { echo "cargo is missing: install Rust with rustup" >&2; return 1; }
 }
 
-# What tests need besides: Python with a virtual environment for the clients that read us.
+# What tests need besides: Python with a virtual environment for the clients that read us, and containers to watch.
 need_tests() {
   local venv=$1 root=$2 missing=()
   command -v python3 >/dev/null || missing+=(python3)
   python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
+  # Real containers for the agent.
+  command -v podman >/dev/null || missing+=(podman)
+  command -v runc >/dev/null || missing+=(runc)
+  command -v busybox >/dev/null || missing+=(busybox-static)
   [ ${#missing[@]} = 0 ] || need_packages "to test" "${missing[@]}"
   local wanted=$root/tests/python/requirements.txt
   if ! cmp -s "$wanted" "$venv/requirements.txt"; then

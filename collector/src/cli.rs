@@ -79,7 +79,7 @@ impl AgentArgs {
             (_, true) => EbpfMode::Require,
             _ => EbpfMode::Auto,
         };
-        Ok(AgentConfig { ebpf, section: file.agent, ..AgentConfig::new(output, data_dir) })
+        Ok(AgentConfig { ebpf, section: file.agent, containers: file.containers, ..AgentConfig::new(output, data_dir) })
     }
 
     /// Starts the agent that the arguments ask for.

@@ -1,5 +1,6 @@
 //! The agent's part of the configuration file.
 
+use crate::containers::ContainersSection;
 use crate::{Error, Result};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -44,9 +45,10 @@ pub struct ConfigFile {
     pub server: Option<String>,
     /// Folder of the agent; the command line comes first.
     pub data_dir: Option<PathBuf>,
+    /// Where runtimes are asked about containers.
+    pub containers: ContainersSection,
     /// Of other roles: one file may configure them all.
     rules: IgnoredAny,
-    containers: IgnoredAny,
 }
 
 impl ConfigFile {
@@ -101,7 +103,9 @@ mod tests {
         assert_eq!(config.agent.events.as_deref(), Some(&["openat".to_owned(), "connect".to_owned()][..]));
         assert_eq!(config.agent.ring_mib, 4);
         let config = ConfigFile::parse("rules: {files: [x]}\ncontainers: {docker_socket: /x}\n").unwrap();
-        assert_eq!(config, ConfigFile::default(), "sections of other roles");
+        assert_eq!(config.containers.docker_socket.as_deref(), Some(Path::new("/x")));
+        let rest = ConfigFile { containers: ContainersSection::default(), ..config };
+        assert_eq!(rest, ConfigFile::default(), "sections of other roles");
         let config = ConfigFile::parse("server: grpc://h:1\ndata_dir: /d\n").unwrap();
         assert_eq!((config.server.as_deref(), config.agent), (Some("grpc://h:1"), AgentSection::default()));
     }

@@ -23,6 +23,7 @@
 //! | [`probe`] | kernel programs: attaching, reading rings |
 //! | [`fallback`] | processes from `/proc` where there are no kernel programs |
 //! | [`process`], [`path`] | who did it, and on what |
+//! | [`containers`] | what runtimes say about containers |
 //! | [`events`] | rows of `events` |
 //! | [`host_metrics`] | rows of `series` and `samples` |
 //! | [`losses`] | rows of `drops` |
@@ -36,6 +37,7 @@ pub mod batcher;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod containers;
 pub mod data_dir;
 pub mod error;
 pub mod events;

@@ -1,13 +1,15 @@
 //! The thread that makes rows of `events`, and of `drops` once a second.
 
 use super::status::Shared;
+use super::waiting::Waiting;
 use crate::batcher::{Batcher, FlushRule};
+use crate::containers::{Containers, Lookup};
 use crate::events::{EventsBuilder, Origin, SocketTable};
 use crate::fallback::{INTERVAL, ProcPoller};
 use crate::losses::{Losses, reason};
 use crate::probe::{Loss, Probe, clock};
 use crate::process::users::Users;
-use crate::process::{Limits, ProcFs, ProcessTable};
+use crate::process::{Limits, ProcFs, ProcessTable, container};
 use crate::spool::Spool;
 use crate::{Error, Result};
 use bodkin_ebpf::Event;
@@ -83,11 +85,11 @@ impl Drop for Handle {
 }
 
 /// Starts the thread.
-pub(super) fn start(source: Source, origin: Origin, context: Context) -> Result<Handle> {
+pub(super) fn start(source: Source, origin: Origin, containers: Containers, context: Context) -> Result<Handle> {
     let is_stopping = Arc::new(AtomicBool::new(false));
     let stop = is_stopping.clone();
     let spawned = std::thread::Builder::new().name("bodkin-events".into()).spawn(move || {
-        let mut capture = Capture::new(origin, context);
+        let mut capture = Capture::new(origin, containers, context);
         // After the programs were attached: what starts from now on comes as an event, nothing is missed between.
         capture.table.scan();
         capture.context.shared.set_processes(capture.table.stats());
@@ -95,6 +97,8 @@ pub(super) fn start(source: Source, origin: Origin, context: Context) -> Result<
             Source::Kernel(probe) => capture.run_kernel(*probe, &stop),
             Source::Poll(poller) => capture.run_poll(poller, &stop),
         }
+        let waiting = capture.waiting.take_all();
+        waiting.into_iter().for_each(|builder| capture.push(builder));
         capture.flush();
         capture.context.spool.tell_losses(&capture.host_id);
     });
@@ -105,6 +109,9 @@ pub(super) fn start(source: Source, origin: Origin, context: Context) -> Result<
 struct Capture {
     table: ProcessTable,
     sockets: SocketTable,
+    containers: Containers,
+    /// Rows of containers that runtimes are being asked about.
+    waiting: Waiting,
     builder: EventsBuilder,
     batcher: Batcher,
     host_id: Arc<str>,
@@ -117,13 +124,15 @@ struct Capture {
 }
 
 impl Capture {
-    fn new(origin: Origin, context: Context) -> Self {
+    fn new(origin: Origin, containers: Containers, context: Context) -> Self {
         let users = Users::open("/etc/passwd");
         Self {
             table: ProcessTable::new(Limits::default(), ProcFs::default(), users),
             sockets: SocketTable::default(),
             host_id: origin.host_id.clone(),
+            waiting: Waiting::new(origin.clone()),
             builder: EventsBuilder::new(origin),
+            containers,
             batcher: Batcher::new(FlushRule::default()),
             wall_offset_ns: clock::wall_offset_ns(),
             rows: 0,
@@ -139,6 +148,7 @@ impl Capture {
         while !stop.load(Ordering::Relaxed) {
             let rows = probe.rows().clone();
             let drained = probe.drain(&mut |event| self.add(event, &rows));
+            self.settle();
             self.flush_if_due();
             pause = if drained.delivered > 0 { (pause / 2).max(PAUSE_MIN) } else { (pause * 2).min(PAUSE_MAX) };
             if self.is_upkeep_due() {
@@ -184,12 +194,52 @@ impl Capture {
             return;
         }
         self.rows += 1;
+        let repeated = match self.look_up(event.head.tgid) {
+            Some((id, Lookup::Waiting)) => return self.hold_back(&id, event),
+            Some((_, Lookup::Known(info))) => info.label_bytes(),
+            _ => 0,
+        };
         let appended = self.builder.append(event, &mut self.table, &mut self.sockets, self.wall_offset_ns);
         if let Err(error) = appended {
             tracing::error!(%error, "a row of events cannot be built");
         }
+        self.builder.add_repeated(repeated);
         if self.batcher.is_full(self.builder.rows(), self.builder.text_bytes()) {
             self.flush();
+        }
+    }
+
+    /// The container of a process and what is known of it; None on the host.
+    fn look_up(&mut self, pid: u32) -> Option<(Arc<str>, Lookup)> {
+        let (id, cgroup) = self.table.container(pid)?;
+        if **id == *container::HOST {
+            return None;
+        }
+        let lookup = self.containers.look_up(id, cgroup);
+        Some((id.clone(), lookup))
+    }
+
+    /// Appends to the rows that wait for their container. Rows of one container stay in order.
+    fn hold_back(&mut self, id: &Arc<str>, event: &Event<'_>) {
+        let builder = self.waiting.builder(id);
+        let appended = builder.append(event, &mut self.table, &mut self.sockets, self.wall_offset_ns);
+        if let Err(error) = appended {
+            tracing::error!(%error, "a row of events cannot be built");
+        }
+        if self.batcher.is_full(builder.rows(), builder.text_bytes())
+            && let Some(builder) = self.waiting.take(id)
+        {
+            // Memory is bounded: these rows go without.
+            self.push(builder);
+        }
+    }
+
+    /// Sends the rows of containers that no longer wait.
+    fn settle(&mut self) {
+        for id in self.containers.settled() {
+            if let Some(builder) = self.waiting.take(&id) {
+                self.push(builder);
+            }
         }
     }
 
@@ -202,17 +252,11 @@ impl Capture {
 
     fn flush(&mut self) {
         self.batcher.flushed();
-        let rows = self.builder.rows();
-        if rows == 0 {
-            return;
-        }
-        let built = self.builder.finish().map_err(Error::batch(Stream::Events));
-        let built = built.inspect_err(|_| {
-            self.context.losses.count(Stream::Events.class(), reason::UNENCODABLE, rows as u64);
-        });
-        if let Err(error) = built.and_then(|batch| self.context.spool.push(Stream::Events, &batch)) {
-            tracing::error!(%error, "a batch of events is lost");
-        }
+        send(&mut self.builder, &self.containers, &self.context);
+    }
+
+    fn push(&self, mut builder: EventsBuilder) {
+        send(&mut builder, &self.containers, &self.context);
     }
 
     /// The kernel's losses: its classes are kinds of events, all of them rows of the security class.
@@ -246,5 +290,20 @@ impl Capture {
         if self.context.spool.is_connected() || self.rounds.is_multiple_of(DROPS_ROUNDS_OFFLINE) {
             self.context.spool.tell_losses(&self.host_id);
         }
+    }
+}
+
+/// Makes a batch of the rows of `builder` and queues it.
+fn send(builder: &mut EventsBuilder, containers: &Containers, context: &Context) {
+    let rows = builder.rows();
+    if rows == 0 {
+        return;
+    }
+    let built = builder.finish(&|id| containers.known(id).cloned()).map_err(Error::batch(Stream::Events));
+    let built = built.inspect_err(|_| {
+        context.losses.count(Stream::Events.class(), reason::UNENCODABLE, rows as u64);
+    });
+    if let Err(error) = built.and_then(|batch| context.spool.push(Stream::Events, &batch)) {
+        tracing::error!(%error, "a batch of events is lost");
     }
 }

@@ -13,15 +13,18 @@
 //! | `capture` | the thread of events |
 //! | `metrics` | the thread of host metrics |
 //! | `sender` | the thread that sends, and looks after the spool |
+//! | `waiting` | rows that wait until their container is known |
 //! | [`status`] | [`AgentStatus`] |
 
 mod capture;
 mod metrics;
 mod sender;
 pub mod status;
+mod waiting;
 
 use crate::client::{Client, Server};
 use crate::config::AgentSection;
+use crate::containers::{Containers, ContainersSection, Resolver};
 use crate::data_dir::DataDir;
 use crate::events::Origin;
 use crate::fallback::BLIND_SPOTS;
@@ -77,6 +80,8 @@ pub struct AgentConfig {
     pub ebpf: EbpfMode,
     /// Section `agent` of the configuration.
     pub section: AgentSection,
+    /// Section `containers` of the configuration.
+    pub containers: ContainersSection,
     /// Time between two rounds of host metrics; None for no host metrics.
     pub metrics_interval: Option<Duration>,
 }
@@ -89,6 +94,7 @@ impl AgentConfig {
             data_dir: data_dir.into(),
             ebpf: EbpfMode::Auto,
             section: AgentSection::default(),
+            containers: ContainersSection::default(),
             metrics_interval: Some(Duration::from_secs(10)),
         }
     }
@@ -140,7 +146,8 @@ impl Agent {
         };
         let metrics = config.metrics_interval.map(|every| metrics::start(&host, every, &context)).transpose()?;
         let sender = sender::start(client.clone(), spool.clone())?;
-        let events = capture::start(source, origin, context)?;
+        let containers = Containers::new(Resolver::start(&config.containers)?, clock.clone());
+        let events = capture::start(source, origin, containers, context)?;
         Ok(Self {
             shared,
             spool,

@@ -1,7 +1,8 @@
 //! The Arrow builder of `events`.
 
+use super::container_columns;
 use super::detail::DetailColumns;
-use super::process_columns::{Named, ProcessColumns, TEXTS};
+use super::process_columns::{ContainerLookup, Named, ProcessColumns, TEXTS};
 use super::sockets::SocketTable;
 use super::text::{ConstColumn, constant};
 use crate::process::ProcessTable;
@@ -33,23 +34,6 @@ const DICTIONARIES: [&str; 10] = [
     events::REMOTE_NAME,
 ];
 
-/// Columns of text about containers.
-const CONTAINER_TEXTS: [&str; 13] = [
-    events::CONTAINER_FULL_ID,
-    events::CONTAINER_NAME,
-    events::CONTAINER_TYPE,
-    events::CONTAINER_IMAGE,
-    events::CONTAINER_IMAGE_ID,
-    events::CONTAINER_IMAGE_REPOSITORY,
-    events::CONTAINER_IMAGE_TAG,
-    events::CONTAINER_IMAGE_DIGEST,
-    events::CONTAINER_MOUNTS,
-    events::CONTAINER_IP,
-    events::K8S_NS,
-    events::K8S_POD,
-    events::K8S_POD_UID,
-];
-
 /// Who sends: the same in every row.
 #[derive(Clone, Debug)]
 pub struct Origin {
@@ -74,7 +58,8 @@ pub fn wire_schema() -> SchemaRef {
 fn wire_field(field: &Field) -> Field {
     let text = || DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
     let name = field.name().as_str();
-    let is_dictionary = DICTIONARIES.contains(&name) || TEXTS.contains(&name) || CONTAINER_TEXTS.contains(&name);
+    let is_dictionary =
+        DICTIONARIES.contains(&name) || TEXTS.contains(&name) || container_columns::TEXTS.contains(&name);
     let data_type = match field.data_type() {
         DataType::Utf8 if is_dictionary => text(),
         DataType::List(item) if *item.data_type() == DataType::Utf8 => {
@@ -105,6 +90,8 @@ pub struct EventsBuilder {
     processes: ProcessColumns,
     /// Row of `processes`, by row.
     process_rows: Vec<u32>,
+    /// Bytes that are repeated in every row: labels of containers.
+    repeated_bytes: usize,
 }
 
 impl EventsBuilder {
@@ -126,6 +113,7 @@ impl EventsBuilder {
             detail: DetailColumns::default(),
             processes: ProcessColumns::default(),
             process_rows: Vec::new(),
+            repeated_bytes: 0,
         }
     }
 
@@ -169,16 +157,22 @@ impl EventsBuilder {
 
     /// Bytes of texts so far; the other columns take about 300 bytes a row.
     pub fn text_bytes(&self) -> usize {
-        self.processes.text_bytes() + self.detail.bytes()
+        self.processes.text_bytes() + self.detail.bytes() + self.repeated_bytes
     }
 
-    /// The batch; the builder is empty afterwards.
+    /// Counts bytes that the last row repeats from its container.
+    pub fn add_repeated(&mut self, bytes: usize) {
+        self.repeated_bytes += bytes;
+    }
+
+    /// The batch, with what `containers` says of each container; the builder is empty afterwards.
     ///
     /// # Errors
     /// If columns do not fit the schema: not for any input.
-    pub fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
+    pub fn finish(&mut self, containers: ContainerLookup<'_>) -> Result<RecordBatch, ArrowError> {
         let rows = self.rows();
-        let columns = self.finish_columns()?;
+        self.repeated_bytes = 0;
+        let columns = self.finish_columns(containers)?;
         let schema = wire_schema();
         let in_order = schema.fields().iter().map(|field| {
             let found = columns.iter().find(|(name, _)| *name == field.name());
@@ -201,7 +195,7 @@ impl EventsBuilder {
         self.truncated.append_value(head.flags & flag::TRUNCATED != 0);
     }
 
-    fn finish_columns(&mut self) -> Result<Vec<Named>, ArrowError> {
+    fn finish_columns(&mut self, containers: ContainerLookup<'_>) -> Result<Vec<Named>, ArrowError> {
         let rows = self.rows();
         let ts_ns = std::mem::take(&mut self.ts_ns);
         let ts: Vec<i64> = ts_ns.iter().map(|ns| ns.div_euclid(1_000)).collect();
@@ -226,7 +220,7 @@ impl EventsBuilder {
         ];
         columns.extend(self.detail.finish()?);
         let process_rows = UInt32Array::from(std::mem::take(&mut self.process_rows));
-        let of_processes = self.processes.finish(&process_rows)?;
+        let of_processes = self.processes.finish(&process_rows, containers)?;
         // The first thread has the number of its process.
         if let Some((_, vpid)) = of_processes.iter().find(|(name, _)| *name == events::VPID) {
             columns.push((events::VTID, nullif(vpid, &is_other_thread)?));

@@ -58,7 +58,7 @@ fn rows(events: &[Event<'_>]) -> RecordBatch {
         builder.append(event, &mut table, &mut sockets, 1_000).unwrap();
     }
     assert_eq!(builder.rows(), events.len());
-    let batch = builder.finish().unwrap();
+    let batch = builder.finish(&|_| None).unwrap();
     assert_eq!(check_compatible(&Stream::Events.schema(), &batch.schema()), Ok(()));
     assert_eq!((builder.rows(), builder.text_bytes()), (0, 0));
     batch
@@ -300,12 +300,12 @@ fn a_process_is_told_again_in_the_next_batch_and_after_a_change() {
         table.apply(event);
         builder.append(event, &mut table, &mut sockets, 0).unwrap();
     }
-    let first = builder.finish().unwrap();
+    let first = builder.finish(&|_| None).unwrap();
     assert_eq!(cells(&first, "comm"), ["bash", "bash", "other", "other"]);
     assert_eq!(first.column_by_name("comm").unwrap().as_any_dictionary().values().len(), 2);
     builder.append(&plain, &mut table, &mut sockets, 0).unwrap();
-    assert_eq!(cells(&builder.finish().unwrap(), "cmdline"), ["-bash -c x"]);
-    assert_eq!(builder.finish().unwrap().num_rows(), 0);
+    assert_eq!(cells(&builder.finish(&|_| None).unwrap(), "cmdline"), ["-bash -c x"]);
+    assert_eq!(builder.finish(&|_| None).unwrap().num_rows(), 0);
 }
 
 #[test]
@@ -318,4 +318,40 @@ fn a_failed_open_has_a_path_and_no_descriptor() {
     assert_eq!((cells(&batch, "fd"), cells(&batch, "fd_type")), (vec!["-".to_owned()], vec!["-".to_owned()]));
     assert_eq!(cells(&batch, "path"), ["/no\u{fffd}"]);
     assert_eq!((cells(&batch, "result"), cells(&batch, "truncated")), (vec!["-2".to_owned()], vec!["true".to_owned()]));
+}
+
+#[test]
+fn a_row_says_what_is_known_of_its_container() {
+    let root = tempfile::tempdir().unwrap();
+    let (mut table, mut sockets, mut builder) = (table(root.path()), SocketTable::default(), builder());
+    let digits = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    let cgroup = format!("{digits}\0docker\0");
+    let moved = Event {
+        head: HEAD,
+        name: "cgroup_move",
+        body: Body::Move(Components { bytes: cgroup.as_bytes(), truncated: false }),
+    };
+    let plain = event("getppid", Body::Plain([0; 6]));
+    for event in [&plain, &moved, &plain] {
+        table.apply(event);
+        builder.append(event, &mut table, &mut sockets, 0).unwrap();
+    }
+    let labels = std::collections::BTreeMap::from([("io.kubernetes.pod.name".to_owned(), "p".to_owned())]);
+    let info = crate::containers::ContainerInfo {
+        name: Some("web".into()),
+        image_repository: Some("nginx".into()),
+        is_privileged: Some(true),
+        labels,
+        ..Default::default()
+    };
+    let info = Arc::new(info);
+    let batch = builder.finish(&|id| (id == &digits[..12]).then(|| info.clone())).unwrap();
+    assert_eq!(check_compatible(&Stream::Events.schema(), &batch.schema()), Ok(()));
+    assert_eq!(cells(&batch, "container_id"), ["host", &digits[..12], &digits[..12]]);
+    assert_eq!(cells(&batch, "container_full_id"), ["-", digits, digits]);
+    assert_eq!(cells(&batch, "container_image_repository"), ["-", "nginx", "nginx"]);
+    assert_eq!(cells(&batch, "container_privileged"), ["-", "true", "true"]);
+    assert_eq!(cells(&batch, "k8s_pod"), ["-", "p", "p"]);
+    assert_eq!(cells(&batch, "container_labels")[2], "{io.kubernetes.pod.name: p}");
+    assert_eq!(cells(&batch, "container_image_tag"), ["-", "-", "-"]);
 }

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`builder`] | [`EventsBuilder`] |
 //! | [`process_columns`] | [`ProcessColumns`] |
+//! | `container_columns` | what is said of containers |
 //! | [`sockets`] | [`SocketTable`]: who accepted a connection, which peer came last |
 //! | `detail`, `paths`, `endpoint`, `arguments` | the columns that depend on the kind of event |
 //! | `flags`, `names` | values by name |
@@ -15,6 +16,7 @@
 
 mod arguments;
 pub mod builder;
+mod container_columns;
 mod detail;
 mod endpoint;
 mod flags;

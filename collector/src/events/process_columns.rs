@@ -1,7 +1,9 @@
 //! What rows say of their process: one row per process and state, repeated over the rows of events at the end.
 
+use super::container_columns::ContainerColumns;
 use super::text::{Key, TextColumn, TextLists};
-use crate::process::{Lineage, Process, capabilities};
+use crate::containers::ContainerInfo;
+use crate::process::{Lineage, Process, capabilities, container};
 use arrow::array::{ArrayRef, BooleanBuilder, Int32Builder, Int64Builder, ListBuilder, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field};
@@ -76,8 +78,13 @@ pub struct ProcessColumns {
     ints: [Int32Builder; INTS.len()],
     longs: [Int64Builder; LONGS.len()],
     flags: [BooleanBuilder; FLAGS.len()],
+    /// Id and cgroup of each row's container: what runtimes say of it is looked up at the end.
+    containers: Vec<(Arc<str>, Arc<str>)>,
     scratch: String,
 }
+
+/// Says what is known of a container by its id.
+pub(crate) type ContainerLookup<'a> = &'a dyn Fn(&str) -> Option<Arc<ContainerInfo>>;
 
 impl Default for ProcessColumns {
     fn default() -> Self {
@@ -92,6 +99,7 @@ impl Default for ProcessColumns {
             ints: Default::default(),
             longs: Default::default(),
             flags: std::array::from_fn(|_| BooleanBuilder::new()),
+            containers: Vec::new(),
             scratch: String::new(),
         }
     }
@@ -125,6 +133,7 @@ impl ProcessColumns {
         self.append_texts(lineage);
         self.append_ancestors(&lineage.ancestors);
         self.append_numbers(lineage);
+        self.containers.push((lineage.process.container_id.clone(), lineage.process.cgroup.clone()));
         let row = self.rows;
         self.rows += 1;
         row
@@ -229,7 +238,7 @@ impl ProcessColumns {
     }
 
     /// The columns for rows of events, each of which names the row of its process; empty afterwards.
-    pub(super) fn finish(&mut self, rows: &UInt32Array) -> Result<Vec<Named>, ArrowError> {
+    pub(super) fn finish(&mut self, rows: &UInt32Array, info: ContainerLookup<'_>) -> Result<Vec<Named>, ArrowError> {
         let mut columns: Vec<Named> = Vec::new();
         for (name, column) in TEXTS.into_iter().zip(&mut self.texts) {
             columns.push((name, column.finish()?));
@@ -243,6 +252,14 @@ impl ProcessColumns {
             .extend(LONGS.into_iter().zip(&mut self.longs).map(|(name, c)| (name, Arc::new(c.finish()) as ArrayRef)));
         columns
             .extend(FLAGS.into_iter().zip(&mut self.flags).map(|(name, c)| (name, Arc::new(c.finish()) as ArrayRef)));
+        let mut containers = ContainerColumns::default();
+        for (id, cgroup) in self.containers.drain(..) {
+            match &*id {
+                container::HOST => containers.append(None, None)?,
+                id => containers.append(info(id).as_deref(), container::full_id(&cgroup))?,
+            }
+        }
+        columns.extend(containers.finish()?);
         self.rows = 0;
         self.batch = next_batch();
         columns.into_iter().map(|(name, column)| Ok((name, take(&column, rows, None)?))).collect()

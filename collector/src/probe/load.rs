@@ -80,7 +80,7 @@ pub(super) fn attach(config: &ProbeConfig) -> Result<Probe, ProbeError> {
     for (name, _) in TRACEPOINTS {
         tracepoint(&mut ebpf, name)?.attach().map_err(|error| refused(name, error))?;
     }
-    let missing = attach_optional(&mut ebpf, &btf);
+    let missing = attach_optional(&mut ebpf);
     Ok(Probe {
         missing,
         streams: config.streams,
@@ -101,12 +101,11 @@ pub(super) fn attach(config: &ProbeConfig) -> Result<Probe, ProbeError> {
 }
 
 /// Attaches what the kernel has; returns what it has not.
-fn attach_optional(ebpf: &mut Ebpf, btf: &Btf) -> Vec<String> {
+fn attach_optional(ebpf: &mut Ebpf) -> Vec<String> {
     let mut missing = Vec::new();
-    for (name, point, loss) in OPTIONAL {
-        let attached = tracepoint(ebpf, name).and_then(|program| {
-            load_program(program, point, btf).and_then(|()| program.attach().map(drop)).map_err(|e| refused(name, e))
-        });
+    for (name, _, loss) in OPTIONAL {
+        let program = tracepoint(ebpf, name);
+        let attached = program.and_then(|program| program.attach().map(drop).map_err(|error| refused(name, error)));
         if let Err(error) = attached {
             tracing::info!(program = name, %error, "the kernel has no such tracepoint");
             missing.push(loss.to_owned());
@@ -227,6 +226,12 @@ fn load(btf: &Btf, sizes: &RingSizes, log: VerifierLogLevel) -> Result<Ebpf, Pro
     let handlers = HANDLERS.iter().map(|(name, _)| (*name, "sys_exit"));
     for (name, point) in handlers.chain(TRACEPOINTS) {
         load_program(tracepoint(&mut ebpf, name)?, point, btf).map_err(|error| refused(name, error))?;
+    }
+    for (name, point, _) in OPTIONAL {
+        // Said when it cannot be attached.
+        if let Err(error) = load_program(tracepoint(&mut ebpf, name)?, point, btf) {
+            tracing::debug!(program = name, %error, "program is not loaded");
+        }
     }
     Ok(ebpf)
 }

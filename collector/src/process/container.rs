@@ -17,6 +17,13 @@ pub fn from_cgroup_path(path: &str) -> Option<&str> {
     path.rsplit('/').find_map(id_of_component).or_else(|| lxc_name(path)).filter(|id| !id.is_empty())
 }
 
+/// All digits of that id, where the path has them.
+pub fn full_id(path: &str) -> Option<&str> {
+    let component = path.rsplit('/').find(|component| id_of_component(component).is_some())?;
+    let name = component.strip_suffix(".scope").unwrap_or(component);
+    name.get(name.len().checked_sub(64)?..)
+}
+
 /// The id of the container by the text of `/proc/PID/cgroup`: the v1 pids hierarchy first, then any other line.
 pub fn from_proc_cgroup(text: &str) -> Option<&str> {
     pids_path(text)
@@ -106,6 +113,7 @@ mod tests {
         ];
         for (path, expected) in table {
             assert_eq!(from_cgroup_path(&path), expected, "{path}");
+            assert!(full_id(&path).is_none_or(|id| Some(&id[..12]) == expected && id.len() == 64), "{path}");
         }
     }
 

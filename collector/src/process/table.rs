@@ -157,6 +157,11 @@ impl ProcessTable {
         self.entries.get(&pid).map(|process| Lineage::of(process, &self.entries, &self.users))
     }
 
+    /// Container and cgroup of a process that has an entry.
+    pub fn container(&self, pid: u32) -> Option<(&Arc<str>, &Arc<str>)> {
+        self.entries.get(&pid).map(|process| (&process.container_id, &process.cgroup))
+    }
+
     /// Names of ids.
     pub fn users(&self) -> &Users {
         &self.users

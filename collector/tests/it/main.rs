@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests; the lint knows only functions that are tests themselves")]
 
 mod agent;
+mod containers;
 mod probe;
 mod sending;
 mod server;
