@@ -12,6 +12,7 @@ use crate::annotations::Annotations;
 use crate::ast::{Edges, Expr, ExprKind, MatrixSelector, Subquery, ValueType};
 use crate::control::QueryControl;
 use crate::error::Error;
+use crate::eval::instant::TIME_MAX_MS;
 use crate::eval::matrix::{StepMatrix, Steps, is_absent};
 use crate::eval::samples::Clean;
 use crate::eval::{Evaluated, Evaluator, QueryRange, SampleCounts};
@@ -100,6 +101,9 @@ impl Engine {
                 "invalid expression type {:?} for range query, must be Scalar or instant Vector",
                 value_type.documented()
             )));
+        }
+        if range.start_ms.min(range.end_ms) < -TIME_MAX_MS || range.end_ms.max(range.start_ms) > TIME_MAX_MS {
+            return Err(Error::BadData("the time of the query is out of range".to_owned()));
         }
         let steps = steps_of(&range)?;
         let evaluator = self.evaluator(storage, Arc::clone(&control), range, &steps, options);

@@ -20,7 +20,13 @@ pub(super) fn label(param: Option<&Expr>) -> Result<String, Error> {
     }
 }
 
-pub(super) fn count(matrix: &StepMatrix, label: &str, names: &[String], is_without: bool) -> Result<StepMatrix, Error> {
+pub(super) fn count(
+    matrix: &StepMatrix,
+    label: &str,
+    names: &[String],
+    is_without: bool,
+    has_room: impl Fn(usize) -> Result<(), Error>,
+) -> Result<StepMatrix, Error> {
     let mut names = names.to_vec();
     if !is_without {
         names.push(label.to_owned());
@@ -41,6 +47,8 @@ pub(super) fn count(matrix: &StepMatrix, label: &str, names: &[String], is_witho
             };
             while result.len() <= group {
                 let next = result.len();
+                // Each value may be a series of its own: ask before the matrix grows.
+                has_room(next + 1)?;
                 result.push_absent(Row { labels: grouping.rows[next].labels.clone(), drops_name: false });
             }
             let cell = &mut result.values[group * matrix.steps + step];

@@ -39,7 +39,9 @@ impl Evaluator<'_> {
             AggregateOp::CountValues => {
                 let label = count_values::label(aggregate.param.as_ref())?;
                 let matrix = self.vector(&aggregate.expr, steps, notes)?;
-                count_values::count(&matrix, &label, &aggregate.grouping, aggregate.is_without)?.charged(&self.control)
+                let room = |rows: usize| self.check_size(rows, steps.count);
+                count_values::count(&matrix, &label, &aggregate.grouping, aggregate.is_without, room)?
+                    .charged(&self.control)
             }
             AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio => {
                 let param = self.param(aggregate, steps, notes)?;
@@ -146,7 +148,9 @@ impl Evaluator<'_> {
                 return Ok(StepMatrix::new(matrix.steps));
             }
         }
-        pick::Pick { op: aggregate.op, span, matrix, param: &param.values }.run(grouping, notes)?.charged(&self.control)
+        pick::Pick { op: aggregate.op, span, matrix, param: &param.values, control: &self.control }
+            .run(grouping, notes)?
+            .charged(&self.control)
     }
 }
 

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use super::grouping::Grouping;
 use crate::annotations::{Annotation, Annotations};
 use crate::ast::AggregateOp;
+use crate::control::QueryControl;
 use crate::error::Error;
 use crate::eval::matrix::{StepMatrix, is_absent};
 use crate::labels::Labels;
@@ -18,6 +19,7 @@ pub(super) struct Pick<'a> {
     pub(super) span: Span,
     pub(super) matrix: &'a StepMatrix,
     pub(super) param: &'a [f64],
+    pub(super) control: &'a QueryControl,
 }
 
 impl Pick<'_> {
@@ -31,6 +33,7 @@ impl Pick<'_> {
         // For each step the rows that stay, in their order.
         let mut picked: Vec<Vec<usize>> = Vec::with_capacity(self.matrix.steps);
         for step in 0..self.matrix.steps {
+            self.control.check()?;
             picked.push(self.step(step, &members, notes)?);
         }
         Ok(self.build(&picked))

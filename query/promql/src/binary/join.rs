@@ -7,6 +7,7 @@ use super::matching::{Groups, match_labels};
 use super::{Operand, arithmetic};
 use crate::annotations::Annotations;
 use crate::ast::{Binary, Cardinality, VectorMatching};
+use crate::control::QueryControl;
 use crate::error::Error;
 use crate::eval::Evaluator;
 use crate::eval::matrix::{Row, RowRef, StepMatrix, drop_name, is_absent, same_labelset};
@@ -21,6 +22,7 @@ pub(super) struct Join<'a> {
     element: Element,
     release: Release,
     drops_names_late: bool,
+    control: &'a QueryControl,
     many: &'a StepMatrix,
     one: &'a StepMatrix,
     /// The left operand is the side of one.
@@ -37,7 +39,7 @@ struct Joined {
 
 impl<'a> Join<'a> {
     pub(super) fn new(
-        evaluator: &Evaluator<'_>,
+        evaluator: &'a Evaluator<'_>,
         binary: &'a Binary,
         span: Span,
         left: &'a StepMatrix,
@@ -52,6 +54,7 @@ impl<'a> Join<'a> {
             element: Element { op: binary.op, span, bounds: evaluator.bounds() },
             release: evaluator.release,
             drops_names_late: evaluator.features.delayed_name_removal,
+            control: &evaluator.control,
             many,
             one,
             is_swapped,
@@ -80,6 +83,7 @@ impl<'a> Join<'a> {
         groups.left.iter().for_each(|group| manys[*group] += 1);
         let mut matched: FxHashMap<usize, Vec<bool>> = FxHashMap::default();
         for (i, group) in groups.left.iter().enumerate() {
+            self.control.check()?;
             let pair = Pair { many: self.many.row(i), ones: &ones[*group], group: *group };
             let must_track = needs_matched && (manys[*group] > 1 || self.fills().1.is_some());
             let slot = must_track.then(|| matched.entry(*group).or_insert_with(|| vec![false; steps]));

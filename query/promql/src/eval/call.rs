@@ -250,6 +250,7 @@ impl<'e> Evaluator<'_> {
                         Some((_, target)) => *target,
                         None => {
                             let labels = row.row.labels.with(&label, &open_metrics(*q));
+                            self.check_size(result.len() + 1, steps.count)?;
                             let target = result.push_absent(Row { labels, drops_name: true });
                             known.push((q.to_bits(), target));
                             target

@@ -9,6 +9,9 @@ use crate::error::Error;
 use crate::labels::Labels;
 use crate::storage::{SampleBatch, is_stale};
 
+/// Times are kept below this, so that differences and sums of a few fit into 64 bits.
+pub(crate) const TIME_MAX_MS: i64 = 1 << 61;
+
 /// What a selector gives of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Give {
@@ -35,7 +38,7 @@ impl Look {
     /// The time at which a step looks for samples.
     #[inline]
     pub(crate) fn time(&self, step_ms: i64) -> i64 {
-        self.at_ms.unwrap_or(step_ms).saturating_sub(self.offset_ms)
+        self.at_ms.unwrap_or(step_ms).saturating_sub(self.offset_ms).clamp(-TIME_MAX_MS, TIME_MAX_MS)
     }
 }
 

@@ -8,6 +8,7 @@ use super::plan::{Cursor, WindowPlan};
 use super::samples::{Clean, Floats, Histograms};
 use crate::annotations::{Annotation, Annotations};
 use crate::ast::Edges;
+use crate::control::QueryControl;
 use crate::error::Error;
 use crate::functions::range::{Output, RangeFunction};
 use crate::histogram::{Bounds, FloatHistogram};
@@ -64,6 +65,7 @@ impl RangeContext {
 pub(crate) struct RangeTask<'a> {
     steps: &'a Steps,
     context: &'a RangeContext,
+    control: &'a QueryControl,
     plan: WindowPlan,
     /// The metric that was last said to be no counter.
     noted: Option<Labels>,
@@ -73,9 +75,17 @@ pub(crate) struct RangeTask<'a> {
 }
 
 impl<'a> RangeTask<'a> {
-    pub(crate) fn new(steps: &'a Steps, context: &'a RangeContext) -> Self {
+    pub(crate) fn new(steps: &'a Steps, context: &'a RangeContext, control: &'a QueryControl) -> Self {
         let counts = vec![0; steps.count];
-        Self { steps, context, plan: WindowPlan::default(), noted: None, counts, notes: Annotations::default() }
+        Self {
+            steps,
+            context,
+            control,
+            plan: WindowPlan::default(),
+            noted: None,
+            counts,
+            notes: Annotations::default(),
+        }
     }
 
     /// Computes the function over one series and adds its row.
@@ -90,6 +100,7 @@ impl<'a> RangeTask<'a> {
         if floats.is_empty() && histograms.is_empty() {
             return Ok(());
         }
+        self.control.check()?;
         let context = self.context;
         let drops_name = drops_name || !context.function.keeps_name();
         let row = matrix.push_absent(Row { labels: labels.clone(), drops_name });

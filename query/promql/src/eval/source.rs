@@ -312,7 +312,7 @@ impl<'e> Evaluator<'_> {
                 if pipeline.resolves_hints {
                     batch.resolve_hints(self.bounds());
                 }
-                let mut task = RangeTask::new(steps, context);
+                let mut task = RangeTask::new(steps, context, &self.control);
                 for (i, labels) in selection.series()[range].iter().enumerate() {
                     task.fill(&mut matrix, labels, false, &Clean::of_batch(&batch.batch, i))?;
                 }
@@ -320,7 +320,7 @@ impl<'e> Evaluator<'_> {
                 notes = task.notes;
             }
             Source::Subquery { matrix: input, inner, context } => {
-                let mut task = RangeTask::new(steps, context);
+                let mut task = RangeTask::new(steps, context, &self.control);
                 for i in range {
                     let row = &input.rows[i];
                     task.fill(&mut matrix, &row.labels, row.drops_name, &Clean::of_row(input, inner, i))?;

@@ -31,8 +31,9 @@ impl Evaluator<'_> {
         let is_info: Vec<bool> =
             base.rows.iter().map(|row| name_matchers.iter().all(|m| m.matches(row.labels.metric_name()))).collect();
         let infos = self.select_infos(&base, &is_info, &name_matchers, &data_matchers, &call.args[0], steps, notes)?;
+        let has_room = |rows: usize| self.check_size(rows, steps.count);
         let enriched = Enrich { base: &base, infos: &infos, is_info: &is_info, data_matchers: &data_matchers };
-        enriched.run()?.charged(&self.control)
+        enriched.run(has_room)?.charged(&self.control)
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
@@ -92,17 +93,17 @@ impl Evaluator<'_> {
             ExprKind::Vector(selector) => {
                 let at_ms = self.at_time(selector.at);
                 let own_ms = self.offset(&selector.offset)?;
-                Ok(Some((at_ms, if at_ms.is_some() { own_ms } else { own_ms + offset_ms })))
+                Ok(Some((at_ms, if at_ms.is_some() { own_ms } else { own_ms.saturating_add(offset_ms) })))
             }
             ExprKind::Matrix(matrix) => {
                 let at_ms = self.at_time(matrix.selector.at);
                 let own_ms = self.offset(&matrix.selector.offset)?;
-                Ok(Some((at_ms, if at_ms.is_some() { own_ms } else { own_ms + offset_ms })))
+                Ok(Some((at_ms, if at_ms.is_some() { own_ms } else { own_ms.saturating_add(offset_ms) })))
             }
             ExprKind::Subquery(subquery) => {
                 let at_ms = self.at_time(subquery.at);
                 let own_ms = self.offset(&subquery.offset)?;
-                let outer_ms = if at_ms.is_some() { own_ms } else { own_ms + offset_ms };
+                let outer_ms = if at_ms.is_some() { own_ms } else { own_ms.saturating_add(offset_ms) };
                 let found = self.reference(&subquery.expr, outer_ms)?;
                 Ok(found.map(|(inner_at, offset)| (inner_at.or(at_ms), offset)))
             }
@@ -155,7 +156,7 @@ struct Enrich<'a> {
 type Signature<'a> = (&'a str, [&'a str; 2]);
 
 impl Enrich<'_> {
-    fn run(&self) -> Result<StepMatrix, Error> {
+    fn run(&self, has_room: impl Fn(usize) -> Result<(), Error>) -> Result<StepMatrix, Error> {
         let mut by_signature: FxHashMap<Signature<'_>, Vec<usize>> = FxHashMap::default();
         for (i, row) in self.infos.rows.iter().enumerate() {
             by_signature.entry((row.labels.metric_name(), identity(&row.labels))).or_default().push(i);
@@ -190,6 +191,7 @@ impl Enrich<'_> {
                     }
                 };
                 let Some(labels) = labels else { continue };
+                has_room(out.len() + 1)?;
                 let target = *row_of.entry(labels).or_insert_with_key(|labels| {
                     out.push_absent(Row { labels: labels.clone(), drops_name: row.row.drops_name })
                 });

@@ -218,7 +218,9 @@ impl HistogramSum {
         let schema = self.total.schema;
         for is_positive in [true, false] {
             let cells = self.cells(is_positive);
-            let kept = cells.into_iter().filter(|(index, _, _)| exponential_bound(index - 1, schema) >= threshold);
+            let kept = cells
+                .into_iter()
+                .filter(|(index, _, _)| exponential_bound(index.saturating_sub(1), schema) >= threshold);
             self.set_cells(kept.collect(), is_positive);
         }
     }

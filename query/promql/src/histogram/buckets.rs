@@ -124,7 +124,7 @@ static FRACTIONS: LazyLock<Vec<Vec<f64>>> = LazyLock::new(|| {
 /// The upper bound of an exponential bucket: 2^(index / 2^schema).
 pub(super) fn exponential_bound(index: i32, schema: i32) -> f64 {
     if schema <= 0 {
-        let exponent = i64::from(index) << (-schema).min(31);
+        let exponent = i64::from(index) << schema.saturating_neg().min(31);
         // The bucket up to the largest float ends there and not at infinity.
         return if exponent == 1024 { f64::MAX } else { load_exponent(1.0, exponent) };
     }

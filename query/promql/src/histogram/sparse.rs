@@ -46,7 +46,7 @@ pub(super) fn same(a: (&[BucketSpan], &[f64]), b: (&[BucketSpan], &[f64])) -> bo
 
 /// The index of a bucket at a lower resolution.
 pub(super) fn index_at(index: i32, from: i32, to: i32) -> i32 {
-    let shift = (from - to).clamp(0, 31);
+    let shift = from.saturating_sub(to).clamp(0, 31);
     (index.wrapping_sub(1) >> shift).wrapping_add(1)
 }
 

@@ -79,8 +79,6 @@ fn query() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
     #[test]
     fn never_panics(text in "[-+*/%^(){}\\[\\]:,.@<>=!~\"'`a-z0-9_ \\\\#\u{fc}\n]{0,60}") {
         let _ = parse(&text);

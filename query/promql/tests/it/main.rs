@@ -6,6 +6,5 @@ mod grammar;
 mod hostile;
 mod memory;
 mod promqltest;
-mod roundtrip;
 mod script;
 mod storage;
