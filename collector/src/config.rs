@@ -27,11 +27,13 @@ pub struct AgentSection {
     pub ring_mib: usize,
     /// MiB that the spool may take on disk.
     pub spool_mib: u64,
+    /// Host names that rules compare with `fd.sip.name` and the like.
+    pub host_names: Vec<String>,
 }
 
 impl Default for AgentSection {
     fn default() -> Self {
-        Self { events: None, syscall_stats: SyscallStats::Off, ring_mib: 8, spool_mib: 1024 }
+        Self { events: None, syscall_stats: SyscallStats::Off, ring_mib: 8, spool_mib: 1024, host_names: Vec::new() }
     }
 }
 

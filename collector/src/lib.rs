@@ -25,6 +25,7 @@
 //! | [`process`], [`path`] | who did it, and on what |
 //! | [`containers`] | what runtimes say about containers |
 //! | [`events`] | rows of `events` |
+//! | [`host_names`] | addresses of the names that rules compare with |
 //! | [`host_metrics`] | rows of `series` and `samples` |
 //! | [`losses`] | rows of `drops` |
 //! | [`batcher`] | when rows become a batch |
@@ -43,6 +44,7 @@ pub mod error;
 pub mod events;
 pub mod fallback;
 pub mod host_metrics;
+pub mod host_names;
 pub mod losses;
 pub mod path;
 pub mod probe;

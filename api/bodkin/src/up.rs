@@ -36,7 +36,8 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
         _ => EbpfMode::Auto,
     };
     let folder = args.server.data_dir.join("agent");
-    let config = AgentConfig { ebpf, section: config.agent, ..AgentConfig::new(Output::Server(upstream), folder) };
+    let (section, containers) = (config.agent, config.containers);
+    let config = AgentConfig { ebpf, section, containers, ..AgentConfig::new(Output::Server(upstream), folder) };
     let agent = tokio::task::spawn_blocking(move || Agent::start(config, clock)).await?.context("agent")?;
     let status = agent.status();
     *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(agent);

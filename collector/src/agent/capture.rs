@@ -6,6 +6,7 @@ use crate::batcher::{Batcher, FlushRule};
 use crate::containers::{Containers, Lookup};
 use crate::events::{EventsBuilder, Origin, SocketTable};
 use crate::fallback::{INTERVAL, ProcPoller};
+use crate::host_names::HostNames;
 use crate::losses::{Losses, reason};
 use crate::probe::{Loss, Probe, clock};
 use crate::process::users::Users;
@@ -54,6 +55,7 @@ pub(super) struct Context {
     pub(super) losses: Arc<Losses>,
     pub(super) shared: Arc<Shared>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) names: HostNames,
 }
 
 /// The running thread; dropping the handle ends it.
@@ -281,6 +283,7 @@ impl Capture {
         self.rows_told = self.rows;
         self.rounds += 1;
         self.wall_offset_ns = clock::wall_offset_ns();
+        self.sockets.set_names(self.context.names.addresses());
         let boot_ns = clock::boot_ns();
         if self.rounds.is_multiple_of(SWEEP_ROUNDS) {
             self.table.sweep(boot_ns);

@@ -28,6 +28,7 @@ use crate::containers::{Containers, ContainersSection, Resolver};
 use crate::data_dir::DataDir;
 use crate::events::Origin;
 use crate::fallback::BLIND_SPOTS;
+use crate::host_names::HostNames;
 use crate::losses::Losses;
 use crate::probe::{Probe, ProbeConfig};
 use crate::spool::{Spool, SpoolConfig};
@@ -105,6 +106,7 @@ impl AgentConfig {
 #[derive(Debug)]
 pub struct Agent {
     shared: Arc<Shared>,
+    names: HostNames,
     spool: Arc<Spool>,
     losses: Arc<Losses>,
     client: Option<Arc<Client>>,
@@ -138,11 +140,14 @@ impl Agent {
             Output::Server(server) => Some(Arc::new(Client::new(spool.clone(), server))),
             Output::Null => None,
         };
+        let names = HostNames::start()?;
+        names.set(config.section.host_names.iter().cloned());
         let context = capture::Context {
             spool: spool.clone(),
             losses: losses.clone(),
             shared: shared.clone(),
             clock: clock.clone(),
+            names: names.clone(),
         };
         let metrics = config.metrics_interval.map(|every| metrics::start(&host, every, &context)).transpose()?;
         let sender = sender::start(client.clone(), spool.clone())?;
@@ -150,6 +155,7 @@ impl Agent {
         let events = capture::start(source, origin, containers, context)?;
         Ok(Self {
             shared,
+            names,
             spool,
             losses,
             client,
@@ -160,6 +166,11 @@ impl Agent {
             sender: Some(sender),
             _data_dir: data_dir,
         })
+    }
+
+    /// Resolves these host names from now on: rows whose address is one of theirs say the name.
+    pub fn set_host_names(&self, names: impl IntoIterator<Item = String>) {
+        self.names.set(names);
     }
 
     /// What the agent does and how it fares.

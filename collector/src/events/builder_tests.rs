@@ -321,6 +321,23 @@ fn a_failed_open_has_a_path_and_no_descriptor() {
 }
 
 #[test]
+fn an_address_that_is_known_by_a_name_says_so() {
+    let root = tempfile::tempdir().unwrap();
+    let (mut table, mut sockets, mut builder) = (table(root.path()), SocketTable::default(), builder());
+    let mut names = crate::host_names::NamesByAddress::default();
+    names.insert([127, 0, 0, 1].into(), "localhost".into());
+    sockets.set_names(Arc::new(names));
+    let connect = socket("connect", 2, b"");
+    table.apply(&connect);
+    builder.append(&connect, &mut table, &mut sockets, 0).unwrap();
+    let batch = builder.finish(&|_| None).unwrap();
+    assert_eq!(
+        (cells(&batch, "local_name"), cells(&batch, "remote_name")),
+        (vec!["localhost".into()], vec!["-".into()])
+    );
+}
+
+#[test]
 fn a_row_says_what_is_known_of_its_container() {
     let root = tempfile::tempdir().unwrap();
     let (mut table, mut sockets, mut builder) = (table(root.path()), SocketTable::default(), builder());

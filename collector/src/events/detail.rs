@@ -97,7 +97,8 @@ impl DetailColumns {
             Body::Exec(exec) => {
                 self.paths.none();
                 self.environment(exec);
-                return self.push(Row { flags: exe_flags(table.lineage(event.head.tgid)), ..Row::default() });
+                let flags = exe_flags(table.lineage(event.head.tgid));
+                return self.push(Row { flags, ..Row::default() }, sockets);
             }
             Body::Fork(fork) => {
                 self.paths.none();
@@ -118,7 +119,7 @@ impl DetailColumns {
             Body::Descriptor(descriptor) => self.descriptor(event, descriptor, sockets),
         };
         self.env.append_null();
-        self.push(row)
+        self.push(row, sockets)
     }
 
     /// Bytes of texts appended so far.
@@ -219,14 +220,14 @@ impl DetailColumns {
         }
     }
 
-    fn push(&mut self, row: Row<'_>) -> Result<(), ArrowError> {
+    fn push(&mut self, row: Row<'_>, sockets: &SocketTable) -> Result<(), ArrowError> {
         self.fd.append_option(row.fd);
         self.fd_type.push(row.fd_type);
         let flags = row.flags.and_then(|(kind, value)| self.flag_texts.text(kind, value));
         let flags = self.flags.key_opt(flags.as_ref());
         self.flags.push(flags);
         self.mode.append_option(row.mode.map(|mode| (mode & 0o7777) as i32));
-        self.ends.append(row.socket, &mut self.scratch);
+        self.ends.append(row.socket, &sockets.names, &mut self.scratch);
         let layer = |bit: u16| row.file.as_ref().filter(|file| file.dev != 0).map(|file| file.layer & bit != 0);
         let note = row.note;
         let values =

@@ -2,6 +2,7 @@
 
 use super::process_columns::Named;
 use super::text::{ConstColumn, NULL, TextColumn};
+use crate::host_names::NamesByAddress;
 use arrow::array::Int32Builder;
 use arrow::error::ArrowError;
 use bodkin_ebpf::event::{Descriptor, Socket};
@@ -63,7 +64,7 @@ pub(super) fn socket_kind(socket: &Socket<'_>) -> Option<&'static str> {
     }
 }
 
-/// `proto`, `local_addr`, `local_port`, `remote_addr`, `remote_port`.
+/// `proto`, and address, port and name of both ends.
 #[derive(Debug, Default)]
 pub(super) struct Ends {
     proto: ConstColumn,
@@ -71,28 +72,37 @@ pub(super) struct Ends {
     local_port: Int32Builder,
     remote_addr: TextColumn,
     remote_port: Int32Builder,
+    local_name: TextColumn,
+    remote_name: TextColumn,
 }
 
 impl Ends {
-    pub(super) fn append(&mut self, socket: Option<&Socket<'_>>, scratch: &mut String) {
+    pub(super) fn append(&mut self, socket: Option<&Socket<'_>>, names: &NamesByAddress, scratch: &mut String) {
         self.proto.push(socket.and_then(proto));
         let local = socket.and_then(|socket| endpoint(socket.family, &socket.local, socket.local_port));
         let remote = socket.and_then(|socket| endpoint(socket.family, &socket.remote, socket.remote_port));
         push(local, &mut self.local_addr, &mut self.local_port, scratch);
         push(remote, &mut self.remote_addr, &mut self.remote_port, scratch);
+        for (end, column) in [(local, &mut self.local_name), (remote, &mut self.remote_name)] {
+            let name = end.and_then(|(address, _)| names.get(&address));
+            let key = column.key_opt(name);
+            column.push(key);
+        }
     }
 
     pub(super) fn bytes(&self) -> usize {
         self.local_addr.bytes() + self.remote_addr.bytes()
     }
 
-    pub(super) fn finish(&mut self) -> Result<[Named; 5], ArrowError> {
+    pub(super) fn finish(&mut self) -> Result<[Named; 7], ArrowError> {
         Ok([
             (e::PROTO, self.proto.finish()?),
             (e::LOCAL_ADDR, self.local_addr.finish()?),
             (e::LOCAL_PORT, Arc::new(self.local_port.finish())),
             (e::REMOTE_ADDR, self.remote_addr.finish()?),
             (e::REMOTE_PORT, Arc::new(self.remote_port.finish())),
+            (e::LOCAL_NAME, self.local_name.finish()?),
+            (e::REMOTE_NAME, self.remote_name.finish()?),
         ])
     }
 }

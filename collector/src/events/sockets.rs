@@ -1,8 +1,10 @@
 //! What is remembered of sockets: which side accepted, and which ends were seen last.
 
+use crate::host_names::NamesByAddress;
 use bodkin_ebpf::event::Socket;
 use rustc_hash::{FxHashMap, FxHasher};
 use std::hash::Hasher;
+use std::sync::Arc;
 
 /// Most sockets that are remembered: 1 MiB. Beyond, all are forgotten: a socket that is used again is learned again,
 /// only who accepted it is not.
@@ -34,9 +36,15 @@ struct Known {
 #[derive(Debug, Default)]
 pub struct SocketTable {
     known: FxHashMap<u64, Known>,
+    pub(super) names: Arc<NamesByAddress>,
 }
 
 impl SocketTable {
+    /// The names that rows say of addresses from now on.
+    pub fn set_names(&mut self, names: Arc<NamesByAddress>) {
+        self.names = names;
+    }
+
     /// Learns from a call that ended with `ret`, and says what is known of its socket then.
     pub fn note(&mut self, name: &str, ret: i64, socket: &Socket<'_>) -> SocketNote {
         if !matches!(socket.family, AF_INET | AF_INET6) || socket.ino == 0 {
