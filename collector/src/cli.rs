@@ -2,12 +2,13 @@
 
 use crate::agent::{Agent, AgentConfig, AgentStatus, EbpfMode, Output};
 use crate::client::{Server, TlsFiles};
-use crate::config::ConfigFile;
+use crate::config::{AgentSection, ConfigFile};
 use crate::{Error, Result};
 use bodkin_schema::{Clock, SystemClock};
 use clap::{Args, ValueEnum};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 /// Folder where none is named.
 const DATA_DIR: &str = "bodkin-agent-data";
@@ -90,6 +91,49 @@ impl AgentArgs {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         Agent::start(self.resolve()?, clock)
     }
+}
+
+/// The configuration file, looked at again whenever it changes.
+#[derive(Debug)]
+pub struct ConfigWatch {
+    file: PathBuf,
+    modified: Option<SystemTime>,
+    section: AgentSection,
+}
+
+impl ConfigWatch {
+    /// Time between two looks.
+    pub const INTERVAL: Duration = Duration::from_secs(1);
+
+    /// Watches `file`, which has been read already.
+    pub fn new(file: PathBuf) -> Self {
+        let section = ConfigFile::read(&file).map(|config| config.agent).unwrap_or_default();
+        Self { modified: modified(&file), file, section }
+    }
+
+    /// Applies the file to `agent` if it has changed. What is wrong is said, and what was valid before stays.
+    pub fn look(&mut self, agent: &Agent) {
+        let now = modified(&self.file);
+        if now == self.modified {
+            return;
+        }
+        self.modified = now;
+        let read = ConfigFile::read(&self.file).map(|config| config.agent);
+        let section = match read.and_then(|section| agent.reconfigure(&section).map(|()| section)) {
+            Ok(section) => section,
+            Err(error) => return tracing::error!(%error, "the configuration stays as it was"),
+        };
+        let kept = |section: &AgentSection| (section.ring_mib, section.spool_mib, section.syscall_stats);
+        if kept(&section) != kept(&self.section) {
+            tracing::warn!("agent.ring_mib, spool_mib and syscall_stats count from the next start on");
+        }
+        tracing::info!(file = %self.file.display(), "the configuration has changed");
+        self.section = section;
+    }
+}
+
+fn modified(file: &Path) -> Option<SystemTime> {
+    std::fs::metadata(file).and_then(|meta| meta.modified()).ok()
 }
 
 /// The first line on standard output.

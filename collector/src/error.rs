@@ -69,3 +69,12 @@ impl Error {
 
 /// Result of the agent's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error with its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
+}

@@ -31,10 +31,12 @@
 //! | [`batcher`] | when rows become a batch |
 //! | [`spool`] | batches until they are acknowledged |
 //! | [`client`] | sending them |
+//! | [`check`] | what a host allows |
 //! | [`config`], [`cli`], [`data_dir`] | configuration, command line, the agent's folder |
 
 pub mod agent;
 pub mod batcher;
+pub mod check;
 pub mod cli;
 pub mod client;
 pub mod config;

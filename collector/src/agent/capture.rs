@@ -159,6 +159,7 @@ impl Capture {
                     Err(error) => tracing::warn!(%error, "losses of the kernel side are unknown"),
                 }
                 self.upkeep();
+                self.reconfigure(&mut probe);
             }
             if let Err(error) = probe.wait(pause) {
                 tracing::warn!(%error, "cannot wait for the kernel side");
@@ -266,6 +267,19 @@ impl Capture {
         for loss in losses {
             self.context.losses.count(Stream::Events.class(), loss.reason.as_str(), loss.count);
             self.context.shared.add_kernel_loss(loss.class, loss.reason.as_str(), loss.count);
+        }
+    }
+
+    /// Applies what the configuration says since it changed.
+    fn reconfigure(&mut self, probe: &mut Probe) {
+        let Some(wanted) = self.context.shared.take_wanted() else { return };
+        match probe.set_events(wanted.events, wanted.streams) {
+            Ok(()) => {
+                let events: Vec<String> = probe.programs().1.iter().cloned().collect();
+                tracing::info!(events = events.len(), "other events are watched from now on");
+                self.context.shared.set_events(events);
+            }
+            Err(error) => tracing::error!(%error, "the events stay as they were"),
         }
     }
 

@@ -26,6 +26,7 @@ use crate::client::{Client, Server};
 use crate::config::AgentSection;
 use crate::containers::{Containers, ContainersSection, Resolver};
 use crate::data_dir::DataDir;
+use crate::error::chain;
 use crate::events::Origin;
 use crate::fallback::BLIND_SPOTS;
 use crate::host_names::HostNames;
@@ -168,6 +169,18 @@ impl Agent {
         })
     }
 
+    /// Takes over what can change while the agent runs: the events, and names of hosts. The rest of the section counts
+    /// from the next start on.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]; then nothing changes.
+    pub fn reconfigure(&self, section: &AgentSection) -> Result<()> {
+        section.check().map_err(Error::Invalid)?;
+        self.names.set(section.host_names.iter().cloned());
+        self.shared.set_wanted(ProbeConfig::of(section));
+        Ok(())
+    }
+
     /// Resolves these host names from now on: rows whose address is one of theirs say the name.
     pub fn set_host_names(&self, names: impl IntoIterator<Item = String>) {
         self.names.set(names);
@@ -181,7 +194,7 @@ impl Agent {
         AgentStatus {
             ebpf: self.shared.ebpf,
             programs: self.shared.programs.clone(),
-            events: self.shared.events.clone(),
+            events: self.shared.events(),
             unseen: self.shared.unseen.clone(),
             connected: self.spool.is_connected(),
             rows_per_second: self.shared.rows_per_second(),
@@ -231,13 +244,7 @@ fn join(thread: JoinHandle<()>, clock: &dyn Clock) {
 
 /// Where events come from, and what the status says about it.
 fn source(config: &AgentConfig) -> Result<(Source, Shared)> {
-    let mut probe_config = ProbeConfig { ring_bytes: config.section.ring_mib << 20, ..ProbeConfig::default() };
-    if let Some(events) = &config.section.events {
-        const MESSAGES: [&str; 4] = ["sendto", "sendmsg", "recvfrom", "recvmsg"];
-        probe_config.events = events.iter().cloned().collect();
-        // Who names them wants all of them; the default set has those of datagrams alone.
-        probe_config.streams = events.iter().any(|name| MESSAGES.contains(&name.as_str()));
-    }
+    let probe_config = ProbeConfig::of(&config.section);
     let why = if config.ebpf == EbpfMode::Off {
         "switched off by configuration".to_owned()
     } else {
@@ -258,13 +265,4 @@ fn source(config: &AgentConfig) -> Result<(Source, Shared)> {
     tracing::warn!(why, "{BLIND_SPOTS}");
     let unseen = vec![format!("{BLIND_SPOTS} ({why})")];
     Ok((Source::poll(), Shared::new(false, Vec::new(), vec!["execve".into(), "procexit".into()], unseen)))
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| {
-        let cause = cause.to_string();
-        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
-    })
 }

@@ -1,6 +1,7 @@
 //! What the agent says about itself.
 
 use crate::client::ClientStats;
+use crate::probe::ProbeConfig;
 use crate::process::TableStats;
 use crate::spool::SpoolStats;
 use serde::Serialize;
@@ -51,8 +52,10 @@ pub struct AgentStatus {
 pub(super) struct Shared {
     pub(super) ebpf: bool,
     pub(super) programs: Vec<String>,
-    pub(super) events: Vec<String>,
     pub(super) unseen: Vec<String>,
+    events: Mutex<Vec<String>>,
+    /// Events that are wanted from now on, until the thread that reads them knows.
+    wanted: Mutex<Option<ProbeConfig>>,
     rows_per_second: AtomicU64,
     processes: Mutex<TableStats>,
     kernel_losses: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
@@ -63,12 +66,29 @@ impl Shared {
         Self {
             ebpf,
             programs,
-            events,
             unseen,
+            events: Mutex::new(events),
+            wanted: Mutex::default(),
             rows_per_second: AtomicU64::new(0),
             processes: Mutex::default(),
             kernel_losses: Mutex::default(),
         }
+    }
+
+    pub(super) fn set_wanted(&self, wanted: ProbeConfig) {
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(wanted);
+    }
+
+    pub(super) fn take_wanted(&self) -> Option<ProbeConfig> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(super) fn set_events(&self, events: Vec<String>) {
+        *self.events.lock().unwrap_or_else(PoisonError::into_inner) = events;
+    }
+
+    pub(super) fn events(&self) -> Vec<String> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn set_rows_per_second(&self, rows: u64) {

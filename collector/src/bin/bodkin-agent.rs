@@ -1,9 +1,11 @@
 //! The agent as a program of its own.
 
 use anyhow::Context;
-use bodkin_collector::cli::{AgentArgs, ready_line};
-use clap::Parser;
+use bodkin_collector::check::check;
+use bodkin_collector::cli::{AgentArgs, ConfigWatch, OutputKind, ready_line};
+use clap::{Parser, Subcommand};
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -15,22 +17,50 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Watches this host and sends what happens to a Bodkin server.
 #[derive(Debug, Parser)]
 #[command(name = "bodkin-agent", version)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(flatten)]
     args: AgentArgs,
+    #[command(subcommand)]
+    command: Option<Action>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Says what this host allows and what will be missing; fails where there will be no kernel events
+    Check {
+        /// Configuration (YAML)
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    match run(&cli.args) {
-        Ok(()) => ExitCode::SUCCESS,
+    let outcome = match cli.command {
+        Some(Action::Check { config, json }) => look(config, json),
+        None => run(&cli.args).map(|()| true),
+    };
+    match outcome.map(|is_good| if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }) {
+        Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn look(config: Option<PathBuf>, json: bool) -> anyhow::Result<bool> {
+    let args = AgentArgs { config, output: Some(OutputKind::Null), ..AgentArgs::default() };
+    let report = check(&args.resolve()?);
+    let text = if json { serde_json::to_string(&report)? + "\n" } else { report.to_string() };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(report.is_good())
 }
 
 fn run(args: &AgentArgs) -> anyhow::Result<()> {
@@ -44,9 +74,17 @@ fn run(args: &AgentArgs) -> anyhow::Result<()> {
         // Nobody may be reading; that is no reason to stop.
         let _ = writeln!(stdout, "{}", ready_line(&agent.status())).and_then(|()| stdout.flush());
         drop(stdout);
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        let mut watch = args.config.clone().map(ConfigWatch::new);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                () = tokio::time::sleep(ConfigWatch::INTERVAL), if watch.is_some() => {
+                    if let Some(watch) = &mut watch {
+                        watch.look(&agent);
+                    }
+                }
+            }
         }
         agent.stop().context("stop")
     })

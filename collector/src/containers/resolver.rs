@@ -38,6 +38,11 @@ const ANSWER_BYTES_MAX: usize = 4 << 20;
 const QUESTIONS_MAX: usize = 1024;
 const ASKED_AT_A_TIME: usize = 16;
 
+/// Sockets that are asked where none is configured.
+pub fn usual_sockets() -> impl Iterator<Item = PathBuf> {
+    DOCKER_SOCKETS.iter().chain(&CRI_SOCKETS).map(PathBuf::from)
+}
+
 #[derive(Debug)]
 struct Question {
     id: Arc<str>,

@@ -83,7 +83,6 @@ pub(super) fn attach(config: &ProbeConfig) -> Result<Probe, ProbeError> {
     let missing = attach_optional(&mut ebpf);
     Ok(Probe {
         missing,
-        streams: config.streams,
         rows: rows(&config.events),
         ebpf,
         settings_map,

@@ -19,6 +19,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use crate::config::AgentSection;
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, ProgramArray, RingBuf};
 use bodkin_ebpf::layout::{SETTINGS_BYTES, Settings};
@@ -63,6 +64,18 @@ impl Default for ProbeConfig {
 }
 
 impl ProbeConfig {
+    /// What a section of the configuration asks for.
+    pub fn of(section: &AgentSection) -> Self {
+        const MESSAGES: [&str; 4] = ["sendto", "sendmsg", "recvfrom", "recvmsg"];
+        let mut config = Self { ring_bytes: section.ring_mib << 20, ..Self::default() };
+        if let Some(events) = &section.events {
+            config.events = events.iter().cloned().collect();
+            // Who names them wants all of them; the default set has those of datagrams alone.
+            config.streams = events.iter().any(|name| MESSAGES.contains(&name.as_str()));
+        }
+        config
+    }
+
     /// Names that `events` may hold.
     pub fn known() -> impl Iterator<Item = &'static str> {
         syscall::exportable()
@@ -150,7 +163,6 @@ pub struct Probe {
     merge: merge::Merge,
     counters: counters::Counters,
     events: BTreeSet<String>,
-    streams: bool,
     rows: CallSet,
     missing: Vec<String>,
 }
@@ -187,13 +199,13 @@ impl Probe {
         &self.missing
     }
 
-    /// Exports other calls from now on.
+    /// Exports other calls from now on; with `streams` as [`ProbeConfig::streams`].
     ///
     /// # Errors
     /// An unknown name, or the kernel refuses the new table; then the old one stays.
-    pub fn set_events(&mut self, events: BTreeSet<String>) -> Result<(), ProbeError> {
+    pub fn set_events(&mut self, events: BTreeSet<String>, streams: bool) -> Result<(), ProbeError> {
         let mut settings = self.settings.clone();
-        load::set_calls(&mut settings, &events, self.streams)?;
+        load::set_calls(&mut settings, &events, streams)?;
         self.write_settings(settings)?;
         self.rows = load::rows(&events);
         self.events = events;

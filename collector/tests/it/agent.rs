@@ -6,7 +6,9 @@ use arrow::array::AsArray;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int32Type, Int64Type};
 use bodkin_collector::agent::{Agent, AgentConfig, EbpfMode, Output};
+use bodkin_collector::cli::ConfigWatch;
 use bodkin_collector::client::{Server, TlsFiles};
+use bodkin_collector::config::ConfigFile;
 use bodkin_schema::{Stream, SystemClock, check_compatible, events};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -176,4 +178,41 @@ fn what_cannot_start_says_why() {
     std::fs::write(&file, "agent:\n  ring: 8\n").unwrap();
     let error = run(&["--output", "null", "--config", file.to_str().unwrap()]);
     assert!(error.contains("ring") && error.contains('2'), "{error}");
+}
+
+#[test]
+fn a_changed_configuration_is_applied_without_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.yaml");
+    let write = |text: &str, second: u64| {
+        std::fs::write(&file, text).unwrap();
+        let later = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+        std::fs::File::options().write(true).open(&file).unwrap().set_modified(later).unwrap();
+    };
+    write("agent: {events: [openat]}\n", 1);
+    let config = AgentConfig { metrics_interval: None, ..AgentConfig::new(Output::Null, dir.path().join("data")) };
+    let config = AgentConfig { section: ConfigFile::read(&file).unwrap().agent, ..config };
+    let agent = Agent::start(config, Arc::new(SystemClock::default())).unwrap();
+    if !agent.status().ebpf {
+        assert!(std::env::var_os("BODKIN_REQUIRE_EBPF").is_none(), "{:?}", agent.status().unseen);
+        return;
+    }
+    let mut watch = ConfigWatch::new(file.clone());
+    assert_eq!(agent.status().events, ["openat"]);
+    write("agent: {events: [nonsense]}\n", 2);
+    watch.look(&agent);
+    write("agent: {events: [unlink, connect]}\n", 3);
+    watch.look(&agent);
+    wait_for("the new events", || agent.status().events == ["connect", "unlink"]);
+    agent.stop().unwrap();
+}
+
+#[test]
+fn check_says_what_the_host_allows() {
+    let output = Command::new(env!("CARGO_BIN_EXE_bodkin-agent")).args(["check", "--json"]).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let states: Vec<&str> =
+        report["findings"].as_array().unwrap().iter().map(|f| f["state"].as_str().unwrap()).collect();
+    assert_eq!(output.status.success(), !states.contains(&"bad"), "{report}");
+    assert!(states.len() >= 6);
 }

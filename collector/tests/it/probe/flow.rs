@@ -19,7 +19,7 @@ fn excluded_processes_and_unwanted_calls_are_silent() {
     probe.exclude(own).unwrap();
     step("excluded");
     probe.include(own).unwrap();
-    probe.set_events(BTreeSet::from(["unlink".to_string()])).unwrap();
+    probe.set_events(BTreeSet::from(["unlink".to_string()]), false).unwrap();
     step("no-longer-wanted");
     drop(std::fs::remove_file(format!("/nowhere/{marker}-last")));
     let found = lines(&mut probe, &marker, 2);
@@ -28,7 +28,7 @@ fn excluded_processes_and_unwanted_calls_are_silent() {
         [format!("openat {ENOENT} /nowhere/{marker}-first"), format!("unlink {ENOENT} /nowhere/{marker}-last")]
     );
     assert!(matches!(
-        probe.set_events(BTreeSet::from(["nonsense".to_string()])),
+        probe.set_events(BTreeSet::from(["nonsense".to_string()]), false),
         Err(ProbeError::UnknownEvent { name }) if name == "nonsense"
     ));
 }
@@ -109,6 +109,19 @@ fn without_capabilities_the_missing_one_is_named() {
     let error = Probe::attach(&ProbeConfig::default()).unwrap_err();
     assert!(matches!(error, ProbeError::MissingCapability { capability: "CAP_BPF" }), "{error}");
     assert!(error.to_string().contains("cap_bpf,cap_perfmon"), "says how to get it: {error}");
+}
+
+#[test]
+fn two_capabilities_are_enough() {
+    use rustix::thread::{CapabilitySet, CapabilitySets};
+    let Some(as_root) = attach(&ProbeConfig::default()) else { return };
+    let programs = as_root.programs().0.len();
+    let two = CapabilitySet::BPF | CapabilitySet::PERFMON;
+    // Capabilities belong to the thread, and each test has its own.
+    rustix::thread::set_capabilities(None, CapabilitySets { effective: two, permitted: two, inheritable: two })
+        .unwrap();
+    let probe = Probe::attach(&ProbeConfig::default()).unwrap();
+    assert_eq!((probe.programs().0.len(), probe.missing()), (programs, as_root.missing()));
 }
 
 #[test]
