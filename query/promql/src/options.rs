@@ -46,7 +46,7 @@ impl Default for EngineOptions {
     }
 }
 
-/// Switches of what Prometheus hides behind `--enable-feature`; all on by default but `start_timestamps`.
+/// Switches of what Prometheus hides behind `--enable-feature`; all on by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features {
     /// Experimental functions and aggregations (`promql-experimental-functions`).
@@ -59,9 +59,9 @@ pub struct Features {
     pub fill_modifiers: bool,
     /// Names are dropped when the result is made (`promql-delayed-name-removal`).
     pub delayed_name_removal: bool,
-    /// `__type__` and `__unit__` are treated as part of the name (`type-and-unit-labels`).
+    /// The label `__type__` says what is a counter, where a series has it (`type-and-unit-labels`).
     pub type_and_unit_labels: bool,
-    /// `rate` and its kin use start timestamps of counters.
+    /// `rate` and its kin use start timestamps of counters, where the store has them (`use-start-timestamps`).
     pub start_timestamps: bool,
 }
 
@@ -74,7 +74,7 @@ impl Default for Features {
             fill_modifiers: true,
             delayed_name_removal: true,
             type_and_unit_labels: true,
-            start_timestamps: false,
+            start_timestamps: true,
         }
     }
 }

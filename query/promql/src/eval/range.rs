@@ -169,7 +169,8 @@ impl<'a> RangeTask<'a> {
         if metric.is_empty() || self.noted.as_ref().is_some_and(is_noted) {
             return;
         }
-        let annotation = if context.has_type_labels {
+        // Series without the label are from a sender that writes none; their names tell.
+        let annotation = if context.has_type_labels && !label.is_empty() {
             let names_histogram = context.release != Release::V3_5;
             if label == "counter" || (label == "histogram" && names_histogram) {
                 return;

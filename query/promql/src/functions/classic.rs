@@ -61,8 +61,9 @@ pub(crate) fn quantile(q: f64, buckets: &mut Vec<ClassicBucket>) -> (f64, Option
     (value, repair)
 }
 
-/// The part of the observations between two values; buckets are sorted by their bound. `guards_infinity` is what
-/// Prometheus does since 3.6: buckets above zero begin there, and what has no lower bound is not interpolated.
+/// The part of the observations between two values; buckets are sorted by their bound. `guards_infinity` is what later
+/// releases do: buckets above zero begin there, and what has no lower bound is not interpolated. 3.5 answers NaN where
+/// a value lies in the first bucket.
 pub(crate) fn fraction(lower: f64, upper: f64, buckets: &mut Vec<ClassicBucket>, guards_infinity: bool) -> f64 {
     if buckets.last().is_none_or(|last| last.upper != f64::INFINITY) {
         return f64::NAN;
@@ -98,7 +99,7 @@ pub(crate) fn fraction(lower: f64, upper: f64, buckets: &mut Vec<ClassicBucket>,
         rank = bucket.count;
         bucket_lower = bucket.upper;
     }
-    let within = |rank: Option<f64>| rank.filter(|r| *r <= count).unwrap_or(count);
+    let within = |rank: Option<f64>| rank.filter(|r| r.is_nan() || *r <= count).unwrap_or(count);
     (within(upper_rank) - within(lower_rank)) / count
 }
 
@@ -168,5 +169,13 @@ mod tests {
         assert_eq!(value, 1.0);
         assert_eq!(repair.map(|r| r.difference_max), Some(3.0));
         assert!(quantile(0.5, &mut buckets(&[(1.0, 5.0)])).0.is_nan());
+    }
+
+    #[test]
+    fn fractions_of_the_first_bucket_depend_on_the_release() {
+        let of = [(1.0, 1.0), (2.0, 3.0), (f64::INFINITY, 100.0)];
+        assert_eq!(fraction(0.0, 1.5, &mut buckets(&of), true), 0.02);
+        assert!(fraction(0.0, 1.5, &mut buckets(&of), false).is_nan());
+        assert_eq!(fraction(1.0, 2.0, &mut buckets(&of), false), 0.02);
     }
 }

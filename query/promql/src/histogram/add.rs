@@ -356,8 +356,14 @@ fn merge(ours: Vec<Cell>, added: impl Iterator<Item = (i32, f64)>, is_compensate
     merged
 }
 
-fn common_bounds(a: &[f64], b: &[f64]) -> Arc<[f64]> {
-    a.iter().copied().filter(|x| b.contains(x)).collect()
+/// The bounds that both have; both rise.
+pub(super) fn common_bounds(a: &[f64], b: &[f64]) -> Arc<[f64]> {
+    let mut others = b.iter().peekable();
+    let is_common = |bound: &&f64| {
+        while others.next_if(|other| other < bound).is_some() {}
+        others.peek() == Some(bound)
+    };
+    a.iter().filter(is_common).copied().collect()
 }
 
 impl FloatHistogram {

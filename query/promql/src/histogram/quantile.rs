@@ -116,8 +116,8 @@ fn interpolate(bucket: &Bucket, histogram: &FloatHistogram, fraction: f64) -> f6
     }
 }
 
-/// The part of the observations that lies between two values. `guards_infinity` is what Prometheus does since 3.6: a
-/// bucket without lower bound is not interpolated.
+/// The part of the observations that lies between two values. `guards_infinity` is what later releases do: a
+/// bucket without lower bound is not interpolated. 3.5 answers NaN where a value lies in it.
 pub(crate) fn fraction(lower: f64, upper: f64, histogram: &FloatHistogram, guards_infinity: bool) -> (f64, NanEffect) {
     if histogram.count == 0.0 || lower.is_nan() || upper.is_nan() {
         return (f64::NAN, NanEffect::None);
@@ -160,6 +160,6 @@ pub(crate) fn fraction(lower: f64, upper: f64, histogram: &FloatHistogram, guard
             effect = NanEffect::Excluded;
         }
     }
-    let within = |rank: Option<f64>| rank.filter(|r| *r <= count).unwrap_or(count);
+    let within = |rank: Option<f64>| rank.filter(|r| r.is_nan() || *r <= count).unwrap_or(count);
     ((within(upper_rank) - within(lower_rank)) / histogram.count, effect)
 }

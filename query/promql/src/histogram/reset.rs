@@ -1,7 +1,6 @@
 //! Counter resets.
 
-use std::sync::Arc;
-
+use super::add::common_bounds;
 use super::buckets::{bound, exponential_bound};
 use super::{CUSTOM_BUCKETS_SCHEMA, FloatHistogram, ResetHint, sparse};
 use crate::histogram::Bounds;
@@ -66,8 +65,7 @@ impl FloatHistogram {
 
     /// The same for custom buckets with different bounds, over the bounds that both have.
     fn lost_in_common_bounds(&self, previous: &Self) -> bool {
-        let common: Arc<[f64]> =
-            self.custom_values.iter().copied().filter(|x| previous.custom_values.contains(x)).collect();
+        let common = common_bounds(&self.custom_values, &previous.custom_values);
         let within = |h: &Self| {
             let mut counts = vec![0.0; common.len() + 1];
             for (index, count) in sparse::iter(&h.positive_spans, &h.positive_buckets) {

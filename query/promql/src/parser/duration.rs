@@ -2,7 +2,7 @@
 
 use super::token::{Keyword, TokenKind};
 use super::{Failure, Parsed, Parser, fail};
-use crate::ast::{BinaryOp, DurationExpr, DurationKind, DurationValue, NumberLiteral, UnaryOp};
+use crate::ast::{AggregateOp, BinaryOp, DurationExpr, DurationKind, DurationValue, NumberLiteral, UnaryOp};
 use crate::position::Span;
 
 /// 64 bits of nanoseconds, in seconds.
@@ -24,11 +24,10 @@ impl Parser<'_> {
     pub(super) fn offset_duration(&mut self) -> Parsed<DurationValue> {
         let sign = self.sign()?;
         let expr = match self.peek()? {
-            TokenKind::Number
-            | TokenKind::Duration
-            | TokenKind::Keyword(Keyword::Step | Keyword::Range | Keyword::MinOf | Keyword::MaxOf) => {
+            TokenKind::Number | TokenKind::Duration | TokenKind::Keyword(Keyword::Step | Keyword::Range) => {
                 self.duration_primary()?
             }
+            kind if extremum(kind).is_some() => self.duration_primary()?,
             TokenKind::LeftParen if sign.is_some() => self.duration_primary()?,
             _ if sign.is_some() => self.duration(BinaryOp::Pow.precedence())?,
             _ => return Ok(to_value(self.duration(0)?)),
@@ -118,7 +117,8 @@ impl Parser<'_> {
                 let kind = if word == Keyword::Step { DurationKind::Step } else { DurationKind::Range };
                 Ok(DurationExpr { kind, is_wrapped: false, span })
             }
-            TokenKind::Keyword(word @ (Keyword::MinOf | Keyword::MaxOf)) => {
+            kind => {
+                let make = extremum(kind).ok_or(Failure::Unexpected)?;
                 let name = self.next()?;
                 self.expect(TokenKind::LeftParen)?;
                 let a = Box::new(self.duration(0)?);
@@ -127,10 +127,8 @@ impl Parser<'_> {
                 let close = self.expect(TokenKind::RightParen)?;
                 let span = name.span.to(close.span);
                 self.check_enabled(span)?;
-                let kind = if word == Keyword::MinOf { DurationKind::MinOf(a, b) } else { DurationKind::MaxOf(a, b) };
-                Ok(DurationExpr { kind, is_wrapped: false, span })
+                Ok(DurationExpr { kind: make(a, b), is_wrapped: false, span })
             }
-            _ => Err(Failure::Unexpected),
         }
     }
 
@@ -153,6 +151,18 @@ impl Parser<'_> {
             return Ok(());
         }
         fail(span, "experimental duration expression is not enabled")
+    }
+}
+
+/// Makes an expression of two.
+type MakePair = fn(Box<DurationExpr>, Box<DurationExpr>) -> DurationKind;
+
+/// The smaller or the larger of two durations, `min` and `max` in Prometheus 3.6 to 3.13, `min_of` and `max_of` later.
+fn extremum(name: TokenKind) -> Option<MakePair> {
+    match name {
+        TokenKind::Keyword(Keyword::MinOf) | TokenKind::Aggregate(AggregateOp::Min) => Some(DurationKind::MinOf),
+        TokenKind::Keyword(Keyword::MaxOf) | TokenKind::Aggregate(AggregateOp::Max) => Some(DurationKind::MaxOf),
+        _ => None,
     }
 }
 

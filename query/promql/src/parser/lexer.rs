@@ -2,7 +2,7 @@
 
 use super::number::scan_number;
 use super::token::{Keyword, Token, TokenKind, keyword};
-use crate::ast::BinaryOp;
+use crate::ast::{AggregateOp, BinaryOp};
 use crate::position::Span;
 use crate::text::quote_rune;
 
@@ -222,11 +222,14 @@ impl<'q> Lexer<'q> {
         }
     }
 
-    /// `step`, `range`, `min_of`, `max_of`; the first letter has been read.
+    /// `step`, `range`, `min_of`, `max_of`, and `min` and `max` before a parenthesis; the first letter has been read.
     fn duration_word(&mut self) -> Option<TokenKind> {
         self.at += self.rest().find(|c| !is_alpha(c)).unwrap_or(self.rest().len());
         match keyword(&self.input[self.start..self.at])? {
             kind @ TokenKind::Keyword(Keyword::Step | Keyword::Range | Keyword::MinOf | Keyword::MaxOf) => Some(kind),
+            kind @ TokenKind::Aggregate(AggregateOp::Min | AggregateOp::Max) if self.rest().starts_with('(') => {
+                Some(kind)
+            }
             _ => None,
         }
     }

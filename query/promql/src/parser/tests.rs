@@ -51,6 +51,14 @@ fn operators_bind_as_in_mathematics() {
     assert!(parse_selector("{").is_err());
 }
 
+#[test]
+fn durations_know_both_names_of_the_smaller_and_larger() {
+    let same = |a: &str, b: &str| assert_eq!(parse(a).unwrap().to_string(), parse(b).unwrap().to_string());
+    same("x[min(step(),1h)]", "x[min_of(step(),1h)]");
+    same("x offset -max(3s, min(range(), 1s))", "x offset -max_of(3s, min_of(range(), 1s))");
+    assert!(parse("x[min]").is_err());
+}
+
 /// Queries put together at random out of all kinds of pieces.
 fn query() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![

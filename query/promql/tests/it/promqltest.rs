@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use bodkin_promql::{Engine, EngineOptions, Features, Release};
+use bodkin_promql::{Engine, EngineOptions, Release};
 
 use crate::script::{parse, run};
 
 /// Runs all scripts of a folder: how many queries passed of how many, and what failed.
-fn run_folder(folder: &str, engine_for: impl Fn(&str) -> Engine) -> (usize, usize, Vec<String>) {
+fn run_folder(folder: &str, options: EngineOptions) -> (usize, usize, Vec<String>) {
+    let engine = Engine::new(options);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/promqltest").join(folder);
     let mut files: Vec<_> = std::fs::read_dir(path).unwrap().map(|f| f.unwrap().path()).collect();
     files.retain(|f| f.extension().is_some_and(|e| e == "test"));
@@ -15,7 +16,6 @@ fn run_folder(folder: &str, engine_for: impl Fn(&str) -> Engine) -> (usize, usiz
     let (mut passed, mut total, mut failures) = (0, 0, Vec::new());
     for file in files {
         let name = file.file_stem().unwrap().to_string_lossy().into_owned();
-        let engine = engine_for(&name);
         let text = std::fs::read_to_string(&file).unwrap();
         for section in parse::sections(&text) {
             run::run(&engine, &section, |eval, failure| {
@@ -40,17 +40,13 @@ fn report(failures: &[String]) -> String {
 #[test]
 fn scripts_of_prometheus_3_5() {
     let options = EngineOptions { threads: 1, ..EngineOptions::default() };
-    let (passed, total, failures) = run_folder("v3.5.3", |_| Engine::new(options));
+    let (passed, total, failures) = run_folder("v3.5.3", options);
     assert_eq!((passed, total), (1479, 1479), "{}", report(&failures));
 }
 
 #[test]
 fn scripts_of_prometheus_3_14() {
-    let (passed, total, failures) = run_folder("v3.14.0", |name| {
-        // As in Prometheus's own runner: start timestamps count where they are tested, and names tell counters.
-        let start_timestamps = name == "start_timestamps";
-        let features = Features { start_timestamps, type_and_unit_labels: false, ..Features::default() };
-        Engine::new(EngineOptions { threads: 2, release: Release::V3_14, features, ..EngineOptions::default() })
-    });
+    let options = EngineOptions { threads: 2, release: Release::V3_14, ..EngineOptions::default() };
+    let (passed, total, failures) = run_folder("v3.14.0", options);
     assert_eq!((passed, total), (2195, 2195), "{}", report(&failures));
 }
