@@ -43,7 +43,7 @@ pub(super) fn combine(binary: &Binary, left: StepMatrix, right: &StepMatrix) -> 
                 clear(&mut result, target, |step| on_left.has(*group, step));
                 result.drop_last_if_empty();
             }
-            merge_equal(result)
+            result.merge_same_labels()
         }
         op => {
             let on_right = Presence::new(right, &groups.right, groups.count);
@@ -66,9 +66,4 @@ fn clear(matrix: &mut StepMatrix, row: usize, is_cleared: impl Fn(usize) -> bool
             *histogram = None;
         }
     }
-}
-
-/// Rows of both sides with the same labels become one.
-fn merge_equal(matrix: StepMatrix) -> Result<StepMatrix, Error> {
-    matrix.merge_same_labels()
 }

@@ -87,6 +87,10 @@ impl<'a> RowRef<'a> {
     pub(crate) fn has(&self, step: usize) -> bool {
         !is_absent(self.values[step]) || self.histogram(step).is_some()
     }
+
+    fn first_step(&self) -> Option<usize> {
+        (0..self.values.len()).find(|step| self.has(*step))
+    }
 }
 
 impl StepMatrix {
@@ -222,7 +226,8 @@ impl StepMatrix {
         Ok(self)
     }
 
-    /// Merges rows with the same labels; fails where two have a value at the same step.
+    /// Merges rows with the same labels; fails where two have a value at the same step. The row whose values begin
+    /// first says whether the name goes.
     pub(crate) fn merge_same_labels(self) -> Result<Self, Error> {
         let mut seen = rustc_hash::FxHashMap::default();
         seen.reserve(self.len());
@@ -247,6 +252,9 @@ impl StepMatrix {
 
     /// Puts the values of a row where another has none.
     pub(crate) fn merge_into(&mut self, target: usize, row: RowRef<'_>) -> Result<(), Error> {
+        if row.first_step().is_some_and(|first| self.row(target).first_step().is_none_or(|ours| first < ours)) {
+            self.rows[target].drops_name = row.row.drops_name;
+        }
         for step in 0..self.steps {
             if !row.has(step) {
                 continue;
@@ -355,6 +363,17 @@ mod tests {
         assert_eq!(merged.len(), 2);
         assert_eq!(merged.row(0).values, [1.0, 2.0]);
         assert!(matrix(&[(&[], [1.0, ABSENT]), (&[], [2.0, ABSENT])]).merge_same_labels().is_err());
+    }
+
+    #[test]
+    fn the_row_that_begins_first_says_whether_the_name_goes() {
+        let late = (&[("__name__", "m")][..], [ABSENT, 1.0]);
+        let early = (&[("__name__", "m")][..], [1.0, ABSENT]);
+        for (rows, kept) in [([late, early], ""), ([early, late], "m")] {
+            let mut both = matrix(&rows);
+            both.rows[1].drops_name = true;
+            assert_eq!(both.merge_same_labels().unwrap().drop_names().unwrap().rows[0].labels.metric_name(), kept);
+        }
     }
 
     #[test]
