@@ -2,6 +2,7 @@
 
 use crate::answer::{Answer, AnswerStats, Limits, ScanCounters, guarded, timed_out};
 use crate::catalog::Catalog;
+use crate::depth::on_deep_stack;
 use crate::error::{ErrorKind, QueryError};
 use crate::options::QueryOptions;
 use crate::parse::parse;
@@ -137,5 +138,5 @@ impl QueryEngine {
 
 /// A panic of the planner on a text from outside is a failed query, not a failed process (SAFE-1).
 async fn fenced<T>(planning: impl Future<Output = Result<T, QueryError>>) -> Result<T, QueryError> {
-    AssertUnwindSafe(planning).catch_unwind().await.unwrap_or_else(|_| Err(QueryError::panicked()))
+    AssertUnwindSafe(on_deep_stack(planning)).catch_unwind().await.unwrap_or_else(|_| Err(QueryError::panicked()))
 }

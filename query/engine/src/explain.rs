@@ -38,6 +38,9 @@ impl QueryError {
                 Self::new(ErrorKind::Denied, format!("{word} is not allowed")).with_hint(hint::ONLY_READS)
             }
             ParseFailure::Syntax(error) => Self::from_planning(&error, text),
+            ParseFailure::TooDeep(what) => {
+                Self::new(ErrorKind::Limit, what).with_hint("write long conditions as IN (...), long unions as VALUES")
+            }
         }
     }
 

@@ -29,7 +29,7 @@
 //! | [`options`] | [`QueryOptions`]: bounds |
 //! | [`answer`] | [`Answer`]: schema, stream under limits, statistics |
 //! | [`error`] | [`QueryError`] and its caret form |
-//! | `parse` | one statement that only reads |
+//! | `parse`, `depth` | one statement that only reads and does not nest too deep |
 //! | `session`, `names`, `views`, `version` | what SQL sees: runtime, tables, views, `snapshot(...)` |
 //! | `stream_table`, `files`, `tail`, `prune` | the scan: files of the tenant, left out by bounds; the tail made plain |
 //! | `bounded` | functions that could make more than memory holds |
@@ -40,6 +40,7 @@
 pub mod answer;
 mod bounded;
 pub mod catalog;
+mod depth;
 pub mod engine;
 pub mod error;
 mod explain;

@@ -1,5 +1,6 @@
 //! From text to one statement that only reads.
 
+use crate::depth::{TooDeep, check_text, flatten};
 use datafusion::config::ConfigOptions;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::sql::parser::{DFParserBuilder, Statement};
@@ -18,10 +19,13 @@ pub(crate) enum ParseFailure {
     Denied(String),
     /// The text is not SQL.
     Syntax(DataFusionError),
+    /// The statement nests deeper than may be.
+    TooDeep(TooDeep),
 }
 
 /// Parses `text` and refuses what is not a query, EXPLAIN, SHOW or DESCRIBE.
 pub(crate) fn parse(text: &str, options: &ConfigOptions) -> Result<Statement, ParseFailure> {
+    check_text(text).map_err(ParseFailure::TooDeep)?;
     let parser = DFParserBuilder::new(text)
         .with_dialect(&GenericDialect {})
         .with_recursion_limit(options.sql_parser.recursion_limit.get())
@@ -31,6 +35,7 @@ pub(crate) fn parse(text: &str, options: &ConfigOptions) -> Result<Statement, Pa
     if !statements.is_empty() {
         return Err(ParseFailure::Several);
     }
+    flatten_standard(&mut statement).map_err(ParseFailure::TooDeep)?;
     if !only_reads(&statement) {
         let text = statement.to_string();
         let word = text.split_whitespace().next().unwrap_or_default();
@@ -59,6 +64,15 @@ fn only_reads_standard(statement: &ast::Statement) -> bool {
         | ast::Statement::ShowFunctions { .. }
         | ast::Statement::ShowCreate { .. } => true,
         _ => false,
+    }
+}
+
+fn flatten_standard(statement: &mut Statement) -> Result<(), TooDeep> {
+    match statement {
+        Statement::Statement(statement) => flatten(statement),
+        Statement::Explain(explain) => flatten_standard(&mut explain.statement),
+        // Refused for what they are.
+        Statement::CreateExternalTable(_) | Statement::CopyTo(_) | Statement::Reset(_) => Ok(()),
     }
 }
 

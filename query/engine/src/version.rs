@@ -32,7 +32,7 @@ impl TableFunctionImpl for VersionFunction {
         let stream = Stream::from_name(name).ok_or_else(|| plan_datafusion_err!("table '{name}' not found"))?;
         let version = match version {
             ScalarValue::Int64(Some(version)) => u64::try_from(*version).ok(),
-            ScalarValue::UInt64(version) => *version,
+            ScalarValue::UInt64(version) => version.filter(|version| i64::try_from(*version).is_ok()),
             _ => None,
         };
         let version = version.ok_or_else(|| plan_datafusion_err!("a version is a whole number from 0 on"))?;
