@@ -13,6 +13,10 @@ pub enum SyscallStats {
     /// None.
     #[default]
     Off,
+    /// Calls and errors by program and container.
+    Count,
+    /// The times of calls, too. Costs twice as much.
+    Latency,
 }
 
 /// The section `agent`.
@@ -122,6 +126,6 @@ mod tests {
         assert!(error.contains("agent.ring_mib"), "{error}");
         let error = ConfigFile::parse("agent: {events: [openat, opnat]}\n").unwrap_err();
         assert!(error.contains("\"opnat\"") && error.contains("system calls"), "{error}");
-        assert!(ConfigFile::parse("agent: {syscall_stats: count}\n").is_err(), "said, not ignored");
+        assert!(ConfigFile::parse("agent: {syscall_stats: all}\n").is_err(), "said, not ignored");
     }
 }

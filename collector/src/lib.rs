@@ -27,6 +27,7 @@
 //! | [`events`] | rows of `events` |
 //! | [`host_names`] | addresses of the names that rules compare with |
 //! | [`host_metrics`] | rows of `series` and `samples` |
+//! | [`syscall_stats`] | counts and times of system calls as metrics |
 //! | [`losses`] | rows of `drops` |
 //! | [`batcher`] | when rows become a batch |
 //! | [`spool`] | batches until they are acknowledged |
@@ -52,6 +53,7 @@ pub mod path;
 pub mod probe;
 pub mod process;
 pub mod spool;
+pub mod syscall_stats;
 
 #[cfg(test)]
 mod testing;

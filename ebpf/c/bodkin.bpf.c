@@ -12,6 +12,7 @@
 #include "socket.h"
 #include "descriptor.h"
 #include "plain.h"
+#include "count.h"
 #include "layout_check.h" // made by the build: both sides of the layout agree
 
 // The helpers that read memory ask for it.

@@ -67,6 +67,12 @@ enum call_id {
 #define OPTION_STREAMS 1  // sends and receives on connected streams, too
 #define OPTION_PRCTL 2    // every prctl, not only those that change a state
 #define OPTION_SIGNALS 4
+#define OPTION_LATENCY 8  // calls are timed
+
+// Counts of system calls.
+#define TIMES_BUCKETS 26
+#define TIMES_FIRST_BITS 8
+#define CALL_KEY_COMPAT (1u << 31)
 
 #define FLAG_TRUNCATED 1
 #define FLAG_COMPAT 2
@@ -236,6 +242,21 @@ struct move_body {
 	u16 parts;
 	u16 cgroup_len;
 	u32 pad;
+};
+
+struct call_key {
+	u32 tgid;
+	u32 call;
+};
+
+struct call_count {
+	u64 calls;
+	u64 errors;
+	u64 ns;
+};
+
+struct call_times {
+	u32 bucket[TIMES_BUCKETS];
 };
 
 struct settings {

@@ -100,6 +100,8 @@ pub mod option {
     pub const PRCTL: u32 = 2;
     /// Signals are told.
     pub const SIGNALS: u32 = 4;
+    /// System calls are timed.
+    pub const LATENCY: u32 = 8;
 }
 
 /// Process group and session, and ids as the process itself sees them.
@@ -431,6 +433,23 @@ pub struct ClassStats {
     pub truncated: u64,
 }
 
+/// A process and a system call: the key of the counts. Its two numbers as the maps of user space have them.
+pub type CallKey = [u32; 2];
+
+/// Calls, those that failed, and nanoseconds: the value of the map `call_counts`.
+pub type CallCount = [u64; 3];
+
+/// Calls by their time: the value of the map `call_times`. Bucket `n` holds what took less than
+/// `2^(n + TIMES_FIRST_BITS)` ns.
+pub type CallTimes = [u32; TIMES_BUCKETS];
+
+/// Buckets of [`CallTimes`].
+pub const TIMES_BUCKETS: usize = 26;
+/// Binary digits of the first bucket's bound.
+pub const TIMES_FIRST_BITS: u32 = 8;
+/// Bit of the call in a [`CallKey`]: it came by the 32-bit entry.
+pub const CALL_KEY_COMPAT: u32 = 1 << 31;
+
 /// Number of u64 values in [`ClassStats`].
 pub const CLASS_STATS_WORDS: usize = size_of::<ClassStats>() / 8;
 
@@ -497,7 +516,7 @@ pub fn checks() -> Vec<(String, u64)> {
     for kind in [(family::MOVE, call::CGROUP_MOVE), (family::PLAIN, call::COMPAT_BASE)] {
         out.push((format!("KIND({}, {})", kind.0, kind.1), u64::from(self::kind(kind.0, kind.1))));
     }
-    let constants: [(&str, u64); 32] = [
+    let constants: [(&str, u64); 39] = [
         ("CALL_SOCKETCALL", u64::from(call::SOCKETCALL)),
         ("FAMILY_COUNT", family::COUNT as u64),
         ("FLAG_TRUNCATED", u64::from(flag::TRUNCATED)),
@@ -515,6 +534,13 @@ pub fn checks() -> Vec<(String, u64)> {
         ("OPTION_STREAMS", u64::from(option::STREAMS)),
         ("OPTION_PRCTL", u64::from(option::PRCTL)),
         ("OPTION_SIGNALS", u64::from(option::SIGNALS)),
+        ("OPTION_LATENCY", u64::from(option::LATENCY)),
+        ("TIMES_BUCKETS", TIMES_BUCKETS as u64),
+        ("TIMES_FIRST_BITS", u64::from(TIMES_FIRST_BITS)),
+        ("CALL_KEY_COMPAT", u64::from(CALL_KEY_COMPAT)),
+        ("sizeof(struct call_key)", size_of::<CallKey>() as u64),
+        ("sizeof(struct call_count)", size_of::<CallCount>() as u64),
+        ("sizeof(struct call_times)", size_of::<CallTimes>() as u64),
         ("SHAPE_NONE", u64::from(call::shape::NONE)),
         ("SHAPE_RESULT", u64::from(call::shape::RESULT)),
         ("SHAPE_TEXT_NAME", u64::from(call::shape::TEXT_NAME)),

@@ -1,5 +1,6 @@
 //! The thread that makes rows of `events`, and of `drops` once a second.
 
+use super::metrics::push as push_metrics;
 use super::status::Shared;
 use super::waiting::Waiting;
 use crate::batcher::{Batcher, FlushRule};
@@ -12,6 +13,7 @@ use crate::probe::{Loss, Probe, clock};
 use crate::process::users::Users;
 use crate::process::{Limits, ProcFs, ProcessTable, container};
 use crate::spool::Spool;
+use crate::syscall_stats::SyscallStats;
 use crate::{Error, Result};
 use bodkin_ebpf::Event;
 use bodkin_ebpf::syscall::CallSet;
@@ -31,6 +33,9 @@ const UPKEEP: Duration = Duration::from_secs(1);
 
 /// Rounds of upkeep between two comparisons of the process table with `/proc`.
 const SWEEP_ROUNDS: u64 = 30;
+
+/// Rounds of upkeep between two readings of the counts of system calls.
+const SYSCALL_ROUNDS: u64 = 10;
 
 /// Rounds of upkeep between two batches of `drops` while the server is away: they take room in the spool.
 const DROPS_ROUNDS_OFFLINE: u64 = 60;
@@ -123,11 +128,13 @@ struct Capture {
     rows_told: u64,
     upkeep_at: Duration,
     rounds: u64,
+    syscalls: SyscallStats,
 }
 
 impl Capture {
     fn new(origin: Origin, containers: Containers, context: Context) -> Self {
         let users = Users::open("/etc/passwd");
+        let syscalls = SyscallStats::new(&origin.host);
         Self {
             table: ProcessTable::new(Limits::default(), ProcFs::default(), users),
             sockets: SocketTable::default(),
@@ -141,6 +148,7 @@ impl Capture {
             rows_told: 0,
             upkeep_at: context.clock.monotonic() + UPKEEP,
             rounds: 0,
+            syscalls,
             context,
         }
     }
@@ -160,6 +168,9 @@ impl Capture {
                 }
                 self.upkeep();
                 self.reconfigure(&mut probe);
+                if self.rounds.is_multiple_of(SYSCALL_ROUNDS) {
+                    self.count_syscalls(&mut probe);
+                }
             }
             if let Err(error) = probe.wait(pause) {
                 tracing::warn!(%error, "cannot wait for the kernel side");
@@ -280,6 +291,23 @@ impl Capture {
                 self.context.shared.set_events(events);
             }
             Err(error) => tracing::error!(%error, "the events stay as they were"),
+        }
+    }
+
+    /// Sends what the kernel has counted, where it counts.
+    fn count_syscalls(&mut self, probe: &mut Probe) {
+        let readings = probe.calls();
+        if readings.is_empty() {
+            return;
+        }
+        let now = self.context.clock.now();
+        let outcome = self.syscalls.round(&readings, &self.table, now).map_err(Error::batch(Stream::Samples));
+        let outcome = outcome.and_then(|(batches, gone)| {
+            probe.forget_calls(&readings, &gone);
+            push_metrics(&self.context.spool, batches)
+        });
+        if let Err(error) = outcome {
+            tracing::warn!(%error, "counts of system calls of one round are lost");
         }
     }
 

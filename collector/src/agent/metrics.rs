@@ -2,6 +2,7 @@
 
 use super::capture::Context;
 use crate::host_metrics::{MetricBatches, Registry, Roots, collect};
+use crate::spool::Spool;
 use crate::{Error, Result};
 use bodkin_schema::Stream;
 use std::path::Path;
@@ -53,10 +54,14 @@ fn round(roots: &Roots, registry: &mut Registry, context: &Context) -> Result<()
         }
     });
     outcome?;
-    let MetricBatches { series, samples } = registry.finish(now).map_err(Error::batch(Stream::Samples))?;
-    for (stream, batch) in [(Stream::Series, series), (Stream::Samples, samples)] {
+    push(&context.spool, registry.finish(now).map_err(Error::batch(Stream::Samples))?)
+}
+
+/// Queues the batches of one round, the series first.
+pub(super) fn push(spool: &Spool, batches: MetricBatches) -> Result<()> {
+    for (stream, batch) in [(Stream::Series, batches.series), (Stream::Samples, batches.samples)] {
         if let Some(batch) = batch {
-            context.spool.push(stream, &batch)?;
+            spool.push(stream, &batch)?;
         }
     }
     Ok(())

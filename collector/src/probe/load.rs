@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
-use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf};
+use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf};
 use aya::programs::{BtfTracePoint, Program, ProgramError};
 use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
 use bodkin_ebpf::layout::{CALLS, SOCKETCALLS, Settings, family, option};
@@ -12,7 +12,8 @@ use bodkin_ebpf::{OBJECT, call, syscall};
 use rustix::event::epoll;
 use rustix::thread::CapabilitySet;
 
-use super::{Probe, ProbeConfig, ProbeError, counters, merge};
+use super::{Probe, ProbeConfig, ProbeError, calls, counters, merge};
+use crate::config::SyscallStats;
 
 /// Programs that other programs jump to, with the family that each is for.
 const HANDLERS: [(&str, u16); 6] = [
@@ -63,9 +64,10 @@ pub(super) fn attach(config: &ProbeConfig) -> Result<Probe, ProbeError> {
     set_calls(&mut settings, &config.events, config.streams)?;
 
     let btf = Btf::from_sys_fs().map_err(|error| ProbeError::setup("read the kernel's types", error))?;
-    let mut ebpf = match load(&btf, &sizes, VerifierLogLevel::empty()) {
+    let stats = config.syscall_stats;
+    let mut ebpf = match load(&btf, &sizes, stats, VerifierLogLevel::empty()) {
         // Logs are long and slow: only a program that was refused is verified again with one.
-        Err(ProbeError::LoadFailed { .. }) => load(&btf, &sizes, VerifierLogLevel::DEBUG)?,
+        Err(ProbeError::LoadFailed { .. }) => load(&btf, &sizes, stats, VerifierLogLevel::DEBUG)?,
         other => other?,
     };
     let mut settings_map = Array::try_from(take(&mut ebpf, ".bss")?).map_err(wrong_map)?;
@@ -75,14 +77,16 @@ pub(super) fn attach(config: &ProbeConfig) -> Result<Probe, ProbeError> {
     ring_bytes.resize(rings.len(), sizes.events);
     let waiter = waiter(&rings)?;
     let handlers = set_handlers(&mut ebpf)?;
-    let stats = PerCpuArray::try_from(take(&mut ebpf, "stats")?).map_err(wrong_map)?;
+    let counters = PerCpuArray::try_from(take(&mut ebpf, "stats")?).map_err(wrong_map)?;
     let policy_map = HashMap::try_from(take(&mut ebpf, "proc_policy")?).map_err(wrong_map)?;
     for (name, _) in TRACEPOINTS {
         tracepoint(&mut ebpf, name)?.attach().map_err(|error| refused(name, error))?;
     }
     let missing = attach_optional(&mut ebpf);
+    let calls = attach_counting(&mut ebpf, stats)?;
     Ok(Probe {
         missing,
+        calls,
         rows: rows(&config.events),
         ebpf,
         settings_map,
@@ -94,9 +98,33 @@ pub(super) fn attach(config: &ProbeConfig) -> Result<Probe, ProbeError> {
         ring_bytes,
         waiter,
         merge: merge::Merge::default(),
-        counters: counters::Counters::new(stats),
+        counters: counters::Counters::new(counters),
         events: config.events.clone(),
     })
+}
+
+/// Programs that count system calls, and their tracepoints; the one that tells when a call ends first.
+fn counting(stats: SyscallStats) -> &'static [(&'static str, &'static str)] {
+    match stats {
+        SyscallStats::Off => &[],
+        SyscallStats::Count => &[("on_count", "sys_exit")],
+        SyscallStats::Latency => &[("on_count", "sys_exit"), ("on_enter", "sys_enter")],
+    }
+}
+
+fn attach_counting(ebpf: &mut Ebpf, stats: SyscallStats) -> Result<Option<calls::Calls>, ProbeError> {
+    for (name, _) in counting(stats) {
+        tracepoint(ebpf, name)?.attach().map_err(|error| refused(name, error))?;
+    }
+    if stats == SyscallStats::Off {
+        return Ok(None);
+    }
+    let counts = PerCpuHashMap::try_from(take(ebpf, "call_counts")?).map_err(wrong_map)?;
+    let times = match stats {
+        SyscallStats::Latency => Some(PerCpuHashMap::try_from(take(ebpf, "call_times")?).map_err(wrong_map)?),
+        _ => None,
+    };
+    Ok(Some(calls::Calls { counts, times }))
 }
 
 /// Attaches what the kernel has; returns what it has not.
@@ -120,7 +148,9 @@ pub(super) fn rows(events: &BTreeSet<String>) -> CallSet {
 
 /// Detaches all programs; what they wrote stays in the rings.
 pub(super) fn detach(ebpf: &mut Ebpf) {
-    for name in TRACEPOINTS.iter().map(|(name, _)| *name).chain(OPTIONAL.iter().map(|(name, ..)| *name)) {
+    let counting = counting(SyscallStats::Latency).iter().map(|(name, _)| *name);
+    let others = OPTIONAL.iter().map(|(name, ..)| *name).chain(counting);
+    for name in TRACEPOINTS.iter().map(|(name, _)| *name).chain(others) {
         if tracepoint(ebpf, name).is_ok_and(|program| program.fd().is_err()) {
             continue; // it was not loaded
         }
@@ -138,7 +168,8 @@ pub(super) fn set_calls(settings: &mut Settings, events: &BTreeSet<String>, stre
         return Err(ProbeError::UnknownEvent { name: name.clone() });
     }
     let choice = |name: &str, bit: u32| if events.contains(name) { bit } else { 0 };
-    settings.options = choice("prctl", option::PRCTL) | choice("signaldeliver", option::SIGNALS);
+    settings.options &= option::LATENCY;
+    settings.options |= choice("prctl", option::PRCTL) | choice("signaldeliver", option::SIGNALS);
     settings.options |= if streams { option::STREAMS } else { 0 };
     let (calls, socketcalls) = syscall::tables(&|name| events.contains(name));
     settings.calls = *calls;
@@ -174,7 +205,7 @@ fn empty_settings(config: &ProbeConfig, sizes: &RingSizes) -> Settings {
         // Never; opens for reading; what looks at files; reads and writes.
         events_shed_at: [u32::MAX, share(sizes.events, 85), share(sizes.events, 75), share(sizes.events, 65)],
         life_wake_at: share(sizes.life, 25),
-        options: 0,
+        options: if config.syscall_stats == SyscallStats::Latency { option::LATENCY } else { 0 },
         pad: 0,
     }
 }
@@ -213,9 +244,13 @@ fn possible_cpus() -> Result<u32, ProbeError> {
 }
 
 /// Parses the object, makes its maps and loads every program.
-fn load(btf: &Btf, sizes: &RingSizes, log: VerifierLogLevel) -> Result<Ebpf, ProbeError> {
+fn load(btf: &Btf, sizes: &RingSizes, stats: SyscallStats, log: VerifierLogLevel) -> Result<Ebpf, ProbeError> {
     let life = u32::try_from(sizes.life).map_err(|error| ProbeError::setup("size of the ring", error))?;
+    let keys = |is_wanted: bool| if is_wanted { calls::KEYS_MAX } else { 1 };
     let mut ebpf = EbpfLoader::new()
+        .allow_unsupported_maps() // storage of tasks, which only the programs use
+        .map_max_entries("call_counts", keys(stats != SyscallStats::Off))
+        .map_max_entries("call_times", keys(stats == SyscallStats::Latency))
         .btf(Some(btf))
         .verifier_log_level(log)
         .map_max_entries("life", life)
@@ -224,6 +259,9 @@ fn load(btf: &Btf, sizes: &RingSizes, log: VerifierLogLevel) -> Result<Ebpf, Pro
         .map_err(|error| ProbeError::setup("load the object", whole(&error)))?;
     let handlers = HANDLERS.iter().map(|(name, _)| (*name, "sys_exit"));
     for (name, point) in handlers.chain(TRACEPOINTS) {
+        load_program(tracepoint(&mut ebpf, name)?, point, btf).map_err(|error| refused(name, error))?;
+    }
+    for (name, point) in counting(stats) {
         load_program(tracepoint(&mut ebpf, name)?, point, btf).map_err(|error| refused(name, error))?;
     }
     for (name, point, _) in OPTIONAL {

@@ -8,7 +8,9 @@
 //!
 //! - [`clock`]: the kernel's clock of events, and its distance from the wall clock.
 //! - `load`: requirements, rings, programs. `merge`: time order over rings. `counters`: the programs' own counts.
+//!   `calls`: counts of system calls.
 
+mod calls;
 pub mod clock;
 mod counters;
 mod load;
@@ -19,7 +21,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use crate::config::AgentSection;
+use crate::config::{AgentSection, SyscallStats};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, ProgramArray, RingBuf};
 use bodkin_ebpf::layout::{SETTINGS_BYTES, Settings};
@@ -27,6 +29,7 @@ use bodkin_ebpf::syscall::CallSet;
 use bodkin_ebpf::{Event, call, syscall};
 use rustix::event::{Timespec, epoll};
 
+pub use calls::CallReading;
 pub use counters::{Loss, Reason, Totals};
 pub use merge::DrainStats;
 
@@ -45,6 +48,8 @@ pub struct ProbeConfig {
     pub events: BTreeSet<String>,
     /// Sends and receives on stream and Unix sockets are exported too, not only those of datagrams on the network.
     pub streams: bool,
+    /// Counting of system calls.
+    pub syscall_stats: SyscallStats,
     /// Bytes of all rings together: half for exec, fork and exit, half over the processors. Rounded down to powers of two,
     /// at least a page each. A mapped ring counts twice in resident memory.
     pub ring_bytes: usize,
@@ -57,6 +62,7 @@ impl Default for ProbeConfig {
         Self {
             events: call::SECURITY.iter().map(|name| (*name).to_owned()).collect(),
             streams: false,
+            syscall_stats: SyscallStats::Off,
             ring_bytes: 8 << 20,
             excluded_tgid: Some(std::process::id()),
         }
@@ -67,7 +73,8 @@ impl ProbeConfig {
     /// What a section of the configuration asks for.
     pub fn of(section: &AgentSection) -> Self {
         const MESSAGES: [&str; 4] = ["sendto", "sendmsg", "recvfrom", "recvmsg"];
-        let mut config = Self { ring_bytes: section.ring_mib << 20, ..Self::default() };
+        let (ring_bytes, syscall_stats) = (section.ring_mib << 20, section.syscall_stats);
+        let mut config = Self { ring_bytes, syscall_stats, ..Self::default() };
         if let Some(events) = &section.events {
             config.events = events.iter().cloned().collect();
             // Who names them wants all of them; the default set has those of datagrams alone.
@@ -165,6 +172,7 @@ pub struct Probe {
     events: BTreeSet<String>,
     rows: CallSet,
     missing: Vec<String>,
+    calls: Option<calls::Calls>,
 }
 
 impl std::fmt::Debug for Probe {
@@ -272,6 +280,18 @@ impl Probe {
     /// The counters cannot be read.
     pub fn totals(&self) -> Result<Totals, ProbeError> {
         self.counters.totals()
+    }
+
+    /// Counts of system calls; empty where they are not counted.
+    pub fn calls(&self) -> Vec<CallReading> {
+        self.calls.as_ref().map(calls::Calls::read).unwrap_or_default()
+    }
+
+    /// Forgets the counts of processes that are gone, so that there is room for others.
+    pub fn forget_calls(&mut self, readings: &[CallReading], gone: &[u32]) {
+        if let Some(calls) = &mut self.calls {
+            calls.forget(readings.iter().filter(|reading| gone.contains(&reading.tgid)).map(|reading| reading.key));
+        }
     }
 
     /// Detaches the programs, then gives everything that they left, held-back events included, and the last losses.

@@ -136,3 +136,29 @@ fn attached_programs_are_named() {
     let thread = std::thread::spawn(move || probe.finish(&mut |_| {}).is_ok());
     assert!(thread.join().unwrap(), "a probe may move to another thread");
 }
+
+#[test]
+fn system_calls_are_counted_and_timed() {
+    use bodkin_collector::config::SyscallStats;
+    let config = ProbeConfig { syscall_stats: SyscallStats::Latency, ..ProbeConfig::default() };
+    let config = ProbeConfig { excluded_tgid: None, ..config };
+    let Some(mut probe) = attach(&config) else { return };
+    const CALLS: u64 = 1_000;
+    for _ in 0..CALLS {
+        // Neither is cached by a library.
+        let _ = rustix::process::getppid();
+        drop(std::fs::read("/nowhere/at/all"));
+    }
+    let own = std::process::id();
+    let readings = probe.calls();
+    let of = |name: &str| readings.iter().find(|reading| reading.tgid == own && reading.name == name).unwrap();
+    let (getppid, openat) = (of("getppid"), of("openat"));
+    assert!(getppid.calls >= CALLS && getppid.errors == 0 && getppid.ns > 0, "{getppid:?}");
+    assert!(openat.errors >= CALLS, "{openat:?}");
+    let timed: u64 = getppid.times.unwrap().iter().sum();
+    assert!(timed >= CALLS && timed <= getppid.calls, "{getppid:?}");
+    let longer = |reading: &bodkin_collector::probe::CallReading| reading.ns / reading.calls;
+    assert!(longer(openat) > longer(getppid), "{getppid:?} {openat:?}");
+    probe.forget_calls(&readings, &[own]);
+    assert!(probe.calls().iter().all(|reading| reading.tgid != own || reading.calls < CALLS));
+}
