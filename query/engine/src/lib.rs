@@ -32,6 +32,7 @@
 //! | `parse`, `depth` | one statement that only reads and does not nest too deep |
 //! | `session`, `names`, `views`, `version` | what SQL sees: runtime, tables, views, `snapshot(...)` |
 //! | `stream_table`, `files`, `tail`, `prune` | the scan: files of the tenant, left out by bounds; the tail made plain |
+//! | `detect` | `detect(...)` and [`QueryEngine::detect`]: rules over history |
 //! | `bounded` | functions that could make more than memory holds |
 //! | `stop` | ends operators that work long without giving way |
 //! | `explain`, `hint` | the planner's errors in words for the asker |
@@ -41,6 +42,7 @@ pub mod answer;
 mod bounded;
 pub mod catalog;
 mod depth;
+pub mod detect;
 pub mod engine;
 pub mod error;
 mod explain;
@@ -60,6 +62,7 @@ mod views;
 
 pub use answer::{Answer, AnswerStats, AnswerStream, StatsReport};
 pub use catalog::{Catalog, CatalogError};
+pub use detect::{RuleCatalog, Search};
 pub use engine::QueryEngine;
 pub use error::{ErrorKind, QueryError};
 pub use options::QueryOptions;
