@@ -4,6 +4,7 @@ use super::flight::FlightRouter;
 use super::metrics::ServerMetrics;
 use super::node::ServerNode;
 use super::options::ServerArgs;
+use super::rules::RuleKeeper;
 use super::storage::Storage;
 use anyhow::Context;
 use arrow_flight::flight_service_server::FlightServiceServer;
@@ -34,6 +35,7 @@ impl Listeners {
         storage: &Storage,
         engine: &Arc<QueryEngine>,
         node: &Arc<ServerNode>,
+        rules: &Arc<RuleKeeper>,
         stopping: &CancellationToken,
     ) -> anyhow::Result<Self> {
         let http = bind("--http", args.http).await?;
@@ -42,7 +44,8 @@ impl Listeners {
         let state = AppState {
             sql: engine.clone(),
             node: node.clone(),
-            metrics: vec![Arc::new(ServerMetrics::new(storage))],
+            detection: rules.clone(),
+            metrics: vec![Arc::new(ServerMetrics::new(storage)), rules.clone()],
             auth: Arc::new(NoCredentials),
             limits: Limits::default(),
             is_loopback: addresses.0.ip().is_loopback(),

@@ -14,6 +14,7 @@ mod metrics;
 mod node;
 mod options;
 mod rates;
+mod rules;
 mod storage;
 
 pub(crate) use catalog::snapshot_at;
@@ -21,11 +22,13 @@ pub(crate) use node::{AgentView, ServerNode};
 pub(crate) use options::ServerArgs;
 pub(crate) use storage::{folder_url, lane_marks};
 
+use crate::config::ServerConfig;
 use crate::sql::ServerFile;
 use anyhow::Context;
 use bodkin_query::{QueryEngine, QueryOptions};
 use bodkin_schema::Clock;
 use listen::Listeners;
+use rules::RuleKeeper;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +41,7 @@ const STREAMS_GRACE: Duration = Duration::from_millis(500);
 /// A server that answers.
 pub(crate) struct Server {
     node: Arc<ServerNode>,
+    rules: Arc<RuleKeeper>,
     storage: Storage,
     listeners: Listeners,
     stopping: CancellationToken,
@@ -47,21 +51,33 @@ impl Server {
     /// Recovers what the data folder holds, then listens.
     pub(crate) async fn start(args: &ServerArgs, clock: Arc<dyn Clock>, agent: AgentView) -> anyhow::Result<Self> {
         args.validate()?;
-        let storage = Storage::open(&args.data_dir, clock.clone()).await?;
-        let options =
-            QueryOptions { spill_dir: Some(args.data_dir.join("spill")), clock: clock.clone(), ..Default::default() };
+        let config = ServerConfig::read(args.config.as_deref())?;
+        let rules = RuleKeeper::new(&config.rules, &args.data_dir)?;
+        let storage = Storage::open(&args.data_dir, vec![Box::new(rules.operator())], clock.clone()).await?;
+        let options = QueryOptions {
+            spill_dir: Some(args.data_dir.join("spill")),
+            rules: Some(rules.clone()),
+            clock: clock.clone(),
+            ..Default::default()
+        };
         let engine = Arc::new(QueryEngine::new(storage.catalog(), options).context("query engine")?);
         let node = Arc::new(ServerNode::new(&storage, clock.clone(), agent));
         let stopping = CancellationToken::new();
-        let listeners = Listeners::open(args, &storage, &engine, &node, &stopping).await?;
+        rules.start(&storage, &config.rules.output, &stopping).await?;
+        let listeners = Listeners::open(args, &storage, &engine, &node, &rules, &stopping).await?;
         ServerFile { http: listeners.http_url(), flight: listeners.flight_url() }.write(&args.data_dir)?;
         node.listening(listeners.http_url(), listeners.flight_url());
-        Ok(Self { node, storage, listeners, stopping })
+        Ok(Self { node, rules, storage, listeners, stopping })
     }
 
     /// What the process says of itself.
     pub(crate) fn node(&self) -> &Arc<ServerNode> {
         &self.node
+    }
+
+    /// The rules that run.
+    pub(crate) fn rules(&self) -> &Arc<RuleKeeper> {
+        &self.rules
     }
 
     /// URL of the HTTP listener.

@@ -4,8 +4,8 @@ use super::catalog::LiveCatalog;
 use super::feed::{LogSource, ShardFeed};
 use anyhow::{Context, anyhow};
 use bodkin_engine::{
-    Batch, Coordinator, EpochOptions, EpochStats, FlushHandle, IntentStore, Mark, Message, Queue, Shard, Sink, Source,
-    flush_channel,
+    Batch, Coordinator, EpochOptions, EpochStats, FlushHandle, IntentStore, Mark, Message, Operator, Queue, Shard,
+    Sink, Source, flush_channel,
 };
 use bodkin_ingest::{IngestLimits, IngestService, LaneKey, LaneMark, ReplayReport};
 use bodkin_query::Catalog;
@@ -36,8 +36,12 @@ pub(crate) struct Storage {
 }
 
 impl Storage {
-    /// Opens the folder, finishes the last epoch that was decided and replays the log.
-    pub(crate) async fn open(path: &Path, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+    /// Opens the folder, finishes the last epoch that was decided and replays the log. Every row passes `chain`.
+    pub(crate) async fn open(
+        path: &Path,
+        chain: Vec<Box<dyn Operator>>,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
         let data_dir = DataDir::open(path)?;
         let store: Arc<dyn ObjectStore> = Arc::new(DurableLocal::open(path)?);
         let root = folder_url(path)?;
@@ -54,7 +58,7 @@ impl Storage {
         let (coordinator, marks) =
             Coordinator::recover(intents, generation, sinks.clone(), source.clone(), EpochOptions::default()).await?;
         let from = coordinator.position();
-        let (shard, sealed) = Shard::start(Vec::new(), sinks, from, &marks, SHARD_QUEUE_BYTES)?;
+        let (shard, sealed) = Shard::start(chain, sinks, from, &marks, SHARD_QUEUE_BYTES)?;
         feed.connect(shard.queue().clone(), from);
         let ingest = IngestService::new(wal, clock.clone(), IngestLimits::default(), feed);
         let (flush, requests) = flush_channel();
@@ -68,6 +72,11 @@ impl Storage {
 
     pub(crate) fn data_dir(&self) -> &Path {
         self.data_dir.path()
+    }
+
+    /// Name of the node that the folder belongs to.
+    pub(crate) fn node(&self) -> &str {
+        self.data_dir.node()
     }
 
     pub(crate) fn tables(&self) -> &Arc<Tables> {
