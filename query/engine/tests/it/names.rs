@@ -16,10 +16,13 @@ async fn tables_and_views_are_listed() {
     assert_eq!(
         listed,
         [
+            "audit BASE TABLE",
             "column_comments BASE TABLE",
             "drops BASE TABLE",
             "events BASE TABLE",
             "file_events VIEW",
+            "findings BASE TABLE",
+            "histograms BASE TABLE",
             "metrics VIEW",
             "network_events VIEW",
             "processes VIEW",
