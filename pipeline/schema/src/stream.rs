@@ -1,6 +1,6 @@
 //! The built-in streams. A stream is what flows; the table of the same name is where it comes to rest.
 
-use crate::{audit, drops, events, findings, metrics};
+use crate::{audit, drops, events, findings, metrics, queries};
 use arrow_schema::SchemaRef;
 use std::fmt;
 
@@ -55,12 +55,22 @@ pub enum Stream {
     Findings,
     /// One action of a user or an API.
     Audit,
+    /// One query that was asked.
+    Queries,
 }
 
 impl Stream {
     /// Every built-in stream.
-    pub const ALL: [Self; 7] =
-        [Self::Events, Self::Series, Self::Samples, Self::Drops, Self::Histograms, Self::Findings, Self::Audit];
+    pub const ALL: [Self; 8] = [
+        Self::Events,
+        Self::Series,
+        Self::Samples,
+        Self::Drops,
+        Self::Histograms,
+        Self::Findings,
+        Self::Audit,
+        Self::Queries,
+    ];
 
     /// The name on the wire and of the table.
     pub fn name(self) -> &'static str {
@@ -72,6 +82,7 @@ impl Stream {
             Self::Histograms => "histograms",
             Self::Findings => "findings",
             Self::Audit => "audit",
+            Self::Queries => "queries",
         }
     }
 
@@ -91,6 +102,7 @@ impl Stream {
             Self::Histograms => metrics::histograms_schema(),
             Self::Findings => findings::schema(),
             Self::Audit => audit::schema(),
+            Self::Queries => queries::schema(),
         }
     }
 
@@ -103,6 +115,7 @@ impl Stream {
             Self::Drops => &[drops::PRODUCER, drops::TS],
             Self::Findings => &[findings::RULE, findings::TS],
             Self::Audit => &[audit::ACTOR, audit::TS],
+            Self::Queries => &[queries::PRINCIPAL, queries::TS],
         }
     }
 
@@ -115,6 +128,7 @@ impl Stream {
             Self::Drops => Some(drops::TS),
             Self::Findings => Some(findings::TS),
             Self::Audit => Some(audit::TS),
+            Self::Queries => Some(queries::TS),
         }
     }
 
@@ -124,6 +138,7 @@ impl Stream {
             Self::Events | Self::Drops | Self::Findings => Class::Security,
             Self::Audit => Class::Audit,
             Self::Series | Self::Samples | Self::Histograms => Class::Metrics,
+            Self::Queries => Class::Debug,
         }
     }
 
@@ -137,6 +152,7 @@ impl Stream {
             Self::Histograms => "one native histogram sample of a series",
             Self::Findings => "one rule that fired for one event",
             Self::Audit => "one action of a user or an API, as Kubernetes and cloud trails record it",
+            Self::Queries => "one query that was asked",
         }
     }
 }
