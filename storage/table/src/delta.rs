@@ -12,7 +12,7 @@
 use crate::actions::{self, Known};
 use crate::file::table_path;
 use crate::log::{CommitRequest, Committed, LogState, TableLog};
-use crate::{Error, PreparedFile, Result, TableFile};
+use crate::{Error, PreparedFile, Removed, Result, TableFile};
 use async_trait::async_trait;
 use bodkin_schema::{Clock, Epoch, Stream};
 use deltalake_core::DeltaTableError;
@@ -21,7 +21,7 @@ use deltalake_core::kernel::transaction::TransactionError;
 use deltalake_core::logstore::{CommitOrBytes, LogStoreRef, StorageConfig, default_logstore, get_actions};
 use deltalake_core::table::state::DeltaTableState;
 use deltalake_core::{DeltaTable, checkpoints};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 use object_store::prefix::PrefixStore;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -194,6 +194,19 @@ impl TableLog for DeltaLog {
     async fn files_at(&self, version: u64) -> Result<Vec<Arc<TableFile>>> {
         let known = self.load(Some(version)).await?;
         Ok(known.state.files.as_ref().clone())
+    }
+
+    async fn removed(&self) -> Result<Vec<Removed>> {
+        let Some(version) = self.state().version else { return Ok(Vec::new()) };
+        let log_store = self.log_store.as_ref();
+        let snapshot = EagerSnapshot::try_new(log_store, Some(version)).await.map_err(|error| self.failed(error))?;
+        let state = DeltaTableState::new(snapshot);
+        let tombstones = state.all_tombstones(log_store);
+        let removed = tombstones.map_ok(|tombstone| Removed {
+            path: tombstone.path().into_owned(),
+            removed_ms: tombstone.deletion_timestamp().unwrap_or_default(),
+        });
+        removed.try_collect().await.map_err(|error| self.failed(error))
     }
 
     async fn maintain(&self) -> Result<bool> {

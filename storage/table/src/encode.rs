@@ -1,13 +1,13 @@
 //! Sorted rows to Parquet: a pure function from tail parts to the bytes of files (ORDER-1).
 
 use crate::align::is_text_dictionary;
+use crate::sort::sorted_order;
 use crate::stats::StatsBuilder;
 use crate::tail::TailPart;
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{cast, concat, take};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use arrow::row::{RowConverter, SortField};
 use bodkin_schema::{Stream, events, metrics};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -18,12 +18,17 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use std::sync::Arc;
 
-const ROWS_PER_GROUP: usize = 256 << 10;
-/// Rows that are plain in memory at a time: texts are dictionaries until here, and 10 times as large after.
-const ROWS_PER_CHUNK: usize = 8192;
+/// Rows of a row group.
+pub(crate) const ROWS_PER_GROUP: usize = 256 << 10;
+/// Rows that are copied into their order at a time.
+pub(crate) const ROWS_PER_CHUNK: usize = 8192;
 /// A filter starts with room for this many values and is folded down to what came.
 const BLOOM_VALUES_MAX: u64 = 64 << 10;
 const BLOOM_FALSE_POSITIVES: f64 = 0.01;
+/// Level of zstd for rows of an epoch: they are written again soon.
+const ZSTD_FLUSH: i32 = 1;
+/// Level of zstd for what compaction makes.
+pub(crate) const ZSTD_COMPACTED: i32 = 3;
 
 /// The bytes of a file, and what is in it.
 #[derive(Debug)]
@@ -47,7 +52,7 @@ pub(crate) fn encode(
     let mut start = 0;
     while start < rows.len() {
         files += 1;
-        let mut file = FileWriter::new(stream)?;
+        let mut file = FileWriter::new(stream, rows.schema.clone(), ZSTD_FLUSH)?;
         loop {
             let end = rows.len().min(start + ROWS_PER_CHUNK);
             file.write(&rows.chunk(start, end)?)?;
@@ -66,6 +71,7 @@ pub(crate) fn encode(
 
 /// Rows of many parts as one, and the order in which they are sorted.
 struct SortedRows {
+    /// The stream's columns; a text may be a dictionary.
     schema: SchemaRef,
     columns: Vec<ArrayRef>,
     order: UInt32Array,
@@ -82,6 +88,10 @@ impl SortedRows {
             .iter()
             .map(|name| schema.index_of(name).map(|index| columns[index].clone()))
             .collect::<Result<_, _>>()?;
+        let found = schema.fields().iter().zip(&columns);
+        let fields =
+            found.map(|(field, column)| Field::new(field.name(), column.data_type().clone(), field.is_nullable()));
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         Ok(Self { order: sorted_order(&keys)?, schema, columns })
     }
 
@@ -89,14 +99,11 @@ impl SortedRows {
         self.order.len()
     }
 
-    /// Rows `start..end` of the sorted order, in the types of the file.
+    /// Rows `start..end` of the sorted order. Texts stay dictionaries where they are: the writer looks up each value
+    /// once for the page's dictionary either way.
     fn chunk(&self, start: usize, end: usize) -> Result<RecordBatch, ArrowError> {
         let order = self.order.slice(start, end - start);
-        let plain = |(column, field): (&ArrayRef, &Arc<arrow::datatypes::Field>)| {
-            let taken = take(column, &order, None)?;
-            if taken.data_type() == field.data_type() { Ok(taken) } else { cast(&taken, field.data_type()) }
-        };
-        let columns = self.columns.iter().zip(self.schema.fields()).map(plain).collect::<Result<_, _>>()?;
+        let columns = self.columns.iter().map(|column| take(column, &order, None)).collect::<Result<_, _>>()?;
         RecordBatch::try_new(self.schema.clone(), columns)
     }
 }
@@ -116,52 +123,44 @@ fn join(parts: &[Arc<TailPart>], index: usize, plain: &DataType) -> Result<Array
     concat(&columns.iter().map(|column| column.as_ref()).collect::<Vec<_>>())
 }
 
-/// Indices in ascending order of the keys; rows with equal keys stay in order of arrival. Dictionaries compare by
-/// value.
-fn sorted_order(keys: &[ArrayRef]) -> Result<UInt32Array, ArrowError> {
-    let fields = keys.iter().map(|key| SortField::new(key.data_type().clone())).collect();
-    let rows = RowConverter::new(fields)?.convert_columns(keys)?;
-    let count = u32::try_from(rows.num_rows()).map_err(|_| ArrowError::OffsetOverflowError(rows.num_rows()))?;
-    let mut order: Vec<u32> = (0..count).collect();
-    order.sort_unstable_by(|left, right| {
-        rows.row(*left as usize).cmp(&rows.row(*right as usize)).then_with(|| left.cmp(right))
-    });
-    Ok(order.into())
-}
-
-struct FileWriter {
+/// Sorted rows to the bytes of one file.
+pub(crate) struct FileWriter {
     schema: SchemaRef,
     writer: ArrowWriter<Vec<u8>>,
     stats: StatsBuilder,
 }
 
 impl FileWriter {
-    fn new(stream: Stream) -> Result<Self, ParquetError> {
-        let schema = stream.schema();
+    /// A writer of rows of `schema`: the stream's columns, of which a text may be a dictionary.
+    pub(crate) fn new(stream: Stream, schema: SchemaRef, zstd_level: i32) -> Result<Self, ParquetError> {
+        let properties = properties(stream, zstd_level)?;
         // Readers go by the table's schema; the Arrow schema in the footer would make them rebuild dictionaries.
-        let options = ArrowWriterOptions::new().with_properties(properties(stream)).with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), options)?;
+        let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+        let writer = ArrowWriter::try_new_with_options(Vec::new(), schema, options)?;
+        let schema = stream.schema();
         Ok(Self { stats: StatsBuilder::new(schema.fields().len()), schema, writer })
     }
 
-    fn bytes(&self) -> usize {
+    /// Bytes so far, about.
+    pub(crate) fn bytes(&self) -> usize {
         self.writer.bytes_written() + self.writer.in_progress_size()
     }
 
-    fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+    /// Takes the next rows, in order.
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
         self.stats.update(batch);
         self.writer.write(batch)
     }
 
-    fn finish(self) -> Result<Encoded, ParquetError> {
+    pub(crate) fn finish(self) -> Result<Encoded, ParquetError> {
         let stats = self.stats.finish(&self.schema);
         Ok(Encoded { rows: self.stats.rows(), bytes: self.writer.into_inner()?, stats })
     }
 }
 
-fn properties(stream: Stream) -> WriterProperties {
+fn properties(stream: Stream, zstd_level: i32) -> Result<WriterProperties, ParquetError> {
     let schema = stream.schema();
-    let level = ZstdLevel::try_new(1).expect("1 is a level of zstd");
+    let level = ZstdLevel::try_new(zstd_level)?;
     let mut builder = WriterProperties::builder()
         .set_created_by(concat!("bodkin ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(Compression::ZSTD(level))
@@ -171,7 +170,7 @@ fn properties(stream: Stream) -> WriterProperties {
         .set_coerce_types(true);
     for field in schema.fields() {
         let column = || ColumnPath::from(field.name().as_str());
-        if field.data_type() == &DataType::Float64 {
+        if field.data_type() == &DataType::Float64 || has_no_bounds(field.name()) {
             builder = builder.set_column_statistics_enabled(column(), EnabledStatistics::None);
         }
         if is_delta_packed(field.data_type(), field.name()) {
@@ -187,13 +186,18 @@ fn properties(stream: Stream) -> WriterProperties {
             .set_column_bloom_filter_fpp(column(), BLOOM_FALSE_POSITIVES)
             .set_column_bloom_filter_max_ndv(column(), BLOOM_VALUES_MAX);
     }
-    builder.build()
+    Ok(builder.build())
 }
 
 /// Times, and integers that count or are sorted by.
 fn is_delta_packed(data_type: &DataType, name: &str) -> bool {
     matches!(data_type, DataType::Timestamp(..))
         || [events::TS_NS, events::SEQ, events::CGROUP_ID, metrics::METRIC_ID, metrics::SERIES_ID].contains(&name)
+}
+
+/// Texts that nobody asks for by a range or a whole value; gathering their bounds costs more than encoding them.
+fn has_no_bounds(name: &str) -> bool {
+    [events::ARGS, events::EXE_ARG0, events::FLAGS, events::FD_TYPE, events::PROTO].contains(&name)
 }
 
 /// Columns that are asked for one value of many.

@@ -31,8 +31,15 @@
 //! | `snapshot` | [`Snapshot`], [`TableSnapshot`]: what a query sees |
 //! | `tail` | [`TailPart`]: rows in memory, small ones merged |
 //! | `align` | rows as they came, brought to the columns of their table |
+//! | `sort` | the order of rows by their keys |
 //! | `encode` | sorted Parquet from tail parts, in memory |
 //! | `writer` | files cut, named and uploaded |
+//! | `run` | [`Run`]: files that follow each other in sort order, told by their names |
+//! | `plan` | [`plan_compaction`], [`expired`]: what to do, from files and time alone |
+//! | `merge`, `compact`, `file_reader` | sorted runs made one |
+//! | `lease` | that two nodes do not do the same work |
+//! | `vacuum` | which objects may be deleted |
+//! | `upkeep` | compaction, retention and vacuum of all tables |
 //! | `file` | [`PreparedFile`], [`TableFile`]: a file in an intent, in a table |
 //! | `stats` | [`FileStats`]: bounds and null counts |
 //! | `log` | [`TableLog`]: what is part of a table |
@@ -44,18 +51,27 @@
 
 mod actions;
 mod align;
+mod compact;
 mod delta;
 mod durable;
 mod encode;
 mod error;
 mod file;
+mod file_reader;
 mod folder;
+mod lease;
 mod log;
+mod merge;
 mod node;
+mod plan;
+mod run;
 mod snapshot;
+mod sort;
 mod stats;
 mod tables;
 mod tail;
+mod upkeep;
+mod vacuum;
 mod writer;
 
 pub use delta::DeltaLog;
@@ -64,10 +80,14 @@ pub use error::{Error, Result};
 pub use file::{PreparedFile, TableFile};
 pub use log::{CommitRequest, Committed, LogState, TableLog};
 pub use node::{DataDir, Inspected};
+pub use plan::{Job, expired, plan_compaction};
+pub use run::{Level, Run, run_of, sorted_runs};
 pub use snapshot::{Snapshot, TableSnapshot};
 pub use stats::{ColumnStats, FileStats, StatValue, stat_array};
 pub use tables::{TableStats, Tables};
 pub use tail::TailPart;
+pub use upkeep::{Retention, UpkeepReport};
+pub use vacuum::Removed;
 
 /// Partition column: whose rows they are.
 pub const TENANT: &str = "tenant";

@@ -1,6 +1,6 @@
 //! The log of a table: what is part of it, decided one commit at a time.
 
-use crate::{PreparedFile, Result, TableFile};
+use crate::{PreparedFile, Removed, Result, TableFile};
 use async_trait::async_trait;
 use bodkin_schema::Epoch;
 use std::sync::Arc;
@@ -56,6 +56,11 @@ pub trait TableLog: Send + Sync + std::fmt::Debug {
 
     /// The files of an older version. Reads the log.
     async fn files_at(&self, version: u64) -> Result<Vec<Arc<TableFile>>>;
+
+    /// Files that commits have removed, as long as the log remembers. Reads the log.
+    async fn removed(&self) -> Result<Vec<Removed>> {
+        Ok(Vec::new())
+    }
 
     /// Writes a checkpoint and drops expired log entries, where that is due. Returns whether it did.
     async fn maintain(&self) -> Result<bool>;

@@ -4,10 +4,11 @@
 //! rounded to milliseconds (outward), as readers expect. Floats have none (NaN would not be in them), nor have
 //! Booleans and maps (Delta defines none).
 
+use crate::align::is_text_dictionary;
 use crate::{Error, Result};
 use arrow::array::{
-    Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-    new_null_array,
+    Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray, StringViewArray,
+    TimestampMicrosecondArray, new_null_array,
 };
 use arrow::compute::{max, max_string, min, min_string};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType};
@@ -93,19 +94,19 @@ pub fn stat_array<'a>(data_type: &DataType, values: impl Iterator<Item = Option<
         Some(StatValue::Int(value)) => Some(*value),
         _ => None,
     };
+    fn text(value: Option<&StatValue>) -> Option<&str> {
+        match value {
+            Some(StatValue::Text(text)) => Some(text.as_ref()),
+            _ => None,
+        }
+    }
     match data_type {
         DataType::Int64 => Arc::new(values.map(int).collect::<Int64Array>()),
         DataType::Int32 => {
             Arc::new(values.map(|value| int(value).and_then(|value| value.try_into().ok())).collect::<Int32Array>())
         }
-        DataType::Utf8 => Arc::new(
-            values
-                .map(|value| match value {
-                    Some(StatValue::Text(text)) => Some(text.as_ref()),
-                    _ => None,
-                })
-                .collect::<StringArray>(),
-        ),
+        DataType::Utf8 => Arc::new(values.map(text).collect::<StringArray>()),
+        DataType::Utf8View => Arc::new(values.map(text).collect::<StringViewArray>()),
         DataType::Timestamp(TimeUnit::Microsecond, zone) => {
             Arc::new(values.map(int).collect::<TimestampMicrosecondArray>().with_timezone_opt(zone.clone()))
         }
@@ -141,7 +142,7 @@ impl StatsBuilder {
         self.rows
     }
 
-    /// Takes rows in the file's own types.
+    /// Takes rows of the file; texts may be dictionaries.
     pub(crate) fn update(&mut self, batch: &RecordBatch) {
         self.rows += batch.num_rows() as u64;
         for (gathered, column) in self.columns.iter_mut().zip(batch.columns()) {
@@ -172,6 +173,23 @@ impl StatsBuilder {
     }
 }
 
+/// The least and the greatest text that a dictionary's keys use. Neighbors often have the same key, and are compared
+/// once; the values that no key uses are not looked at, as a dictionary may hold those of a whole epoch.
+fn dictionary_bounds(column: &ArrayRef) -> Option<(&str, &str)> {
+    let dictionary = column.as_dictionary_opt::<Int32Type>()?;
+    let values = dictionary.values().as_string_opt::<i32>()?;
+    let mut bounds: Option<(&str, &str)> = None;
+    let mut last = None;
+    for key in dictionary.keys().iter().flatten() {
+        if last.replace(key) == Some(key) || values.is_null(key as usize) {
+            continue;
+        }
+        let text = values.value(key as usize);
+        bounds = Some(bounds.map_or((text, text), |(min, max)| (min.min(text), max.max(text))));
+    }
+    bounds
+}
+
 impl Gathered {
     fn widen(&mut self, column: &ArrayRef) {
         let ints = match column.data_type() {
@@ -186,6 +204,12 @@ impl Gathered {
             DataType::Timestamp(TimeUnit::Microsecond, _) => {
                 let values = column.as_primitive::<TimestampMicrosecondType>();
                 min(values).zip(max(values))
+            }
+            other if is_text_dictionary(other) => {
+                if let Some((min, max)) = dictionary_bounds(column) {
+                    self.widen_text(min, max);
+                }
+                None
             }
             DataType::Utf8 => {
                 let values = column.as_string::<i32>();

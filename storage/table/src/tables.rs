@@ -14,8 +14,8 @@ use bodkin_schema::{Clock, Epoch, Stream};
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use url::Url;
 
 /// Tables that are prepared or committed at the same time.
@@ -39,6 +39,12 @@ pub struct TableStats {
     pub commits: AtomicU64,
     /// Checkpoints of table logs.
     pub checkpoints: AtomicU64,
+    /// Files that compaction replaced.
+    pub files_compacted: AtomicU64,
+    /// Bytes of the files that it made.
+    pub compacted_bytes_written: AtomicU64,
+    /// Objects that vacuum deleted.
+    pub objects_deleted: AtomicU64,
 }
 
 /// The tables of one node.
@@ -47,17 +53,26 @@ pub struct TableStats {
 /// two tables' rows and two files of 128 MiB; per file of a table about 2 KiB.
 #[derive(Debug)]
 pub struct Tables {
-    store: Arc<dyn ObjectStore>,
+    pub(crate) store: Arc<dyn ObjectStore>,
     root_url: Url,
-    writers: Vec<TableWriter>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) writers: Vec<TableWriter>,
     logs: Vec<Arc<dyn TableLog>>,
     /// Guards the order in which snapshots are published, too.
     tails: Mutex<Vec<Tail>>,
     published: ArcSwap<Snapshot>,
     /// From the first log entry of an epoch until its snapshot is published.
-    committing: tokio::sync::Mutex<()>,
-    stats: TableStats,
+    pub(crate) committing: tokio::sync::Mutex<()>,
+    /// An epoch is in some logs and in no snapshot: the next attempt at it shows all of it.
+    pub(crate) is_epoch_open: AtomicBool,
+    /// One compaction, expiry or vacuum at a time.
+    pub(crate) upkeep: tokio::sync::Mutex<()>,
+    /// Lists of files that were handed out, per table: vacuum spares what is alive of them.
+    handed_out: Mutex<Vec<Vec<Weak<FileList>>>>,
+    pub(crate) stats: TableStats,
 }
+
+type FileList = Vec<Arc<TableFile>>;
 
 impl Tables {
     /// Loads the logs of all tables below `tables/` in `store`. Writes nothing. `root_url` is what others call the
@@ -73,13 +88,27 @@ impl Tables {
         let tables = Stream::ALL.into_iter().zip(&logs);
         let tables = tables.map(|(stream, log)| with_log(TableSnapshot::empty(stream), log.state())).collect();
         let node: Arc<str> = node.into();
-        let writer = |stream| TableWriter { store: store.clone(), stream, node: node.clone(), clock: clock.clone() };
+        // A put that a killed process had under way may arrive after its successor's: each life has names of its own.
+        let life = uuid::Uuid::new_v4().simple().to_string();
+        let prefix: Arc<str> = format!("{node}-{}", life.get(..8).unwrap_or(&life)).into();
+        let writer = |stream| TableWriter {
+            store: store.clone(),
+            stream,
+            node: node.clone(),
+            prefix: prefix.clone(),
+            clock: clock.clone(),
+        };
+        let handed_out = logs.iter().map(|log| vec![Arc::downgrade(&log.state().files)]).collect();
         Ok(Self {
             writers: Stream::ALL.map(writer).into(),
             logs,
             tails: Mutex::new(Stream::ALL.map(|_| Tail::default()).into()),
             published: ArcSwap::from_pointee(Snapshot::new(tables)),
             committing: tokio::sync::Mutex::new(()),
+            is_epoch_open: AtomicBool::new(false),
+            upkeep: tokio::sync::Mutex::new(()),
+            handed_out: Mutex::new(handed_out),
+            clock,
             stats: TableStats::default(),
             store,
             root_url,
@@ -91,12 +120,14 @@ impl Tables {
         self.published.load_full()
     }
 
-    /// An older version of a table, without a tail. Reads the log.
+    /// An older version of a table, without a tail. Reads the log. Vacuum spares its files as long as its list of
+    /// them is held.
     ///
     /// # Errors
     /// Where the version does not exist, or is no longer kept.
     pub async fn snapshot_at(&self, stream: Stream, version: u64) -> Result<TableSnapshot> {
         let files = Arc::new(self.log(stream).files_at(version).await?);
+        self.hand_out(stream, &files);
         Ok(TableSnapshot { version: Some(version), files, ..TableSnapshot::empty(stream) })
     }
 
@@ -146,8 +177,37 @@ impl Tables {
         Ok(())
     }
 
-    fn log(&self, stream: Stream) -> &Arc<dyn TableLog> {
+    pub(crate) fn log(&self, stream: Stream) -> &Arc<dyn TableLog> {
         &self.logs[slot(stream)]
+    }
+
+    /// Remembers that somebody may read `files`. The list of lists is as long as what is alive, and at most doubles.
+    fn hand_out(&self, stream: Stream, files: &Arc<FileList>) {
+        let mut handed_out = self.handed_out.lock().unwrap_or_else(PoisonError::into_inner);
+        let lists = &mut handed_out[slot(stream)];
+        if lists.len() == lists.capacity() {
+            lists.retain(|list| list.strong_count() > 0);
+        }
+        lists.push(Arc::downgrade(files));
+    }
+
+    /// Paths of the files that a snapshot of this process still holds.
+    pub(crate) fn paths_in_use(&self, stream: Stream) -> Vec<String> {
+        let mut handed_out = self.handed_out.lock().unwrap_or_else(PoisonError::into_inner);
+        let lists = &mut handed_out[slot(stream)];
+        lists.retain(|list| list.strong_count() > 0);
+        let alive: Vec<_> = lists.iter().filter_map(Weak::upgrade).collect();
+        drop(handed_out);
+        alive.iter().flat_map(|list| list.iter().map(|file| file.path.clone())).collect()
+    }
+
+    /// Shows the files of a table as its log has them. The tail stays: no epoch has been committed.
+    pub(crate) fn publish_log(&self, stream: Stream) {
+        let _tails = self.tails();
+        let snapshot = self.published.load();
+        let table = with_log(snapshot.table(stream).as_ref().clone(), self.log(stream).state());
+        self.hand_out(stream, &table.files);
+        self.published.store(Arc::new(snapshot.with(table)));
     }
 
     fn tails(&self) -> MutexGuard<'_, Vec<Tail>> {
@@ -170,6 +230,7 @@ impl Tables {
         let tables = snapshot.tables().zip(tails.iter_mut()).zip(&self.logs).map(|((table, tail), log)| {
             tail.forget_through(epoch);
             let table = with_log(table.as_ref().clone(), log.state());
+            self.hand_out(table.stream, &table.files);
             TableSnapshot { tail: Arc::new(tail.parts()), ..table }
         });
         self.published.store(Arc::new(Snapshot::new(tables.collect())));
@@ -259,9 +320,11 @@ impl Sink for Tables {
     async fn commit(&self, epoch: Epoch, prepared: &serde_json::Value) -> std::result::Result<(), SinkError> {
         let tables = parse(epoch, prepared)?;
         let _committing = self.committing.lock().await;
+        self.is_epoch_open.store(true, Ordering::Relaxed);
         let commits = tables.into_iter().map(|(stream, files)| self.commit_table(stream, epoch, files));
         futures::stream::iter(commits).buffered(PARALLEL).try_collect::<()>().await?;
         self.publish_committed(epoch);
+        self.is_epoch_open.store(false, Ordering::Relaxed);
         self.maintain().await;
         Ok(())
     }
@@ -271,7 +334,7 @@ fn with_log(table: TableSnapshot, state: LogState) -> TableSnapshot {
     TableSnapshot { version: state.version, files: state.files, ..table }
 }
 
-fn parse(epoch: Epoch, prepared: &serde_json::Value) -> Result<Vec<(Stream, Vec<PreparedFile>)>> {
+pub(crate) fn parse(epoch: Epoch, prepared: &serde_json::Value) -> Result<Vec<(Stream, Vec<PreparedFile>)>> {
     let prepared: Prepared =
         serde::Deserialize::deserialize(prepared).map_err(|source| Error::Prepared { epoch, source })?;
     prepared

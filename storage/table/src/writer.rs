@@ -2,6 +2,7 @@
 
 use crate::encode::{Encoded, encode};
 use crate::file::{format_date, table_path};
+use crate::run::epoch_file;
 use crate::tail::TailPart;
 use crate::{DATE, Error, PreparedFile, Result, TENANT};
 use bodkin_schema::{Clock, Epoch, Stream, Tenant};
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-const FILE_BYTES_TARGET: usize = 128 << 20;
+pub(crate) const FILE_BYTES_TARGET: usize = 128 << 20;
 const FILES_PER_COMMIT_MAX: usize = 16;
 /// Rows that are sorted together; keeps the text of one column within 32-bit offsets.
 const SORT_BYTES_MAX: usize = 1 << 30;
@@ -22,12 +23,14 @@ pub(crate) struct TableWriter {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) stream: Stream,
     pub(crate) node: Arc<str>,
+    /// Node and life of the process, with which the names of its files begin.
+    pub(crate) prefix: Arc<str>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl TableWriter {
-    /// Writes all rows of `parts`. Names depend on node, epoch and number alone: who starts over replaces the files
-    /// of the first attempt.
+    /// Writes all rows of `parts`. Names depend on the process, the epoch and the number alone: a second attempt of the
+    /// same process replaces the files of the first.
     pub(crate) async fn write(&self, epoch: Epoch, parts: Vec<Arc<TailPart>>) -> Result<Vec<PreparedFile>> {
         let groups = group(parts);
         let files_max = (FILES_PER_COMMIT_MAX / groups.len().max(1)).max(1);
@@ -51,13 +54,15 @@ impl TableWriter {
         let stream = self.stream;
         let (sender, mut receiver) = mpsc::channel(1);
         let encoder = tokio::task::spawn_blocking(move || {
-            for parts in cut(&parts) {
-                encode(stream, parts, FILE_BYTES_TARGET, files_max, |file| sender.blocking_send(file).is_ok())?;
+            for (sort, parts) in cut(&parts).enumerate() {
+                let emit = |file| sender.blocking_send((sort, file)).is_ok();
+                encode(stream, parts, FILE_BYTES_TARGET, files_max, emit)?;
             }
             Ok(())
         });
-        while let Some(encoded) = receiver.recv().await {
-            files.push(self.upload(epoch, tenant, date, files.len(), encoded).await?);
+        while let Some((sort, encoded)) = receiver.recv().await {
+            let name = epoch_file(&self.prefix, epoch, sort, files.len());
+            files.push(self.upload(tenant, date, &name, encoded).await?);
         }
         match encoder.await {
             Ok(result) => result.map_err(|source| Error::Parquet { path: table_path(stream).to_string(), source }),
@@ -66,17 +71,16 @@ impl TableWriter {
         }
     }
 
-    async fn upload(
+    /// Puts a file called `name` into its partition. It is part of the table once it is committed.
+    pub(crate) async fn upload(
         &self,
-        epoch: Epoch,
         tenant: &Tenant,
         date: i32,
-        number: usize,
+        name: &str,
         encoded: Encoded,
     ) -> Result<PreparedFile> {
         let date = format_date(date);
-        let folder = format!("{TENANT}={}/{DATE}={date}", folder_name(&tenant.0));
-        let path = format!("{folder}/{}-{:020}-{number}.parquet", self.node, epoch.0);
+        let path = format!("{TENANT}={}/{DATE}={date}/{name}", folder_name(&tenant.0));
         let size = encoded.bytes.len() as u64;
         let location = Path::from(format!("{}/{path}", table_path(self.stream)));
         self.store

@@ -7,3 +7,4 @@ mod faults;
 mod flow;
 mod rows;
 mod store;
+mod upkeep;
