@@ -1,13 +1,13 @@
 //! What a query answers: a schema, a stream of plain batches, and what it took.
 
 use crate::error::{ErrorKind, QueryError};
+use crate::observe::{EndedQuery, QueryObserver};
 use crate::plain::plain_batch;
 use crate::stop::Stop;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use bodkin_schema::Clock;
+use bodkin_schema::{Clock, EventTime, Principal};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_plan::ExecutionPlan;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use serde::Serialize;
 use std::fmt;
@@ -48,14 +48,31 @@ impl Answer {
     }
 }
 
-/// What scans count while they are planned.
-#[derive(Debug, Default)]
+/// What scans count while they are planned and run.
+#[derive(Debug)]
 pub(crate) struct ScanCounters {
     files_scanned: AtomicU64,
     files_pruned: AtomicU64,
+    bytes: AtomicU64,
+    bytes_max: u64,
 }
 
 impl ScanCounters {
+    pub(crate) fn new(bytes_max: u64) -> Self {
+        let (files_scanned, files_pruned, bytes) = Default::default();
+        Self { files_scanned, files_pruned, bytes, bytes_max }
+    }
+
+    /// Counts bytes that are about to be read; gives all so far.
+    pub(crate) fn add_bytes(&self, bytes: u64) -> u64 {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes
+    }
+
+    /// Bytes that the query may read.
+    pub(crate) fn bytes_max(&self) -> u64 {
+        self.bytes_max
+    }
+
     pub(crate) fn add_files(&self, scanned: usize, pruned: usize) {
         self.files_scanned.fetch_add(scanned as u64, Ordering::Relaxed);
         self.files_pruned.fetch_add(pruned as u64, Ordering::Relaxed);
@@ -69,7 +86,6 @@ pub struct AnswerStats {
 }
 
 struct Shared {
-    plan: Arc<dyn ExecutionPlan>,
     counters: Arc<ScanCounters>,
     clock: Arc<dyn Clock>,
     started: Duration,
@@ -100,17 +116,17 @@ impl fmt::Debug for AnswerStats {
 }
 
 impl AnswerStats {
-    pub(crate) fn new(
-        plan: Arc<dyn ExecutionPlan>,
-        counters: Arc<ScanCounters>,
-        clock: Arc<dyn Clock>,
-        started: Duration,
-    ) -> Self {
+    pub(crate) fn new(counters: Arc<ScanCounters>, clock: Arc<dyn Clock>, started: Duration) -> Self {
         let (rows, elapsed_us) = Default::default();
-        Self { shared: Arc::new(Shared { plan, counters, clock, started, rows, elapsed_us }) }
+        Self { shared: Arc::new(Shared { counters, clock, started, rows, elapsed_us }) }
     }
 
-    /// The numbers so far. Walks the plan.
+    /// What the scans count.
+    pub(crate) fn counters(&self) -> Arc<ScanCounters> {
+        self.shared.counters.clone()
+    }
+
+    /// The numbers so far.
     pub fn report(&self) -> StatsReport {
         let shared = &self.shared;
         let elapsed_us = match shared.elapsed_us.load(Ordering::Relaxed) {
@@ -119,7 +135,7 @@ impl AnswerStats {
         };
         StatsReport {
             rows: shared.rows.load(Ordering::Relaxed),
-            bytes_scanned: bytes_scanned(shared.plan.as_ref()),
+            bytes_scanned: shared.counters.bytes.load(Ordering::Relaxed),
             files_scanned: shared.counters.files_scanned.load(Ordering::Relaxed),
             files_pruned: shared.counters.files_pruned.load(Ordering::Relaxed),
             elapsed_ms: elapsed_us as f64 / 1000.0,
@@ -131,12 +147,6 @@ impl Shared {
     fn running_us(&self) -> u64 {
         (self.clock.monotonic().saturating_sub(self.started).as_micros() as u64).max(1)
     }
-}
-
-fn bytes_scanned(plan: &dyn ExecutionPlan) -> u64 {
-    let own = plan.metrics().and_then(|metrics| metrics.sum_by_name("bytes_scanned"));
-    let below = plan.children().into_iter().map(|child| bytes_scanned(child.as_ref()));
-    own.map_or(0, |value| value.as_usize() as u64) + below.sum::<u64>()
 }
 
 /// What ends an answer early.
@@ -165,10 +175,17 @@ pub(crate) fn guarded<K: Send + Unpin + 'static>(
     schema: SchemaRef,
     limits: Limits,
     stats: AnswerStats,
+    record: Record,
     keep: K,
 ) -> Answer {
-    let guarded =
-        Guarded { rows: Some(rows), schema: schema.clone(), limits, stats: stats.shared.clone(), _keep: keep };
+    let guarded = Guarded {
+        rows: Some(rows),
+        schema: schema.clone(),
+        limits,
+        stats: stats.clone(),
+        record: Some(record),
+        _keep: keep,
+    };
     Answer { schema, stream: guarded.boxed(), stats: AnswerStats { shared: stats.shared } }
 }
 
@@ -177,7 +194,9 @@ struct Guarded<K> {
     rows: Option<SendableRecordBatchStream>,
     schema: SchemaRef,
     limits: Limits,
-    stats: Arc<Shared>,
+    stats: AnswerStats,
+    /// None once the query was told of.
+    record: Option<Record>,
     _keep: K,
 }
 
@@ -196,7 +215,7 @@ impl<K> Guarded<K> {
             Ok(Poll::Ready(Some(Err(error)))) => return Poll::Ready(Some(Err(QueryError::from_execution(error)))),
             Err(_) => return Poll::Ready(Some(Err(QueryError::panicked()))),
         };
-        let before = self.stats.rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+        let before = self.stats.shared.rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
         if before + batch.num_rows() as u64 > self.limits.rows_max {
             let message = format!("the answer has more than {} rows", self.limits.rows_max);
             let error = QueryError::new(ErrorKind::Limit, message).with_hint("add LIMIT, or aggregate");
@@ -211,9 +230,49 @@ impl<K: Unpin> Stream for Guarded<K> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let next = self.next_batch(cx);
-        if matches!(next, Poll::Ready(None | Some(Err(_)))) && self.rows.take().is_some() {
-            self.stats.elapsed_us.store(self.stats.running_us(), Ordering::Relaxed);
+        let error = match &next {
+            Poll::Pending | Poll::Ready(Some(Ok(_))) => return next,
+            Poll::Ready(None) => None,
+            Poll::Ready(Some(Err(error))) => Some(error.message.clone()),
+        };
+        if self.rows.take().is_some() {
+            self.end(error);
         }
         next
+    }
+}
+
+impl<K> Guarded<K> {
+    fn end(&mut self, error: Option<String>) {
+        let shared = &self.stats.shared;
+        shared.elapsed_us.store(shared.running_us(), Ordering::Relaxed);
+        if let Some(record) = self.record.take() {
+            record.end(self.stats.report(), error);
+        }
+    }
+}
+
+impl<K> Drop for Guarded<K> {
+    fn drop(&mut self) {
+        if self.rows.is_some() {
+            self.end(Some("nobody waited for the answer".to_owned()));
+        }
+    }
+}
+
+/// What the query log wants to know of a query from its start.
+pub(crate) struct Record {
+    pub(crate) started: EventTime,
+    pub(crate) principal: Principal,
+    pub(crate) text: String,
+    pub(crate) observer: Option<Arc<dyn QueryObserver>>,
+}
+
+impl Record {
+    pub(crate) fn end(self, report: StatsReport, error: Option<String>) {
+        let Self { started, principal, text, observer } = self;
+        if let Some(observer) = observer {
+            observer.ended(EndedQuery { started, principal, text, report, error });
+        }
     }
 }

@@ -61,6 +61,9 @@ impl QueryError {
 
     /// Why a query that was planned has no answer.
     pub(crate) fn from_execution(error: DataFusionError) -> Self {
+        if let Some(own) = own_error(&error) {
+            return own.clone();
+        }
         Self::from_root(peel(&error).1)
     }
 
@@ -97,6 +100,12 @@ impl QueryError {
             _ => Self::new(ErrorKind::Internal, message),
         }
     }
+}
+
+/// The error of ours that the planner's and the reader's errors are wrapped around.
+fn own_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a QueryError> {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.take(16).find_map(|error| error.downcast_ref())
 }
 
 /// The first diagnostic on the way to the innermost error, and that error.

@@ -1,5 +1,7 @@
 //! The Parquet side of a scan.
 
+use crate::metered::MeteredReaders;
+use crate::stream_table::QueryView;
 use arrow::datatypes::{DataType, SchemaRef};
 use bodkin_table::{StatValue, TableFile};
 use datafusion::catalog::Session;
@@ -10,11 +12,12 @@ use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFacto
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
-use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::physical_plan::ExecutionPlan;
 use object_store::ObjectMeta;
 use std::sync::Arc;
 
+/// Files whose bounds the planner is told of: they take 10 KiB each there, and of more files they say little.
+const STATISTICS_FILES_MAX: usize = 512;
 /// Partition columns at the end of every table: tenant, date.
 const PARTITION_COLUMNS: usize = 2;
 
@@ -22,7 +25,7 @@ const PARTITION_COLUMNS: usize = 2;
 /// Parquet reader.
 pub(crate) fn scan(
     session: &dyn Session,
-    store: &ObjectStoreUrl,
+    view: &QueryView,
     schema: &SchemaRef,
     files: &[Arc<TableFile>],
     projection: Option<&Vec<usize>>,
@@ -34,17 +37,23 @@ pub(crate) fn scan(
 
     let runtime = session.runtime_env();
     let footers = runtime.cache_manager.get_file_metadata_cache();
-    let reader = CachedParquetFileReaderFactory::new(runtime.object_store(store)?, footers);
+    let reader = CachedParquetFileReaderFactory::new(runtime.object_store(&view.store)?, footers);
+    let reader = MeteredReaders { inner: Arc::new(reader), counters: view.counters.clone() };
     let source = ParquetSource::new(table)
         .with_table_parquet_options(session.default_table_options().parquet)
         .with_parquet_file_reader_factory(Arc::new(reader));
 
-    let group: FileGroup = files.iter().map(|file| partitioned(file, &stored)).collect();
-    let groups = group.split_files(session.config().target_partitions());
-    let groups = groups.into_iter().map(|group| with_statistics(group, schema)).collect::<Result<Vec<_>>>()?;
-    let of_groups = groups.iter().filter_map(|group| group.file_statistics(None));
-    let statistics = Statistics::try_merge_iter(of_groups, schema)?;
-    let config = FileScanConfigBuilder::new(store.clone(), Arc::new(source))
+    let cores = session.config().target_partitions();
+    let (groups, statistics) = match files.len() <= STATISTICS_FILES_MAX {
+        true => with_statistics(files, &stored, schema, cores)?,
+        false => {
+            let group: FileGroup = files.iter().map(|file| partitioned(file)).collect();
+            let rows = files.iter().map(|file| file.rows as usize).sum();
+            let statistics = Statistics::new_unknown(schema).with_num_rows(Precision::Exact(rows));
+            (group.split_files(cores), statistics)
+        }
+    };
+    let config = FileScanConfigBuilder::new(view.store.clone(), Arc::new(source))
         .with_file_groups(groups)
         .with_statistics(statistics)
         .with_projection_indices(projection.cloned())?
@@ -53,13 +62,27 @@ pub(crate) fn scan(
     Ok(DataSourceExec::from_data_source(config))
 }
 
-fn with_statistics(group: FileGroup, schema: &SchemaRef) -> Result<FileGroup> {
-    let of_files = group.iter().filter_map(|file| file.statistics.as_deref());
-    let statistics = Statistics::try_merge_iter(of_files, schema)?;
-    Ok(group.with_statistics(Arc::new(statistics)))
+/// The files in groups, one for each core, with what is known of each file, each group and all.
+fn with_statistics(
+    files: &[Arc<TableFile>],
+    stored: &SchemaRef,
+    schema: &SchemaRef,
+    cores: usize,
+) -> Result<(Vec<FileGroup>, Statistics)> {
+    let known = files.iter().map(|file| partitioned(file).with_statistics(Arc::new(statistics(file, stored))));
+    let groups = known.collect::<FileGroup>().split_files(cores);
+    let group_statistics = |group: FileGroup| -> Result<FileGroup> {
+        let of_files = group.iter().filter_map(|file| file.statistics.as_deref());
+        let statistics = Statistics::try_merge_iter(of_files, schema)?;
+        Ok(group.with_statistics(Arc::new(statistics)))
+    };
+    let groups = groups.into_iter().map(group_statistics).collect::<Result<Vec<_>>>()?;
+    let of_groups = groups.iter().filter_map(|group| group.file_statistics(None));
+    let statistics = Statistics::try_merge_iter(of_groups, schema)?;
+    Ok((groups, statistics))
 }
 
-fn partitioned(file: &TableFile, stored: &SchemaRef) -> PartitionedFile {
+fn partitioned(file: &TableFile) -> PartitionedFile {
     let meta = ObjectMeta {
         location: file.location.clone(),
         last_modified: Default::default(),
@@ -67,12 +90,10 @@ fn partitioned(file: &TableFile, stored: &SchemaRef) -> PartitionedFile {
         e_tag: None,
         version: None,
     };
-    PartitionedFile::new_from_meta(meta)
-        .with_partition_values(vec![
-            ScalarValue::Utf8(Some(file.tenant.to_string())),
-            ScalarValue::Date32(Some(file.date)),
-        ])
-        .with_statistics(Arc::new(statistics(file, stored)))
+    PartitionedFile::new_from_meta(meta).with_partition_values(vec![
+        ScalarValue::Utf8(Some(file.tenant.to_string())),
+        ScalarValue::Date32(Some(file.date)),
+    ])
 }
 
 /// The number of rows is exact, so that COUNT(*) reads no file; the log's bounds are wider than the values and only
@@ -108,6 +129,7 @@ fn scalar(value: &StatValue, data_type: &DataType) -> Option<ScalarValue> {
             Some(ScalarValue::TimestampMicrosecond(Some(*value), zone.clone()))
         }
         (StatValue::Text(value), DataType::Utf8) => Some(ScalarValue::Utf8(Some(value.to_string()))),
+        (StatValue::Text(value), DataType::Utf8View) => Some(ScalarValue::Utf8View(Some(value.to_string()))),
         _ => None,
     }
 }

@@ -1,5 +1,6 @@
 //! The names that SQL sees: streams, views, and the comments of both.
 
+use crate::plain::plain_type;
 use crate::session::SCHEMA;
 use crate::stream_table::{QueryView, StreamTable};
 use crate::views::{VIEWS, View, column_comment, view};
@@ -102,7 +103,7 @@ fn column_comments(tables: &[Commented]) -> Result<Arc<dyn TableProvider>> {
     for table in tables {
         for field in table.table.schema().fields() {
             let comment = column_comment(&table.streams, field.name());
-            let data_type = Some(field.data_type().to_string());
+            let data_type = Some(plain_type(field.data_type()).to_string());
             rows.push([Some(table.name.to_owned()), Some(field.name().clone()), data_type, comment]);
         }
     }

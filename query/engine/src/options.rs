@@ -1,6 +1,6 @@
 //! What bounds the queries of one process.
 
-use crate::detect::RuleCatalog;
+use crate::observe::QueryObserver;
 use bodkin_schema::{Clock, SystemClock};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,16 +21,16 @@ pub struct QueryOptions {
     pub timeout: Duration,
     /// Rows of one answer.
     pub rows_max: u64,
+    /// Bytes that one query may read from files.
+    pub bytes_scanned_max: u64,
     /// Bytes of the text of one query.
     pub text_bytes_max: usize,
     /// Threads that one query is spread over.
     pub cores: usize,
-    /// Time from the call to the last row of a search of rules over history, which reads more than a query.
-    pub search_timeout: Duration,
-    /// The rules that `detect(...)` may name.
-    pub rules: Option<Arc<dyn RuleCatalog>>,
     /// Measures how long queries take.
     pub clock: Arc<dyn Clock>,
+    /// Is told of each query that has ended.
+    pub observer: Option<Arc<dyn QueryObserver>>,
 }
 
 impl Default for QueryOptions {
@@ -42,11 +42,11 @@ impl Default for QueryOptions {
             spill_bytes_max: 16 << 30,
             timeout: Duration::from_secs(60),
             rows_max: 100_000_000,
+            bytes_scanned_max: 1 << 40,
             text_bytes_max: 1 << 20,
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            search_timeout: Duration::from_secs(3600),
-            rules: None,
             clock: Arc::new(SystemClock::default()),
+            observer: None,
         }
     }
 }

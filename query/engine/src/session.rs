@@ -2,9 +2,9 @@
 
 use crate::bounded::bound_functions;
 use crate::catalog::Catalog;
-use crate::detect::DetectFunction;
 use crate::names::PublicSchema;
 use crate::options::QueryOptions;
+use crate::ordered::ReadInOrder;
 use crate::stream_table::QueryView;
 use crate::version::VersionFunction;
 use datafusion::catalog::{
@@ -16,6 +16,8 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use object_store::ObjectStore;
 use std::num::NonZeroUsize;
@@ -54,9 +56,18 @@ pub(crate) fn runtime(options: &QueryOptions, store: Arc<dyn ObjectStore>) -> Re
 /// The state that every query's state is made from.
 pub(crate) fn base_state(options: &QueryOptions, runtime: Arc<RuntimeEnv>) -> Result<SessionState> {
     let builder = SessionStateBuilder::new_with_default_features();
+    let builder = builder.with_physical_optimizer_rules(physical_rules());
     let mut state = builder.with_config(config(options)).with_runtime_env(runtime).build();
     bound_functions(&mut state)?;
     Ok(state)
+}
+
+/// The planner's rules, with ours in front of those that insert sorts.
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    let at = rules.iter().position(|rule| rule.name() == "EnsureRequirements").unwrap_or_default();
+    rules.insert(at, Arc::new(ReadInOrder));
+    rules
 }
 
 fn config(options: &QueryOptions) -> SessionConfig {
@@ -74,26 +85,20 @@ fn config(options: &QueryOptions) -> SessionConfig {
     options.execution.parquet.schema_force_view_types = false;
     options.sql_parser.map_string_types_to_utf8view = false;
     options.sql_parser.collect_spans = true;
+    // Rows that come in order stay in it where they are spread over cores by hash: a merge costs less than a sort.
+    options.optimizer.prefer_existing_sort = true;
     // The default buffers up to 1 GiB beside the memory pool.
     options.execution.sort_pushdown_buffer_capacity = 64 << 20;
     config
 }
 
 /// The state of one query: the tables of `view` and nothing else.
-pub(crate) fn query_state(
-    base: &SessionState,
-    catalog: Arc<dyn Catalog>,
-    view: QueryView,
-    options: &QueryOptions,
-) -> Result<SessionState> {
+pub(crate) fn query_state(base: &SessionState, catalog: Arc<dyn Catalog>, view: QueryView) -> Result<SessionState> {
     let streams = with_schema(base, Arc::new(PublicSchema::streams(view.clone())))?;
-    let public = PublicSchema::public(view.clone(), streams.clone());
+    let public = PublicSchema::public(view.clone(), streams);
     let mut state = with_schema(base, Arc::new(public))?;
     // The value of now(): one for the whole query.
     state.mark_start_execution();
-    let (rules, clock) = (options.rules.clone(), options.clock.clone());
-    let detect = DetectFunction { catalog: rules, view: view.clone(), state: streams, clock };
-    state.register_udtf(DetectFunction::NAME, Arc::new(detect));
     state.register_udtf("snapshot", Arc::new(VersionFunction::new(catalog, view)));
     Ok(state)
 }

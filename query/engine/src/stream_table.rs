@@ -2,10 +2,10 @@
 
 use crate::answer::ScanCounters;
 use crate::{files, prune, tail};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use bodkin_schema::Tenant;
-use bodkin_table::{Snapshot, TableSnapshot};
+use bodkin_table::{Snapshot, TENANT, TableSnapshot};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{DFSchema, Result};
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -14,7 +14,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// What all tables of one query share.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub(crate) struct QueryView {
     pub(crate) store: ObjectStoreUrl,
     /// What scans count.
     pub(crate) counters: Arc<ScanCounters>,
+    /// Older versions that the query reads: vacuum spares what they name while they are held.
+    pub(crate) pinned: Arc<Mutex<Vec<Arc<TableSnapshot>>>>,
 }
 
 /// Rows of one tenant in one table of a snapshot.
@@ -39,7 +41,7 @@ pub(crate) struct StreamTable {
 
 impl StreamTable {
     pub(crate) fn new(view: QueryView, table: Arc<TableSnapshot>) -> Self {
-        let schema = without_metadata(&table.schema);
+        let schema = sql_schema(&table.schema);
         Self { view, table, schema }
     }
 
@@ -51,9 +53,17 @@ impl StreamTable {
     }
 }
 
-/// Comments are no part of a plan's schema: two plans that differ by them would not fit together.
-pub(crate) fn without_metadata(schema: &Schema) -> SchemaRef {
-    let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_metadata(Default::default()));
+/// What plans see of a table. Texts are views: a page's dictionary is decoded once and pointed at, and filters,
+/// groups and joins copy no text; answers are made plain at the end. Comments are no part of a plan's schema: two
+/// plans that differ by them would not fit together.
+pub(crate) fn sql_schema(schema: &Schema) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| {
+        let data_type = match field.data_type() {
+            DataType::Utf8 if field.name() != TENANT => DataType::Utf8View,
+            other => other.clone(),
+        };
+        Field::new(field.name(), data_type, field.is_nullable())
+    });
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
@@ -93,12 +103,17 @@ impl TableProvider for StreamTable {
 
         let mut inputs: Vec<Arc<dyn ExecutionPlan>> = Vec::with_capacity(2);
         if !kept.is_empty() {
-            inputs.push(files::scan(session, &self.view.store, &self.schema, &kept, projection, limit)?);
+            inputs.push(files::scan(session, &self.view, &self.schema, &kept, projection, limit)?);
         }
         let parts: Vec<_> = self.table.tail.iter().filter(|part| part.tenant == *tenant).cloned().collect();
         if !parts.is_empty() {
             let schema = self.projected(projection)?;
-            inputs.push(Arc::new(tail::TailExec::new(parts, schema, session.config().target_partitions())));
+            inputs.push(Arc::new(tail::TailExec::new(
+                self.table.stream,
+                parts,
+                schema,
+                session.config().target_partitions(),
+            )));
         }
         match inputs.len() {
             0 => Ok(Arc::new(EmptyExec::new(self.projected(projection)?))),

@@ -3,6 +3,7 @@
 use crate::plain::plain_array;
 use arrow::array::{ArrayRef, Date32Array, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
 use arrow::datatypes::{FieldRef, SchemaRef};
+use bodkin_schema::Stream;
 use bodkin_table::{DATE, TENANT, TailPart};
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 /// Reads parts of the tail. Holds no more than one plain batch per partition beyond the parts themselves.
 #[derive(Debug)]
 pub(crate) struct TailExec {
+    stream: Stream,
     /// What each partition reads.
     partitions: Vec<Vec<Arc<TailPart>>>,
     properties: Arc<PlanProperties>,
@@ -30,7 +32,7 @@ pub(crate) struct TailExec {
 
 impl TailExec {
     /// Reads `parts` as rows of `schema` in at most `cores` partitions.
-    pub(crate) fn new(parts: Vec<Arc<TailPart>>, schema: SchemaRef, cores: usize) -> Self {
+    pub(crate) fn new(stream: Stream, parts: Vec<Arc<TailPart>>, schema: SchemaRef, cores: usize) -> Self {
         let mut partitions = vec![Vec::new(); parts.len().min(cores).max(1)];
         let count = partitions.len();
         for (index, part) in parts.into_iter().enumerate() {
@@ -42,7 +44,12 @@ impl TailExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        Self { partitions, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
+        Self { stream, partitions, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
+    }
+
+    /// The stream whose rows they are.
+    pub(crate) fn stream(&self) -> Stream {
+        self.stream
     }
 }
 

@@ -1,7 +1,7 @@
 //! `snapshot('events', 12)`: one version of a table without its tail, as any reader of the table sees it.
 
 use crate::catalog::{Catalog, CatalogError};
-use crate::stream_table::{QueryView, StreamTable, without_metadata};
+use crate::stream_table::{QueryView, StreamTable, sql_schema};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use bodkin_schema::Stream;
@@ -9,7 +9,7 @@ use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TablePr
 use datafusion::common::{DataFusionError, Result, ScalarValue, plan_datafusion_err, plan_err};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 /// The table function.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl TableFunctionImpl for VersionFunction {
             view: self.view.clone(),
             stream,
             version,
-            schema: without_metadata(&self.view.snapshot.table(stream).schema),
+            schema: sql_schema(&self.view.snapshot.table(stream).schema),
         }))
     }
 }
@@ -79,6 +79,7 @@ impl TableProvider for VersionTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let table = self.catalog.snapshot_at(self.stream, self.version).await;
         let table = table.map_err(|error: CatalogError| DataFusionError::External(Box::new(error)))?;
+        self.view.pinned.lock().unwrap_or_else(PoisonError::into_inner).push(table.clone());
         StreamTable::new(self.view.clone(), table).scan(session, projection, filters, limit).await
     }
 }

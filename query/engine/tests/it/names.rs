@@ -26,6 +26,7 @@ async fn tables_and_views_are_listed() {
             "metrics VIEW",
             "network_events VIEW",
             "processes VIEW",
+            "queries BASE TABLE",
             "samples BASE TABLE",
             "series VIEW",
             "table_comments BASE TABLE",

@@ -1,7 +1,6 @@
 //! Native histograms: exponential and custom buckets, with float counts.
 
 mod add;
-mod bounds;
 mod buckets;
 mod quantile;
 mod reset;
