@@ -1,13 +1,14 @@
 //! Tables and log of a data folder that no server holds, read without changing them.
 
 use crate::sql::{DataDir, ServerFile};
+use crate::store::TableStore;
 use anyhow::{Context, bail};
 use async_trait::async_trait;
 use bodkin_engine::{Batch, IntentStore, Origin, Sink};
 use bodkin_ingest::{Downstream, IngestLimits, IngestedBatch};
 use bodkin_query::{Catalog, CatalogError, QueryEngine, QueryOptions};
 use bodkin_schema::{Clock, Stream, SystemClock};
-use bodkin_table::{DurableLocal, Snapshot, TableSnapshot, Tables};
+use bodkin_table::{Snapshot, TableSnapshot, Tables};
 use object_store::ObjectStore;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,8 +23,7 @@ pub(crate) async fn open(path: &Path) -> anyhow::Result<DataDir> {
         bail!("{} holds no data of bodkin: start `bodkin up --data-dir {0}` first", path.display());
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let store: Arc<dyn ObjectStore> = Arc::new(DurableLocal::read_only(path)?);
-    let root = crate::server::folder_url(path)?;
+    let TableStore { store, root } = TableStore::read_only(path)?;
     let tables = Arc::new(Tables::open(store.clone(), root, &node, clock.clone()).await?);
     show_log(path, &tables, store, &node).await.with_context(|| format!("log of {}", path.display()))?;
     let options = QueryOptions { clock, ..Default::default() };

@@ -3,12 +3,12 @@
 use crate::error::{ApiError, ErrorBody};
 use crate::state::{AppState, NotReady};
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 /// Whether the node is ready.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -71,6 +71,42 @@ pub(crate) async fn flush(State(state): State<AppState>) -> Result<Json<FlushRes
             let message = format!("the epoch did not end within {} s", state.limits.flush_timeout.as_secs());
             Err(ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout", message)
                 .hint("it may still end: see /api/v1/status"))
+        }
+    }
+}
+
+/// What else a compaction does.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+pub struct CompactParams {
+    /// `now`: delete at once what the tables' logs have removed and nobody reads. Older versions cannot be read then.
+    pub vacuum: Option<String>,
+}
+
+/// Compacts every table and answers when that is done.
+#[utoipa::path(method(get, post), path = "/api/v1/admin/compact", tag = "administration", params(CompactParams), responses(
+    (status = 200, description = "What was done", content_type = "application/json", body = Object),
+    (status = 400, description = "A parameter is wrong", body = ErrorBody),
+    (status = 500, description = "The tables were not compacted", body = ErrorBody),
+    (status = 504, description = "It takes longer than the caller can wait", body = ErrorBody),
+))]
+pub(crate) async fn compact(
+    State(state): State<AppState>,
+    Query(params): Query<CompactParams>,
+) -> Result<Json<serde_json::Value>, ApiError> {
+    let is_vacuum_now = match params.vacuum.as_deref() {
+        None => false,
+        Some("now") => true,
+        Some(other) => {
+            let message = format!("vacuum={other} is not known");
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, "parameter", message).hint("vacuum=now"));
+        }
+    };
+    match timeout(state.limits.compact_timeout, state.node.compact(is_vacuum_now)).await {
+        Ok(Ok(report)) => Ok(Json(report)),
+        Ok(Err(error)) => Err(ApiError::internal(error.to_string())),
+        Err(_) => {
+            let message = format!("not done within {} s", state.limits.compact_timeout.as_secs());
+            Err(ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout", message).hint("it goes on: see /api/v1/status"))
         }
     }
 }

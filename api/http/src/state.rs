@@ -1,7 +1,6 @@
 //! What the handlers are given: the engine, the process around them, and limits.
 
 use crate::auth::Authenticate;
-use crate::detection::Detection;
 use crate::engine::SqlEngine;
 use crate::metrics::{HttpCounters, MetricsSource};
 use async_trait::async_trait;
@@ -27,6 +26,13 @@ pub trait Node: Send + Sync {
     /// # Errors
     /// Why the epoch did not end, as a message for the caller.
     async fn flush(&self) -> Result<Epoch, FlushError>;
+
+    /// Compacts every table; with `is_vacuum_now`, also deletes at once what the tables' logs have removed and nobody
+    /// reads. Resolves with what was done. A client that leaves drops the future: the work goes on.
+    ///
+    /// # Errors
+    /// Why it could not be done, as a message for the caller.
+    async fn compact(&self, is_vacuum_now: bool) -> Result<serde_json::Value, CompactError>;
 }
 
 /// One thing that is not ready yet.
@@ -48,6 +54,11 @@ pub struct FlushError {
     pub is_stopped: bool,
 }
 
+/// Why tables were not compacted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("compaction stopped: {0}")]
+pub struct CompactError(pub String);
+
 /// Limits of the surface. Worst case of memory per request: the body, one batch of the engine, and one chunk of the
 /// answer ([`crate::encode::CHUNK_BYTES_TARGET`]; of Parquet the open row group).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +71,8 @@ pub struct Limits {
     pub query_timeout: Duration,
     /// Longest wait for an epoch to end.
     pub flush_timeout: Duration,
+    /// Longest wait for a compaction of everything.
+    pub compact_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -69,6 +82,7 @@ impl Default for Limits {
             body_timeout: Duration::from_secs(30),
             query_timeout: Duration::from_secs(300),
             flush_timeout: Duration::from_secs(120),
+            compact_timeout: Duration::from_secs(3600),
         }
     }
 }
@@ -80,8 +94,6 @@ pub struct AppState {
     pub sql: Arc<dyn SqlEngine>,
     /// The process around.
     pub node: Arc<dyn Node>,
-    /// Its rules.
-    pub detection: Arc<dyn Detection>,
     /// Where `/metrics` reads, besides this crate's own counters.
     pub metrics: Vec<Arc<dyn MetricsSource>>,
     /// Who a request is from.

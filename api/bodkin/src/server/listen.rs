@@ -4,7 +4,7 @@ use super::flight::FlightRouter;
 use super::metrics::ServerMetrics;
 use super::node::ServerNode;
 use super::options::ServerArgs;
-use super::rules::RuleKeeper;
+use super::query_log::QueryLog;
 use super::storage::Storage;
 use anyhow::Context;
 use arrow_flight::flight_service_server::FlightServiceServer;
@@ -12,6 +12,7 @@ use bodkin_flight::{PrincipalHook, SqlService};
 use bodkin_http::{AppState, Limits, NoCredentials};
 use bodkin_query::QueryEngine;
 use bodkin_schema::Principal;
+use futures::TryStreamExt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +36,7 @@ impl Listeners {
         storage: &Storage,
         engine: &Arc<QueryEngine>,
         node: &Arc<ServerNode>,
-        rules: &Arc<RuleKeeper>,
+        query_log: Arc<QueryLog>,
         stopping: &CancellationToken,
     ) -> anyhow::Result<Self> {
         let http = bind("--http", args.http).await?;
@@ -44,8 +45,7 @@ impl Listeners {
         let state = AppState {
             sql: engine.clone(),
             node: node.clone(),
-            detection: rules.clone(),
-            metrics: vec![Arc::new(ServerMetrics::new(storage)), rules.clone()],
+            metrics: vec![Arc::new(ServerMetrics::new(storage)), query_log],
             auth: Arc::new(NoCredentials),
             limits: Limits::default(),
             is_loopback: addresses.0.ip().is_loopback(),
@@ -103,11 +103,16 @@ fn serve_flight(
     let hook: PrincipalHook = Arc::new(principal);
     let router = FlightRouter { sql: SqlService::new(engine.clone(), hook.clone()), ingest, principal: hook };
     async move {
+        let sockets = TcpListenerStream::new(listener).inspect_ok(|socket| {
+            // An answer or an acknowledgement is small and the last for a while: it must not wait for more to send.
+            // A socket that refuses works all the same.
+            let _ = socket.set_nodelay(true);
+        });
         tonic::transport::Server::builder()
             // A sender that is gone without a word must not hold its stream for ever.
             .http2_keepalive_interval(Some(Duration::from_secs(20)))
             .add_service(FlightServiceServer::new(router).max_decoding_message_size(message_bytes_max))
-            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopping.cancelled_owned())
+            .serve_with_incoming_shutdown(sockets, stopping.cancelled_owned())
             .await
             .context("flight")
     }

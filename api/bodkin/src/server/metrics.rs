@@ -69,6 +69,21 @@ impl ServerMetrics {
             Family::counter("bodkin_table_rows_rejected_total", "Rows that fit no table.", read(&stats.rows_rejected)),
             Family::counter("bodkin_table_files_written_total", "Files uploaded.", read(&stats.files_written)),
             Family::counter("bodkin_table_bytes_written_total", "Bytes of files.", read(&stats.file_bytes_written)),
+            Family::counter(
+                "bodkin_table_files_compacted_total",
+                "Files that compaction replaced.",
+                read(&stats.files_compacted),
+            ),
+            Family::counter(
+                "bodkin_table_compacted_bytes_written_total",
+                "Bytes of files that compaction made.",
+                read(&stats.compacted_bytes_written),
+            ),
+            Family::counter(
+                "bodkin_table_objects_deleted_total",
+                "Objects that vacuum deleted.",
+                read(&stats.objects_deleted),
+            ),
             Family::counter("bodkin_table_commits_written_total", "Commits to table logs.", read(&stats.commits)),
         ]);
         let tail = bodkin_engine::Sink::pending_bytes(self.tables.as_ref()) as f64;

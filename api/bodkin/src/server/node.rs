@@ -2,9 +2,10 @@
 
 use super::rates::Rate;
 use super::storage::Storage;
+use super::upkeep::Upkeep;
 use async_trait::async_trait;
 use bodkin_engine::{EpochStats, Error, FlushHandle};
-use bodkin_http::{FlushError, Node, NotReady};
+use bodkin_http::{CompactError, FlushError, Node, NotReady};
 use bodkin_ingest::IngestService;
 use bodkin_schema::{Clock, Epoch};
 use bodkin_table::Tables;
@@ -21,6 +22,7 @@ pub(crate) struct ServerNode {
     ingest: Arc<IngestService>,
     epochs: Arc<EpochStats>,
     flush: FlushHandle,
+    upkeep: Arc<Upkeep>,
     rate: Rate,
     agent: AgentView,
     listeners: OnceLock<(String, String)>,
@@ -29,12 +31,13 @@ pub(crate) struct ServerNode {
 }
 
 impl ServerNode {
-    pub(crate) fn new(storage: &Storage, clock: Arc<dyn Clock>, agent: AgentView) -> Self {
+    pub(crate) fn new(storage: &Storage, upkeep: Arc<Upkeep>, clock: Arc<dyn Clock>, agent: AgentView) -> Self {
         Self {
             tables: storage.tables().clone(),
             ingest: storage.ingest().clone(),
             epochs: storage.epochs().clone(),
             flush: storage.flush().clone(),
+            upkeep,
             rate: Rate::new(clock),
             agent,
             listeners: OnceLock::new(),
@@ -110,5 +113,14 @@ impl Node for ServerNode {
             is_stopped: matches!(error, Error::Stopped | Error::Fenced { .. }),
             message: error.to_string(),
         })
+    }
+
+    /// In a task of its own: whoever asked may leave.
+    async fn compact(&self, is_vacuum_now: bool) -> Result<Value, CompactError> {
+        let upkeep = self.upkeep.clone();
+        let done = tokio::spawn(async move { upkeep.compact_all(is_vacuum_now).await }).await;
+        let report = done.map_err(|error| CompactError(error.to_string()))?;
+        let report = report.map_err(|error| CompactError(format!("{error:#}")))?;
+        serde_json::to_value(report).map_err(|error| CompactError(error.to_string()))
     }
 }

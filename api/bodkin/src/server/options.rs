@@ -10,15 +10,15 @@ pub(crate) struct ServerArgs {
     /// Folder for everything that is kept; made when missing, may hold foreign files
     #[arg(long, value_name = "DIR", default_value = "./bodkin-data")]
     pub(crate) data_dir: PathBuf,
+    /// Where tables are kept: s3://BUCKET/PREFIX; credentials and endpoint from AWS_* variables [default: the data folder]
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
     /// Address of the HTTP listener; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9470")]
     pub(crate) http: SocketAddr,
     /// Address of the Flight listener; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9471")]
     pub(crate) flight: SocketAddr,
-    /// Configuration, YAML
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
     /// Listen beyond loopback although nobody is asked for credentials
     #[arg(long)]
     pub(crate) insecure: bool,
@@ -45,7 +45,7 @@ mod tests {
 
     fn args(http: &str, insecure: bool) -> ServerArgs {
         let flight = "127.0.0.1:0".parse().unwrap();
-        ServerArgs { data_dir: "x".into(), http: http.parse().unwrap(), flight, config: None, insecure }
+        ServerArgs { data_dir: "x".into(), store: None, http: http.parse().unwrap(), flight, insecure }
     }
 
     #[test]

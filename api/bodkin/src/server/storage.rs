@@ -2,22 +2,21 @@
 
 use super::catalog::LiveCatalog;
 use super::feed::{LogSource, ShardFeed};
+use crate::store::TableStore;
 use anyhow::{Context, anyhow};
 use bodkin_engine::{
-    Batch, Coordinator, EpochOptions, EpochStats, FlushHandle, IntentStore, Mark, Message, Operator, Queue, Shard,
-    Sink, Source, flush_channel,
+    Batch, Coordinator, EpochOptions, EpochStats, FlushHandle, IntentStore, Mark, Message, Queue, Shard, Sink, Source,
+    flush_channel,
 };
 use bodkin_ingest::{IngestLimits, IngestService, LaneKey, LaneMark, ReplayReport};
 use bodkin_query::Catalog;
 use bodkin_schema::{Clock, Incarnation, Position, Stream};
-use bodkin_table::{DataDir, DurableLocal, Tables};
+use bodkin_table::{DataDir, Tables};
 use bodkin_wal::{Wal, WalOptions};
-use object_store::ObjectStore;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use url::Url;
 
 /// Bytes that wait in front of the shard; beyond, the log waits, and then the senders.
 const SHARD_QUEUE_BYTES: usize = 64 << 20;
@@ -36,15 +35,10 @@ pub(crate) struct Storage {
 }
 
 impl Storage {
-    /// Opens the folder, finishes the last epoch that was decided and replays the log. Every row passes `chain`.
-    pub(crate) async fn open(
-        path: &Path,
-        chain: Vec<Box<dyn Operator>>,
-        clock: Arc<dyn Clock>,
-    ) -> anyhow::Result<Self> {
+    /// Opens the folder, finishes the last epoch that was decided and replays the log.
+    pub(crate) async fn open(path: &Path, store: Option<&str>, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let data_dir = DataDir::open(path)?;
-        let store: Arc<dyn ObjectStore> = Arc::new(DurableLocal::open(path)?);
-        let root = folder_url(path)?;
+        let TableStore { store, root } = TableStore::open(path, store)?;
         let tables = Arc::new(Tables::open(store.clone(), root, data_dir.node(), clock.clone()).await?);
         let intents = IntentStore::new(store, data_dir.node());
         let floor = intents.newest().await?.map(|intent| intent.position()).unwrap_or_default();
@@ -58,7 +52,7 @@ impl Storage {
         let (coordinator, marks) =
             Coordinator::recover(intents, generation, sinks.clone(), source.clone(), EpochOptions::default()).await?;
         let from = coordinator.position();
-        let (shard, sealed) = Shard::start(chain, sinks, from, &marks, SHARD_QUEUE_BYTES)?;
+        let (shard, sealed) = Shard::start(Vec::new(), sinks, from, &marks, SHARD_QUEUE_BYTES)?;
         feed.connect(shard.queue().clone(), from);
         let ingest = IngestService::new(wal, clock.clone(), IngestLimits::default(), feed);
         let (flush, requests) = flush_channel();
@@ -74,8 +68,8 @@ impl Storage {
         self.data_dir.path()
     }
 
-    /// Name of the node that the folder belongs to.
-    pub(crate) fn node(&self) -> &str {
+    /// The node's id.
+    pub(crate) fn node_id(&self) -> &str {
         self.data_dir.node()
     }
 
@@ -128,12 +122,6 @@ impl Storage {
         .await?;
         result.context("the last epoch is not in the tables; its rows are in the log")
     }
-}
-
-/// The folder as a URL with its absolute path.
-pub(crate) fn folder_url(path: &Path) -> anyhow::Result<Url> {
-    let absolute: PathBuf = std::path::absolute(path)?;
-    Url::from_directory_path(&absolute).map_err(|()| anyhow!("{} has no absolute path", absolute.display()))
 }
 
 /// What the intent remembers of lanes, for ingest.

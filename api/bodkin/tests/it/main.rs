@@ -52,14 +52,20 @@ fn clients() {
     script("clients.py", &[]);
 }
 
-/// RULE-1: rules live and over history, audit events, reload.
-#[test]
-fn detection() {
-    script("detection.py", &[]);
-}
-
 /// SAFE-1, ACK-1: hostile input and a full disk.
 #[test]
 fn hostile() {
     script("hostile.py", &["--mutants", "2000"]);
+}
+
+/// ACK-1, ONCE-1: tables in a bucket that fails for a while, under a server that is killed.
+#[test]
+fn s3() {
+    script("s3.py", &[]);
+}
+
+/// ONCE-2: foreign readers see the rows of each version while compaction rewrites the files.
+#[test]
+fn readers() {
+    script("readers.py", &[]);
 }

@@ -94,13 +94,19 @@ impl Node for FakeNode {
         }
         self.flush_error.clone().map_or(Ok(Epoch(7)), Err)
     }
+
+    async fn compact(&self, is_vacuum_now: bool) -> Result<serde_json::Value, CompactError> {
+        match self.is_stuck {
+            true => Err(CompactError("the store is away".into())),
+            false => Ok(serde_json::json!({"jobs": 3, "is_vacuum_now": is_vacuum_now})),
+        }
+    }
 }
 
 pub(crate) fn state_of(node: FakeNode) -> AppState {
     AppState {
         sql: Arc::new(FakeEngine::default()),
         node: Arc::new(node),
-        detection: Arc::new(NoDetection::default()),
         metrics: Vec::new(),
         auth: Arc::new(NoCredentials),
         limits: Limits { query_timeout: Duration::from_secs(5), ..Limits::default() },

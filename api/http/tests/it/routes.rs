@@ -45,6 +45,19 @@ async fn flush_that_fails_says_why() {
 }
 
 #[tokio::test]
+async fn compact_answers_with_what_was_done() {
+    let done = json(send(app(), Request::post("/api/v1/admin/compact?vacuum=now").body(Body::empty()).unwrap()).await);
+    assert_eq!(done.await, json!({"jobs": 3, "is_vacuum_now": true}));
+    assert_eq!(json(get(app(), "/api/v1/admin/compact").await).await, json!({"jobs": 3, "is_vacuum_now": false}));
+    let wrong = get(app(), "/api/v1/admin/compact?vacuum=later").await;
+    assert_eq!(wrong.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(json(wrong).await["error"]["hint"], "vacuum=now");
+    let stuck = FakeNode { is_stuck: true, ..FakeNode::default() };
+    let failed = get(router(state_of(stuck)), "/api/v1/admin/compact").await;
+    assert_eq!(json(failed).await["error"]["message"], "compaction stopped: the store is away");
+}
+
+#[tokio::test]
 async fn status_is_what_the_node_says() {
     assert_eq!(json(get(app(), "/api/v1/status").await).await, json!({"version": "0.1.0"}));
 }

@@ -1,0 +1,74 @@
+//! Compaction, retention and vacuum of the tables, beside everything else.
+
+use bodkin_table::{Retention, Tables, UpkeepReport};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+/// How often is looked for windows that have ended.
+const COMPACT_INTERVAL: Duration = Duration::from_secs(60);
+/// Every how many of these days are let go and objects deleted.
+const ROUNDS_PER_VACUUM: u64 = 60;
+
+/// Looks after the tables of this process.
+pub(crate) struct Upkeep {
+    tables: Arc<Tables>,
+    retention: Retention,
+}
+
+impl Upkeep {
+    pub(crate) fn new(tables: Arc<Tables>) -> Self {
+        Self { tables, retention: Retention::default() }
+    }
+
+    /// Does what is due, again and again. What fails is tried again in the next round.
+    pub(crate) async fn run(self: Arc<Self>, stopping: CancellationToken) {
+        let mut ticks = tokio::time::interval(COMPACT_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first tick is at once: the start is for recovery.
+        ticks.tick().await;
+        for round in 1_u64.. {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = stopping.cancelled() => return,
+            }
+            let due = self.due(round.is_multiple_of(ROUNDS_PER_VACUUM));
+            let done = tokio::select! {
+                done = due => done,
+                // A job that is given up leaves orphans and no trace in a table.
+                () = stopping.cancelled() => return,
+            };
+            if let Err(error) = done {
+                tracing::warn!(%error, cause = ?std::error::Error::source(&error), "upkeep is tried again");
+            }
+        }
+    }
+
+    async fn due(&self, is_vacuum_due: bool) -> bodkin_table::Result<()> {
+        let mut report = self.tables.compact(false).await?;
+        if is_vacuum_due {
+            report.files_expired = self.tables.expire(&self.retention).await?;
+            self.tables.vacuum(false, &mut report).await?;
+        }
+        if report != UpkeepReport::default() {
+            tracing::info!(
+                jobs = report.jobs,
+                files_merged = report.files_merged,
+                files_made = report.files_made,
+                files_expired = report.files_expired,
+                objects_deleted = report.objects_deleted,
+                "upkeep"
+            );
+        }
+        Ok(())
+    }
+
+    /// Makes every partition one run; lets go of what has expired, and deletes what may go.
+    pub(crate) async fn compact_all(&self, is_vacuum_now: bool) -> anyhow::Result<UpkeepReport> {
+        let mut report = self.tables.compact(true).await?;
+        report.files_expired = self.tables.expire(&self.retention).await?;
+        self.tables.vacuum(is_vacuum_now, &mut report).await?;
+        Ok(report)
+    }
+}
