@@ -9,41 +9,11 @@ import pyarrow.flight
 
 import harness
 import mutants
+from lanes import SCHEMA, Lane, batch
 
-SCHEMA = pa.schema([
-    pa.field("ts", pa.timestamp("us", "UTC"), False), pa.field("producer", pa.string(), False),
-    pa.field("class", pa.string(), False), pa.field("reason", pa.string(), False), pa.field("count", pa.int64(), False)])
 args = harness.arguments(__doc__)
 args.add_argument("--mutants", type=int, default=20000)
 args = args.parse_args()
-
-
-def batch(first, rows, schema=SCHEMA):
-    numbers = list(range(first, first + rows))
-    return pa.record_batch([
-        pa.array(numbers, schema.field(0).type), pa.array(["p"] * rows), pa.array(["security"] * rows),
-        pa.array([f"reason {n % 7}" for n in numbers]), pa.array(numbers, schema.field(4).type)], schema=schema)
-
-
-class Lane:
-    """One DoPut stream that waits for each acknowledgement."""
-
-    def __init__(self, client, stream="drops", schema=SCHEMA, incarnation=1):
-        self.incarnation = incarnation
-        self.writer, self.reader = client.do_put(pa.flight.FlightDescriptor.for_path(stream), schema)
-
-    def send(self, seq, records):
-        meta = {"producer": "test/security", "incarnation": self.incarnation, "seq": seq}
-        self.writer.write_with_metadata(records, json.dumps(meta).encode())
-        answer = self.reader.read()
-        if answer is None:
-            self.writer.close()  # raises what the server said
-            raise AssertionError("the stream ended without an error")
-        answer = json.loads(answer.to_pybytes())
-        assert answer["acked_seq"] == seq and answer["credit_bytes"] > 0, answer
-
-    def close(self):
-        self.writer.close()
 
 
 def refused(action, *words):
