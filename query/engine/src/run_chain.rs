@@ -95,9 +95,8 @@ impl ExecutionPlan for RunChainExec {
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), files.try_flatten().boxed())))
     }
 
-    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
-        // What one run holds is asked for by nobody who could not do with all of them.
-        let _ = partition;
+    /// What one run holds is asked for by nobody who could not do with all of them.
+    fn child_stats_requests(&self, _: Option<usize>) -> Vec<ChildStats> {
         vec![ChildStats::At(None)]
     }
 

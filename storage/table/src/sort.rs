@@ -78,12 +78,12 @@ fn ranks(texts: &[&str]) -> Vec<u64> {
     let mut by_text: Vec<usize> = (0..texts.len()).collect();
     by_text.sort_unstable_by_key(|index| texts[*index]);
     let mut ranks = vec![0; texts.len()];
-    let mut rank = 0;
-    for pair in 0..by_text.len() {
-        if pair > 0 && texts[by_text[pair]] != texts[by_text[pair - 1]] {
+    let (mut rank, mut before) = (0, None);
+    for index in by_text {
+        if before.replace(texts[index]).is_some_and(|before| before != texts[index]) {
             rank += 1;
         }
-        ranks[by_text[pair]] = rank;
+        ranks[index] = rank;
     }
     ranks
 }

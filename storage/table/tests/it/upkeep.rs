@@ -270,7 +270,9 @@ async fn run(steps: Vec<Step>) {
                 committed = next;
                 clock.forward(7 * 60 * 1_000_000);
             }
-            Step::Compact(is_forced) => drop(tables.compact(is_forced).await.unwrap()),
+            Step::Compact(is_forced) => {
+                tables.compact(is_forced).await.unwrap();
+            }
             Step::Vacuum => tables.vacuum(true, &mut UpkeepReport::default()).await.unwrap(),
             Step::Reopen => {
                 tables = open(&store, NODE, &clock).await;
