@@ -48,6 +48,10 @@ async fn encode_merged(stream: Stream, mut merge: SortedMerge, files: mpsc::Send
     let failed = |source: ParquetError| Error::Parquet { path: table_path(stream).to_string(), source };
     let mut open: Option<FileWriter> = None;
     while let Some(batch) = merge.next().await? {
+        // A process that stops must not wait for the rest of a large file.
+        if files.is_closed() {
+            return Ok(());
+        }
         let mut file = match open.take() {
             Some(file) => file,
             None => FileWriter::new(stream, stream.schema(), ZSTD_COMPACTED).map_err(failed)?,
