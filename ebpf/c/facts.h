@@ -87,7 +87,14 @@ static __always_inline u16 overlay_layer(struct inode *inode)
 	return upper ? LAYER_UPPER : LAYER_LOWER;
 }
 
-static __always_inline void inode_facts(struct inode_facts *facts, struct inode *inode, struct dentry *dentry)
+static __always_inline u16 memfd_layer(struct dentry *dentry)
+{
+	u64 name = 0;
+	bpf_probe_read_kernel(&name, 6, BPF_CORE_READ(dentry, d_name.name));
+	return name == MEMFD_PREFIX ? LAYER_MEMFD : 0;
+}
+
+static __always_inline void inode_facts(struct inode_facts *facts, struct inode *inode)
 {
 	struct super_block *sb = BPF_CORE_READ(inode, i_sb);
 	facts->ino = BPF_CORE_READ(inode, i_ino);
@@ -96,10 +103,4 @@ static __always_inline void inode_facts(struct inode_facts *facts, struct inode 
 	facts->layer = 0;
 	if (BPF_CORE_READ(sb, s_magic) == OVERLAYFS_MAGIC)
 		facts->layer = overlay_layer(inode);
-	if (!dentry)
-		return;
-	u64 name = 0;
-	bpf_probe_read_kernel(&name, 6, BPF_CORE_READ(dentry, d_name.name));
-	if (name == MEMFD_PREFIX)
-		facts->layer |= LAYER_MEMFD;
 }

@@ -49,11 +49,11 @@ static __always_inline void put_exe(struct exec_body *body, struct file *exe)
 {
 	struct inode *inode = exe->f_inode;
 	struct inode_facts facts;
-	inode_facts(&facts, inode, exe->f_path.dentry);
+	inode_facts(&facts, inode);
 	body->exe_ino = facts.ino;
 	body->exe_dev = facts.dev;
 	body->exe_mode = facts.mode;
-	body->exe_layer = facts.layer;
+	body->exe_layer = facts.layer | memfd_layer(exe->f_path.dentry);
 	body->exe_uid = BPF_CORE_READ(inode, i_uid.val);
 	body->exe_gid = BPF_CORE_READ(inode, i_gid.val);
 	body->exe_ctime_ns = inode_ctime_ns(inode);

@@ -40,7 +40,7 @@ int BPF_PROG(on_open, struct pt_regs *regs, long ret)
 	struct file *file = ret >= 0 ? file_of(task, ret) : NULL;
 	if (file) {
 		struct inode_facts facts;
-		inode_facts(&facts, BPF_CORE_READ(file, f_inode), NULL);
+		inode_facts(&facts, BPF_CORE_READ(file, f_inode));
 		body->ino = facts.ino;
 		body->dev = facts.dev;
 		body->inode_mode = facts.mode;

@@ -5,8 +5,9 @@ use bodkin_collector::check::check;
 use bodkin_collector::cli::{AgentArgs, ConfigWatch, OutputKind, ready_line};
 use clap::{Parser, Subcommand};
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -38,7 +39,24 @@ enum Action {
     },
 }
 
+/// Nothing is committed ahead: after the kernel's types have been read at the start, 15 MiB of anonymous memory instead of
+/// 28 to 44 (200 processes, `--output null`).
+const ALLOCATOR_OPTION: (&str, &str) = ("MIMALLOC_ARENA_EAGER_COMMIT", "0");
+
+/// Starts the program again with the option, which the allocator reads before `main`. Returns if that is done or cannot be.
+fn with_allocator_option() {
+    let (name, value) = ALLOCATOR_OPTION;
+    if std::env::var_os(name).is_some() {
+        return;
+    }
+    if let Ok(program) = std::env::current_exe() {
+        // An error leaves us as we are, with more memory.
+        let _ = Command::new(program).args(std::env::args_os().skip(1)).env(name, value).exec();
+    }
+}
+
 fn main() -> ExitCode {
+    with_allocator_option();
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();

@@ -71,6 +71,8 @@ pub struct Process {
     pub cgroup: Arc<str>,
     /// Inode of the v2 cgroup as the last event said; 0 before the first.
     pub cgroup_id: u64,
+    /// Who took over the children of a process that ended; 0 otherwise.
+    pub(crate) heir: u32,
     /// Living processes of the table whose parent it is.
     pub(crate) children: u32,
     /// Where the batch being built says all this.
@@ -119,6 +121,7 @@ impl Process {
             container_id: container::HOST.into(),
             cgroup: "".into(),
             cgroup_id: 0,
+            heir: 0,
             children: 0,
             stamp: Stamp::default(),
             used: 0,

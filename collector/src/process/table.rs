@@ -30,6 +30,9 @@ impl Default for Limits {
     }
 }
 
+/// How many processes that end at the same time hand children on to each other.
+const GENERATIONS_MAX: usize = 64;
+
 /// Counters of a [`ProcessTable`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TableStats {
@@ -223,7 +226,9 @@ impl ProcessTable {
         let mut process = self.take(head.tgid).unwrap_or_else(|| Process::unknown(head.tgid));
         process.start_ns = if exec.start_ns > 0 { exec.start_ns } else { head.boot_ns };
         process.is_exited = false;
-        process.ppid = (exec.ppid > 0).then_some(exec.ppid);
+        if !self.is_leaving(exec.ppid) {
+            process.ppid = (exec.ppid > 0).then_some(exec.ppid);
+        }
         process.loginuid = (exec.loginuid != u32::MAX).then_some(exec.loginuid);
         process.tty = i32::try_from(exec.tty).ok();
         (process.uid, process.gid) = (Some(head.uid), Some(head.gid));
@@ -256,6 +261,7 @@ impl ProcessTable {
         child.ids = fork.ids;
         child.is_exited = false;
         child.children = 0;
+        child.heir = 0;
         child.stamp = Stamp::default();
         set_text(&mut child.comm, &String::from_utf8_lossy(fork.comm));
         set_cgroup(&mut child, &fork.cgroup, 0, &mut self.scratch);
@@ -307,11 +313,12 @@ impl ProcessTable {
     fn exit(&mut self, pid: u32, boot_ns: u64, exit: Exit) {
         let Some(process) = self.entries.get_mut(&pid).filter(|process| !process.is_exited) else { return };
         process.is_exited = true;
+        process.heir = exit.reaper;
         let (ppid, start_ns, children) = (process.ppid, process.start_ns, process.children);
         self.exited.push_back((boot_ns.saturating_add(self.limits.grace_ns), pid, start_ns));
         self.count_child(ppid, -1);
         if children > 0 && exit.reaper > 0 {
-            self.reparent(pid, exit.reaper);
+            self.reparent(pid, self.living_heir(exit.reaper));
         }
     }
 
@@ -327,6 +334,18 @@ impl ProcessTable {
         }
         self.count_child(Some(reaper), i64::from(moved));
         self.epoch += 1;
+    }
+
+    /// A process that ends says so some microseconds before the kernel gives its children away: until then they still name
+    /// it as their parent.
+    fn is_leaving(&self, pid: u32) -> bool {
+        self.entries.get(&pid).is_some_and(|process| process.is_exited)
+    }
+
+    /// Who takes children over where the one that was to do so ends at the same time.
+    fn living_heir(&self, reaper: u32) -> u32 {
+        let next = |pid: &u32| self.entries.get(pid).filter(|process| process.is_exited).map(|process| process.heir);
+        std::iter::successors(Some(reaper), next).take(GENERATIONS_MAX).filter(|pid| *pid > 0).last().unwrap_or(reaper)
     }
 
     fn count_child(&mut self, ppid: Option<u32>, change: i64) {
@@ -352,8 +371,9 @@ impl ProcessTable {
 
     /// Takes over what the head says of its process: user, group, parent and cgroup may change at any time.
     fn observe(&mut self, head: &Head) {
+        let is_leaving = self.is_leaving(head.ppid);
         let Some(process) = self.entries.get_mut(&head.tgid) else { return };
-        let ppid = (head.ppid > 0).then_some(head.ppid);
+        let ppid = if is_leaving { process.ppid } else { (head.ppid > 0).then_some(head.ppid) };
         let is_same = process.uid == Some(head.uid) && process.gid == Some(head.gid) && process.ppid == ppid;
         // Threads of one process may be in different (threaded) cgroups: its first one speaks for it.
         let is_moved = process.cgroup_id != head.cgroup_id && head.tid == head.tgid;

@@ -142,6 +142,13 @@ fn children_of_a_process_that_ends_are_taken_over() {
     end.head.ppid = 10;
     table.apply(&end);
     assert_eq!(ancestors(&table, 40), [30, 1], "the first process took 30 over");
+    let mut late = exec(30, b"ls\0", b"");
+    late.head.ppid = 20;
+    if let Body::Exec(exec) = &mut late.body {
+        exec.ppid = 20;
+    }
+    table.apply(&late);
+    assert_eq!(ancestors(&table, 40), [30, 1], "the kernel had not given it away yet");
     let mut event = exec(30, b"ls\0", b"");
     event.head.ppid = 1;
     if let Body::Exec(exec) = &mut event.body {

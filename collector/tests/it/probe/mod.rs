@@ -12,6 +12,8 @@ mod files;
 mod flow;
 mod life;
 mod sockets;
+#[cfg(target_arch = "x86_64")]
+mod tree;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
