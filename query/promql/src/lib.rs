@@ -41,6 +41,18 @@
 //! | [`histogram`] | native histograms |
 //! | [`control`] | cancellation, deadline, budget |
 //! | [`engine`] | the entry points |
+//!
+//! # Where it differs from Prometheus 3.5
+//!
+//! Compared with a 3.5.3 server by thousands of random queries, what is left is on purpose:
+//!
+//! - what later releases repaired, where no script of 3.5 says otherwise: names of series that went through
+//!   `last_over_time` over a subquery, `info` with overlapping labels or only negative matchers, sums of histograms whose
+//!   rounding cancels, `label_replace` that makes series meet at different times, `timestamp(x offset d @ t)`;
+//! - which of several equal series `topk`, `bottomk`, `limitk` and the text of a matching error name: here the first by
+//!   labels, there the oldest;
+//! - `__type__` decides what is a counter only for series that have it;
+//! - `min(a, b)` and `max(a, b)` in durations, as 3.6 to 3.13 spell `min_of` and `max_of`.
 
 pub mod ast;
 pub mod control;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::grouping::Grouping;
-use super::sums::{HistogramGroup, Sums};
+use super::sums::{HistogramGroup, HowToAdd, Sums};
 use crate::annotations::{Annotation, Annotations};
 use crate::ast::AggregateOp;
 use crate::control::QueryControl;
@@ -76,11 +76,13 @@ impl<'a> Accumulator<'a> {
             }
             AggregateOp::Sum | AggregateOp::Avg => {
                 self.histograms.resize_with(self.sums.len(), || None);
-                let is_avg = self.op == AggregateOp::Avg;
+                let how = HowToAdd { is_avg: self.op == AggregateOp::Avg, bounds: self.bounds, span: self.span };
                 for (step, histogram) in row.histograms.iter().enumerate() {
                     let Some(histogram) = histogram else { continue };
                     let slot = self.histograms[at + step].get_or_insert_default();
-                    slot.add(histogram, is_avg, self.bounds, row.row.labels.metric_name(), self.span, notes);
+                    let after_floats = self.sums.has(at + step);
+                    let metric = row.row.labels.metric_name();
+                    slot.add(histogram, after_floats, how, metric, notes);
                 }
             }
             op => notes.add(&Annotation::IgnoredInAggregation { aggregation: op.as_str() }, self.span),
@@ -99,7 +101,9 @@ impl<'a> Accumulator<'a> {
             for (cell, slot) in self.histograms.into_iter().enumerate() {
                 let Some(slot) = slot else { continue };
                 if !is_absent(result.values[cell]) {
-                    notes.add(&Annotation::MixedFloatsHistogramsAggregation, self.span);
+                    if slot.sees_floats() {
+                        notes.add(&Annotation::MixedFloatsHistogramsAggregation, self.span);
+                    }
                     result.values[cell] = ABSENT;
                     continue;
                 }

@@ -36,6 +36,11 @@ impl Sums {
         }
     }
 
+    /// Says whether a cell holds anything.
+    pub(super) fn has(&self, cell: usize) -> bool {
+        !is_absent(self.value[cell])
+    }
+
     /// Takes the floats of a row into the cells of its group.
     pub(super) fn add(&mut self, op: AggregateOp, cells: Range<usize>, values: &[f64]) {
         let out = &mut self.value[cells.clone()];
@@ -184,47 +189,65 @@ enum State {
     Empty,
     Sum(HistogramSum),
     Mean(HistogramMean),
-    /// Some did not go together.
-    Incompatible,
+    /// Floats came before, so that there is no result and nothing to say but that.
+    AfterFloats,
+    /// Some did not go together; as in Prometheus, floats that came after that are not told of.
+    Incompatible {
+        after_floats: bool,
+    },
+}
+
+/// What does not change from histogram to histogram.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HowToAdd {
+    pub(super) is_avg: bool,
+    pub(super) bounds: Bounds,
+    pub(super) span: Span,
 }
 
 impl HistogramGroup {
     pub(super) fn add(
         &mut self,
         histogram: &FloatHistogram,
-        is_avg: bool,
-        bounds: Bounds,
+        after_floats: bool,
+        how: HowToAdd,
         metric: &str,
-        span: Span,
         notes: &mut Annotations,
     ) {
         self.hints.see(histogram.reset_hint);
         let added = match &mut self.state {
-            State::Incompatible => return,
+            State::Incompatible { .. } | State::AfterFloats => return,
             State::Empty => {
-                self.state = if is_avg {
+                self.state = if after_floats {
+                    State::AfterFloats
+                } else if how.is_avg {
                     State::Mean(HistogramMean::new(histogram.clone()))
                 } else {
                     State::Sum(HistogramSum::new(histogram.clone()))
                 };
                 return;
             }
-            State::Sum(sum) => sum.add(histogram, bounds).map(|outcome| outcome.bounds_reconciled),
-            State::Mean(mean) => mean.add(histogram, bounds),
+            State::Sum(sum) => sum.add(histogram, how.bounds).map(|outcome| outcome.bounds_reconciled),
+            State::Mean(mean) => mean.add(histogram, how.bounds),
         };
         match added {
-            Ok(true) => notes.add(&Annotation::MismatchedCustomBuckets(HistogramOperation::Aggregation), span),
+            Ok(true) => notes.add(&Annotation::MismatchedCustomBuckets(HistogramOperation::Aggregation), how.span),
             Ok(false) => {}
             Err(error) => {
-                notes.add(&incompatible(error, metric), span);
-                self.state = State::Incompatible;
+                notes.add(&incompatible(error, metric), how.span);
+                self.state = State::Incompatible { after_floats };
             }
         }
     }
 
+    /// Says whether floats of the group are to be told of.
+    pub(super) fn sees_floats(&self) -> bool {
+        !matches!(self.state, State::Incompatible { after_floats: false })
+    }
+
     pub(super) fn finish(self, tells_collisions: bool, span: Span, notes: &mut Annotations) -> Option<FloatHistogram> {
         let mut total = match self.state {
-            State::Empty | State::Incompatible => return None,
+            State::Empty | State::AfterFloats | State::Incompatible { .. } => return None,
             State::Sum(sum) => sum.finish(),
             State::Mean(mean) => mean.finish(),
         };

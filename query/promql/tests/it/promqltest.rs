@@ -50,3 +50,9 @@ fn scripts_of_prometheus_3_14() {
     let (passed, total, failures) = run_folder("v3.14.0", options);
     assert_eq!((passed, total), (2195, 2195), "{}", report(&failures));
 }
+
+#[test]
+fn scripts_of_what_was_found() {
+    let (passed, total, failures) = run_folder("found", EngineOptions::default());
+    assert_eq!((passed, total), (6, 6), "{}", report(&failures));
+}
