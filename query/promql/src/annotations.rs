@@ -35,10 +35,10 @@ impl HistogramOperation {
 pub(crate) enum Annotation<'a> {
     InvalidQuantile(f64),
     InvalidRatio { ratio: f64, capped: f64 },
-    BadBucketLabel { metric: &'a str, label: &'a str },
+    BadBucketLabel { metric: Option<&'a str>, label: &'a str },
     MixedFloatsHistograms { metric: &'a str },
     MixedFloatsHistogramsAggregation,
-    MixedClassicNative { metric: &'a str },
+    MixedClassicNative { metric: Option<&'a str> },
     NotCounter { metric: &'a str },
     NotGauge { metric: &'a str },
     MixedExponentialCustom { metric: &'a str },
@@ -50,13 +50,13 @@ pub(crate) enum Annotation<'a> {
     IncompatibleTypes { left: &'a str, operator: &'a str, right: &'a str },
     IgnoredInAggregation { aggregation: &'a str },
     IgnoredInMixedRange { metric: &'a str },
-    QuantileNanResult { metric: &'a str },
-    QuantileNanSkew { metric: &'a str },
-    FractionNans { metric: &'a str },
+    QuantileNanResult { metric: Option<&'a str> },
+    QuantileNanSkew { metric: Option<&'a str> },
+    FractionNans { metric: Option<&'a str> },
     ResetCollision(HistogramOperation),
     MismatchedCustomBuckets(HistogramOperation),
     StartTimeOverlap { metric: &'a str },
-    ForcedMonotonicity { metric: &'a str, details: Option<Monotonicity> },
+    ForcedMonotonicity { metric: Option<&'a str>, details: Option<Monotonicity> },
     Storage(&'a str),
 }
 
@@ -200,8 +200,9 @@ fn rfc3339(time_ms: i64) -> String {
 fn describe(annotation: &Annotation<'_>) -> (Severity, String) {
     use Annotation as A;
     use Severity::{Info, Warning};
-    let for_metric = |text: &str, metric: &str| {
-        if metric.is_empty() { text.to_owned() } else { format!("{text} for metric name {}", quote(metric)) }
+    let for_metric = |text: &str, metric: &Option<&str>| match metric {
+        Some(metric) => format!("{text} for metric name {}", quote(metric)),
+        None => text.to_owned(),
     };
     let (severity, text) = match annotation {
         A::InvalidQuantile(q) => (Warning, format!("quantile value should be between 0 and 1, got {}", format_g(*q))),

@@ -125,14 +125,14 @@ pub fn format_exponent(value: f64) -> String {
     }
 }
 
-/// Writes a value as Go's `%g` does: `'e'` where the exponent is below -4 or at least 21.
+/// Writes a value as Go's `%g` does: `'e'` where the exponent is below -4 or at least 6.
 pub fn format_g(value: f64) -> String {
     if !value.is_finite() || value == 0.0 {
         return if value == 0.0 && value.is_sign_negative() { "-0".to_owned() } else { format_float(value) };
     }
     let text = format!("{value:e}");
     let exponent: i32 = text.split_once('e').and_then(|(_, e)| e.parse().ok()).unwrap_or(0);
-    if (-4..21).contains(&exponent) { format_float(value) } else { format_exponent(value) }
+    if (-4..6).contains(&exponent) { format_float(value) } else { format_exponent(value) }
 }
 
 #[cfg(test)]
@@ -148,7 +148,8 @@ mod tests {
         assert_eq!(format_sample(f64::NEG_INFINITY), "-Inf");
         assert_eq!(format_g(1e-5), "1e-05");
         assert_eq!(format_g(100000.0), "100000");
-        assert_eq!(format_g(1e21), "1e+21");
+        assert_eq!(format_g(1e6), "1e+06");
+        assert_eq!(format_g(1234567.5), "1.2345675e+06");
         assert_eq!(format_g(f64::NAN), "NaN");
     }
 

@@ -119,7 +119,7 @@ impl<'e> Evaluator<'_> {
             range_ms: self.range_ms(range)?,
             edges,
             bounds: self.bounds(),
-            first_argument: call.args[0].unwrap_parens().span,
+            first_argument: first_argument(call),
             uses_start_timestamps: uses_starts,
             has_type_labels: self.features.type_and_unit_labels,
             release: self.release,
@@ -262,6 +262,12 @@ impl<'e> Evaluator<'_> {
         }
         result.merge_same_labels()
     }
+}
+
+/// What annotations of a range function point at. As in Prometheus, the result of a subquery is nowhere in the query.
+fn first_argument(call: &Call) -> Span {
+    let first = call.args[0].unwrap_parens();
+    if matches!(first.kind, ExprKind::Subquery(_)) { Span::default() } else { first.span }
 }
 
 fn argument(call: &Call, i: usize) -> Result<&Expr, Error> {

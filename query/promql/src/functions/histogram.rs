@@ -49,7 +49,7 @@ impl Evaluator<'_> {
         steps: &Steps,
         notes: &mut Annotations,
     ) -> Result<StepMatrix, Error> {
-        let groups = group(matrix, spans.vector, notes);
+        let groups = group(matrix, self.release, spans.vector, notes);
         let asked = Asked { matrix, question, spans, steps, release: self.release };
         let piece = groups.len().div_ceil(2 * self.threads.max(1)).max(16);
         let pieces: Vec<&[Group]> = groups.chunks(piece).collect();
@@ -78,8 +78,13 @@ impl Evaluator<'_> {
     }
 }
 
+/// The name of a metric where it is to be said: 3.5 says an empty one too.
+fn named(labels: &Labels, release: Release) -> Option<&str> {
+    Some(labels.metric_name()).filter(|name| release == Release::V3_5 || !name.is_empty())
+}
+
 /// Finds the rows that belong together: those that differ in `le` only.
-fn group(matrix: &StepMatrix, span: Span, notes: &mut Annotations) -> Vec<Group> {
+fn group(matrix: &StepMatrix, release: Release, span: Span, notes: &mut Annotations) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut known: FxHashMap<Labels, usize> = FxHashMap::default();
     let mut find = |groups: &mut Vec<Group>, labels: Labels| {
@@ -97,7 +102,7 @@ fn group(matrix: &StepMatrix, span: Span, notes: &mut Annotations) -> Vec<Group>
                     groups[at].classic.push((upper, i));
                 }
                 None => {
-                    let metric = row.row.labels.metric_name();
+                    let metric = named(&row.row.labels, release);
                     notes.add(&Annotation::BadBucketLabel { metric, label: text }, span);
                 }
             }
@@ -139,7 +144,7 @@ impl Asked<'_> {
 
     fn answer(&self, group: &Group, part: &mut StepMatrix, notes: &mut Annotations) {
         let row = part.push_absent(Row { labels: group.labels.clone(), drops_name: true });
-        let metric = group.labels.metric_name();
+        let metric = named(&group.labels, self.release);
         let mut buckets: Vec<ClassicBucket> = Vec::with_capacity(group.classic.len());
         for step in 0..self.steps.count {
             buckets.clear();
@@ -163,7 +168,7 @@ impl Asked<'_> {
         }
     }
 
-    fn native(&self, native: &FloatHistogram, step: usize, metric: &str, notes: &mut Annotations) -> f64 {
+    fn native(&self, native: &FloatHistogram, step: usize, metric: Option<&str>, notes: &mut Annotations) -> f64 {
         let (value, effect) = match self.question {
             Question::Quantile(q) => histogram::quantile(q[step], native),
             Question::Fraction(lower, upper) => {
@@ -180,7 +185,13 @@ impl Asked<'_> {
         value
     }
 
-    fn classic(&self, buckets: &mut Vec<ClassicBucket>, step: usize, metric: &str, notes: &mut Annotations) -> f64 {
+    fn classic(
+        &self,
+        buckets: &mut Vec<ClassicBucket>,
+        step: usize,
+        metric: Option<&str>,
+        notes: &mut Annotations,
+    ) -> f64 {
         match self.question {
             Question::Fraction(lower, upper) => {
                 classic::fraction(lower[step], upper[step], buckets, self.guards_infinity())

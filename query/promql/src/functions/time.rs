@@ -15,7 +15,8 @@ pub(crate) enum DatePart {
     Year,
 }
 
-/// Seconds beyond this are too far away to have a date; Go's conversion gives the smallest integer for them.
+/// Seconds beyond this are too far away to have a date. Go's conversion gives the smallest integer for them, and its
+/// arithmetic of dates wraps there to 2^63.
 const SECONDS_MAX: f64 = 9_223_372_036_854_774_784.0;
 
 impl DatePart {
@@ -35,8 +36,8 @@ impl DatePart {
 
     /// The part of the date so many seconds after 1970-01-01.
     pub(crate) fn of(self, seconds: f64) -> f64 {
-        let seconds = if seconds.abs() <= SECONDS_MAX { seconds as i64 } else { i64::MIN };
-        let day = seconds.div_euclid(86_400);
+        let seconds = if seconds.abs() <= SECONDS_MAX { seconds as i128 } else { 1 << 63 };
+        let day = seconds.div_euclid(86_400) as i64;
         let of_day = seconds.rem_euclid(86_400);
         let (year, month, of_month) = civil_from_days(day);
         match self {
@@ -77,6 +78,8 @@ mod tests {
         let found: Vec<f64> = parts.iter().map(|p| DatePart::from_name(p).unwrap().of(leap)).collect();
         assert_eq!(found, [29.0, 4.0, 60.0, 29.0, 2.0, 2024.0, 0.0]);
         assert_eq!(DatePart::Year.of(-1.0), 1969.0);
-        assert!(DatePart::Year.of(f64::NAN).is_finite());
+        let parts = ["day_of_month", "month", "year", "hour", "minute"];
+        let found: Vec<f64> = parts.iter().map(|p| DatePart::from_name(p).unwrap().of(f64::NAN)).collect();
+        assert_eq!(found, [4.0, 12.0, 292_277_026_596.0, 15.0, 30.0]);
     }
 }

@@ -1,8 +1,8 @@
 //! Buckets with their bounds.
 
 use std::fmt;
-use std::sync::LazyLock;
 
+use super::bounds::FRACTIONS;
 use super::{CUSTOM_BUCKETS_SCHEMA, FloatHistogram, sparse};
 use crate::text::format_g;
 
@@ -111,16 +111,6 @@ pub(super) fn bound(index: i32, schema: i32, custom_values: &[f64]) -> f64 {
 /// Schemas above this have no table; none is valid.
 const SCHEMA_MAX: i32 = 8;
 
-/// For each schema, 2^(i / 2^schema) / 2 for all i that give a value below 1.
-static FRACTIONS: LazyLock<Vec<Vec<f64>>> = LazyLock::new(|| {
-    (0..=SCHEMA_MAX)
-        .map(|schema| {
-            let count = 1u32 << schema;
-            (0..count).map(|i| (f64::from(i) / f64::from(count)).exp2() / 2.0).collect()
-        })
-        .collect()
-});
-
 /// The upper bound of an exponential bucket: 2^(index / 2^schema).
 pub(super) fn exponential_bound(index: i32, schema: i32) -> f64 {
     if schema <= 0 {
@@ -130,7 +120,7 @@ pub(super) fn exponential_bound(index: i32, schema: i32) -> f64 {
     }
     let schema = schema.min(SCHEMA_MAX);
     let mask = (1i32 << schema) - 1;
-    let fraction = FRACTIONS[schema as usize][(index & mask) as usize];
+    let fraction = FRACTIONS[((index & mask) << (SCHEMA_MAX - schema)) as usize];
     let exponent = i64::from(index >> schema) + 1;
     if fraction == 0.5 && exponent == 1025 { f64::MAX } else { load_exponent(fraction, exponent) }
 }
@@ -151,7 +141,8 @@ mod tests {
         assert_eq!(exponential_bound(0, 0), 1.0);
         assert_eq!(exponential_bound(3, 0), 8.0);
         assert_eq!(exponential_bound(-1, 0), 0.5);
-        assert_eq!(exponential_bound(1, 1), 2f64.sqrt());
+        // One bit below the nearest float, as in Prometheus.
+        assert_eq!(exponential_bound(1, 1), 2f64.sqrt().next_down());
         assert_eq!(exponential_bound(1, -2), 16.0);
         assert_eq!(exponential_bound(1024, 0), f64::MAX);
         assert_eq!(exponential_bound(-1074, 0), 5e-324);

@@ -1,6 +1,7 @@
 //! Native histograms: exponential and custom buckets, with float counts.
 
 mod add;
+mod bounds;
 mod buckets;
 mod quantile;
 mod reset;
