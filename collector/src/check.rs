@@ -6,6 +6,8 @@ use crate::probe::{Probe, ProbeConfig};
 use rustix::thread::CapabilitySet;
 use serde::Serialize;
 use std::fmt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -85,7 +87,7 @@ fn types() -> Finding {
 }
 
 /// What each capability is for. The first two are needed for kernel events, unless there is CAP_SYS_ADMIN.
-const CAPABILITIES: [(CapabilitySet, &str, &str); 4] = [
+const CAPABILITIES: [(CapabilitySet, &str, &str); 3] = [
     (CapabilitySet::BPF, "CAP_BPF", "kernel events"),
     (CapabilitySet::PERFMON, "CAP_PERFMON", "kernel events"),
     (
@@ -93,7 +95,6 @@ const CAPABILITIES: [(CapabilitySet, &str, &str); 4] = [
         "CAP_SYS_PTRACE",
         "executable and working directory of processes that were there before",
     ),
-    (CapabilitySet::DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH", "sockets of container runtimes, executables of others"),
 ];
 
 fn capabilities() -> Finding {
@@ -152,18 +153,18 @@ fn runtimes(config: &AgentConfig) -> Finding {
     if let Some(missing) = configured.clone().find(|socket| !socket.exists()) {
         return finding("runtimes", State::Missing, format!("{} is configured and not there yet", missing.display()));
     }
-    let found: Vec<String> = usual_sockets()
-        .chain(configured.cloned())
-        .filter(|socket| socket.exists())
-        .map(|s| s.display().to_string())
-        .collect();
-    match found.is_empty() {
-        true => finding(
+    let there = usual_sockets().chain(configured.cloned()).filter(|socket| socket.exists());
+    let (open, closed): (Vec<PathBuf>, Vec<PathBuf>) = there.partition(|socket| UnixStream::connect(socket).is_ok());
+    let names = |sockets: &[PathBuf]| sockets.iter().map(|s| s.display().to_string()).collect::<Vec<_>>().join(" ");
+    let closed_hint = "nobody answers, or the agent is not in the group of the socket";
+    match (open.is_empty(), closed.is_empty()) {
+        (false, _) => finding("runtimes", State::Good, names(&open)),
+        (true, false) => finding("runtimes", State::Missing, format!("{}: {closed_hint}", names(&closed))),
+        (true, true) => finding(
             "runtimes",
             State::Missing,
             "no socket of Docker, Podman, containerd or CRI-O: containers have an id only",
         ),
-        false => finding("runtimes", State::Good, found.join(" ")),
     }
 }
 

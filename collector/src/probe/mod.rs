@@ -192,7 +192,8 @@ impl Probe {
 
     /// Names of the attached programs, and of the calls that they export beside exec, fork and exit.
     pub fn programs(&self) -> (Vec<&str>, &BTreeSet<String>) {
-        let mut names: Vec<&str> = self.ebpf.programs().map(|(name, _)| name).collect();
+        let loaded = self.ebpf.programs().filter(|(_, program)| program.fd().is_ok());
+        let mut names: Vec<&str> = loaded.map(|(name, _)| name).collect();
         names.sort_unstable();
         (names, &self.events)
     }
