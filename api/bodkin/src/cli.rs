@@ -1,16 +1,19 @@
 //! The command line: what `bodkin --help` says.
 
+use crate::detect::DetectArgs;
+use crate::rules::RulesArgs;
 use crate::server::ServerArgs;
 use crate::sql::SqlArgs;
 use bodkin_collector::cli::AgentArgs;
 use clap::{Parser, Subcommand};
-use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:
   bodkin up                                        agent and server on this host, data in ./bodkin-data
   bodkin sql 'SELECT * FROM processes LIMIT 10'    ask the server on this host
   bodkin sql --data-dir bodkin-data --format csv 'SELECT count(*) FROM events'
+  bodkin rules check falco_rules.yaml              what is wrong with rules, and where
+  bodkin detect --since 30d falco_rules.yaml       run rules over what was stored
   bodkin server --http 127.0.0.1:9470              a server alone
   bodkin agent --server grpc://127.0.0.1:9471      an agent alone";
 
@@ -37,6 +40,10 @@ pub(crate) enum Command {
     Agent(AgentArgs),
     /// Ask SQL
     Sql(SqlArgs),
+    /// Check, list, explain and test detection rules
+    Rules(RulesArgs),
+    /// Run detection rules over a file of events, or over what a server has stored
+    Detect(DetectArgs),
 }
 
 /// Arguments of `bodkin up`.
@@ -44,9 +51,6 @@ pub(crate) enum Command {
 pub(crate) struct UpArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
-    /// Configuration, YAML
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
     /// Watch without eBPF: /proc only
     #[arg(long, conflicts_with = "require_ebpf")]
     pub(crate) no_ebpf: bool,

@@ -2,17 +2,22 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`cli`] | the command line |
+//! | [`cli`], [`config`] | the command line, the configuration file |
 //! | [`server`] | the server role: log, shard, tables, queries, listeners |
 //! | [`up`] | server and agent in one process, and what a person sees of them |
 //! | [`sql`], [`output`] | `bodkin sql` and how answers are written |
+//! | [`rules`] | `bodkin rules`: check, list, explain, test |
+//! | [`detect`] | `bodkin detect`: rules over files and tables |
 //! | [`offline`] | tables and log of a folder that no server holds, read without changing them |
 //! | [`run`] | the ready line, signals |
 
 mod cli;
+mod config;
+mod detect;
 mod logging;
 mod offline;
 mod output;
+mod rules;
 mod run;
 mod server;
 mod sql;
@@ -45,6 +50,8 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Server(args) => run::server(args).await?,
         Command::Agent(args) => run::agent(args).await?,
         Command::Sql(args) => return Ok(sql::run(args, offline::open).await),
+        Command::Rules(args) => return rules::run(args).await,
+        Command::Detect(args) => return detect::run(args).await,
     }
     Ok(ExitCode::SUCCESS)
 }

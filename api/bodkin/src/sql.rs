@@ -1,17 +1,18 @@
 //! `bodkin sql`: asks a server, or a data folder without one, and writes the answer.
 
 mod client;
+pub(crate) mod http;
 mod progress;
 mod server_file;
 
+pub(crate) use client::Remote;
+pub(crate) use progress::Progress;
 pub(crate) use server_file::ServerFile;
 
 use crate::output::{Console, OutputFormat, write_error};
 use bodkin_http::{SqlAnswer, SqlEngine, SqlError};
 use bodkin_schema::{Clock, Principal, SystemClock};
-use client::Remote;
 use futures::StreamExt;
-use progress::Progress;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -7,6 +7,7 @@ use anyhow::Context;
 use bodkin_collector::agent::{Agent, AgentConfig, AgentStatus, EbpfMode, Output};
 use bodkin_collector::client::{Server as Upstream, TlsFiles};
 use bodkin_collector::config::ConfigFile;
+use bodkin_rules::RuleSet;
 use bodkin_schema::{Clock, SystemClock};
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
@@ -26,7 +27,7 @@ type AgentSlot = Arc<Mutex<Option<Agent>>>;
 /// Runs both until SIGTERM.
 pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let config = args.config.as_deref().map(ConfigFile::read).transpose()?.unwrap_or_default();
+    let config = args.server.config.as_deref().map(ConfigFile::read).transpose()?.unwrap_or_default();
     let slot = AgentSlot::default();
     let mut server = Server::start(&args.server, clock.clone(), agent_view(&slot)).await?;
     let upstream = Upstream::new(&server.flight_url(), &TlsFiles::default())?;
@@ -41,6 +42,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     let agent = tokio::task::spawn_blocking(move || Agent::start(config, clock)).await?.context("agent")?;
     let status = agent.status();
     *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(agent);
+    server.rules().tell(resolver(&slot));
     server.node().ready();
     say_ready(&server)?;
     let node = server.node().clone();
@@ -62,6 +64,16 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
         tokio::task::spawn_blocking(move || agent.stop()).await?.context("agent")?;
     }
     server.stop().await
+}
+
+/// The agent resolves the host names that rules compare addresses with.
+fn resolver(slot: &AgentSlot) -> Arc<dyn Fn(&RuleSet) + Send + Sync> {
+    let slot = slot.clone();
+    Arc::new(move |rules| {
+        if let Some(agent) = slot.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            agent.set_host_names(rules.host_names());
+        }
+    })
 }
 
 fn agent_view(slot: &AgentSlot) -> AgentView {

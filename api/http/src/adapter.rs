@@ -1,29 +1,37 @@
 //! Bodkin's own engine as a [`SqlEngine`].
 
-use crate::engine::{SqlAnswer, SqlEngine, SqlError, SqlErrorKind, SqlStats};
+use crate::engine::{DetectSearch, SqlAnswer, SqlEngine, SqlError, SqlErrorKind, SqlStats};
 use async_trait::async_trait;
-use bodkin_query::{QueryEngine, QueryError};
+use bodkin_query::{Answer, QueryEngine, QueryError, Search};
 use bodkin_schema::Principal;
 use futures::StreamExt;
 
 #[async_trait]
 impl SqlEngine for QueryEngine {
     async fn sql(&self, principal: &Principal, query: &str) -> Result<SqlAnswer, SqlError> {
-        let answer = QueryEngine::sql(self, principal, query).await?;
-        let stats = answer.stats;
-        let read = move || {
-            let report = stats.report();
-            SqlStats {
-                rows: report.rows,
-                elapsed_ms: report.elapsed_ms,
-                bytes_scanned: report.bytes_scanned,
-                files_scanned: report.files_scanned,
-                files_pruned: report.files_pruned,
-            }
-        };
-        let batches = answer.stream.map(|batch| batch.map_err(SqlError::from)).boxed();
-        Ok(SqlAnswer { schema: answer.schema, batches, stats: Box::new(read) })
+        Ok(answered(QueryEngine::sql(self, principal, query).await?))
     }
+
+    async fn detect(&self, principal: &Principal, search: DetectSearch) -> Result<SqlAnswer, SqlError> {
+        let DetectSearch { rules, matching, since, until, .. } = search;
+        Ok(answered(QueryEngine::detect(self, principal, Search { rules, matching, since, until }).await?))
+    }
+}
+
+fn answered(answer: Answer) -> SqlAnswer {
+    let stats = answer.stats;
+    let read = move || {
+        let report = stats.report();
+        SqlStats {
+            rows: report.rows,
+            elapsed_ms: report.elapsed_ms,
+            bytes_scanned: report.bytes_scanned,
+            files_scanned: report.files_scanned,
+            files_pruned: report.files_pruned,
+        }
+    };
+    let batches = answer.stream.map(|batch| batch.map_err(SqlError::from)).boxed();
+    SqlAnswer { schema: answer.schema, batches, stats: Box::new(read) }
 }
 
 impl From<QueryError> for SqlError {

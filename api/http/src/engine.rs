@@ -6,10 +6,12 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use bodkin_schema::Principal;
+use bodkin_rules::{Matching, RuleFile, RuleSet};
+use bodkin_schema::{EventTime, Principal};
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// Answers SQL.
@@ -22,6 +24,38 @@ pub trait SqlEngine: Send + Sync {
     /// # Errors
     /// What is wrong with the statement, or why it cannot run now. What goes wrong later comes out of the stream.
     async fn sql(&self, principal: &Principal, query: &str) -> Result<SqlAnswer, SqlError>;
+
+    /// Starts a search of rules over stored rows on behalf of `principal`; its answer has the columns of `findings`.
+    ///
+    /// Safe to drop, as [`SqlEngine::sql`].
+    ///
+    /// # Errors
+    /// Why it cannot run; an engine that has no rules says so.
+    async fn detect(&self, principal: &Principal, search: DetectSearch) -> Result<SqlAnswer, SqlError> {
+        let _ = (principal, search);
+        Err(SqlError::new(SqlErrorKind::Denied, "this engine runs no rules"))
+    }
+}
+
+/// Rules to run over stored rows.
+#[derive(Clone)]
+pub struct DetectSearch {
+    /// The rules, compiled.
+    pub rules: Arc<RuleSet>,
+    /// The files that they come from.
+    pub files: Vec<RuleFile>,
+    /// How many of them may fire for one event.
+    pub matching: Matching,
+    /// Events from then on.
+    pub since: Option<EventTime>,
+    /// Events before then.
+    pub until: Option<EventTime>,
+}
+
+impl fmt::Debug for DetectSearch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DetectSearch").field("since", &self.since).field("until", &self.until).finish_non_exhaustive()
+    }
 }
 
 /// A running query.

@@ -15,6 +15,7 @@
 //!         auth: Arc::new(NoCredentials),
 //!         limits: Limits::default(),
 //!         is_loopback: true,
+//!         detection: Arc::new(bodkin_http::NoDetection::default()),
 //!         counters: Arc::default(),
 //!     })
 //! }
@@ -25,6 +26,7 @@
 //! | `router` | the routes and the layers around them |
 //! | `sql`, `body`, `accept` | `POST /api/v1/sql`: request, streamed answer, choice of format |
 //! | [`encode`] | answers as JSON, CSV, Arrow stream, Parquet; shared with the command line |
+//! | `detection` | rules, findings, searches, audit events; [`Detection`] |
 //! | `health`, `metrics`, `openapi` | the other handlers; [`MetricsSource`] |
 //! | `auth`, `guard`, `observe` | middleware: principal, loopback guard, span and counter |
 //! | [`mod@serve`] | connections: accept, time out, drain |
@@ -35,6 +37,7 @@ mod accept;
 mod adapter;
 mod auth;
 mod body;
+mod detection;
 pub mod encode;
 mod engine;
 mod error;
@@ -51,7 +54,11 @@ mod state;
 
 pub use auth::{Authenticate, NoCredentials};
 pub use body::{ERROR_TRAILER, ERRORS_HEADER, STATS_TRAILER};
-pub use engine::{SqlAnswer, SqlEngine, SqlError, SqlErrorKind, SqlStats};
+pub use detection::{
+    AuditResponse, DetectRequest, Detection, DetectionError, FindingsResponse, NoDetection, ReloadResponse,
+    RuleMessage, RuleText, RunningRules,
+};
+pub use engine::{DetectSearch, SqlAnswer, SqlEngine, SqlError, SqlErrorKind, SqlStats};
 pub use error::{ApiError, ErrorBody, ErrorDetail};
 pub use health::{CompactParams, FlushResponse, ReadyResponse};
 pub use metrics::{Family, HttpCounters, MetricKind, MetricsSource, Sample, render};

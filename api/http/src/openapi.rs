@@ -9,6 +9,13 @@ use utoipa::OpenApi;
     info(title = "Bodkin", description = "SQL, health and administration of a Bodkin node."),
     paths(
         crate::sql::sql,
+        crate::detection::detect,
+        crate::detection::list,
+        crate::detection::reload,
+        crate::detection::findings,
+        crate::detection::live,
+        crate::detection::k8s_audit,
+        crate::detection::cloudtrail,
         crate::health::healthz,
         crate::health::readyz,
         crate::health::status,
@@ -19,6 +26,7 @@ use utoipa::OpenApi;
     ),
     tags(
         (name = "query", description = "Asking"),
+        (name = "detection", description = "Rules and what they find"),
         (name = "operation", description = "Watching the node"),
         (name = "administration", description = "Telling the node what to do"),
     ),

@@ -5,7 +5,7 @@ use crate::error::ApiError;
 use crate::guard::guard;
 use crate::observe::{observe, panicked};
 use crate::state::AppState;
-use crate::{health, metrics, openapi, sql};
+use crate::{detection, health, metrics, openapi, sql};
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
@@ -19,6 +19,12 @@ fn routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/readyz", get(health::readyz)),
         ("/metrics", get(metrics::metrics)),
         ("/api/v1/sql", post(sql::sql)),
+        ("/api/v1/detect", post(detection::detect)),
+        ("/api/v1/rules", get(detection::list).post(detection::reload)),
+        ("/api/v1/findings", get(detection::findings)),
+        ("/api/v1/findings/live", get(detection::live)),
+        ("/api/v1/k8s-audit", post(detection::k8s_audit)),
+        ("/api/v1/cloudtrail", post(detection::cloudtrail)),
         ("/api/v1/status", get(health::status)),
         ("/api/v1/admin/flush", get(health::flush).post(health::flush)),
         ("/api/v1/admin/compact", get(health::compact).post(health::compact)),

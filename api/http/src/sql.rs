@@ -13,6 +13,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bodkin_schema::Principal;
+use bytes::Bytes;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use std::error::Error;
@@ -80,14 +81,23 @@ pub(crate) async fn sql(
 ) -> Result<Response, ApiError> {
     let format = negotiate(&headers)?;
     let request = read_request(body, &state.limits).await?;
-    let run = run(&state, &principal, &request.query);
-    let (answer, first) = match timeout(state.limits.query_timeout, run).await {
+    respond(&state, &headers, format, state.sql.sql(&principal, &request.query)).await
+}
+
+/// Streams the rows of a query in a format.
+pub(crate) async fn respond(
+    state: &AppState,
+    headers: &HeaderMap,
+    format: Format,
+    query: impl Future<Output = Result<SqlAnswer, SqlError>>,
+) -> Result<Response, ApiError> {
+    let (answer, first) = match timeout(state.limits.query_timeout, run(query)).await {
         Ok(result) => result?,
         Err(_) => return Err(too_slow(&state.limits).into()),
     };
     let encoder = format.encoder(&answer.schema).map_err(|error| unwritable(format, &error))?;
     let has_error_trailer = headers.get(ERRORS_HEADER).is_some_and(|value| value == "trailer");
-    let body = AnswerBody::new(answer, first, format, encoder, &state).with_error_trailer(has_error_trailer);
+    let body = AnswerBody::new(answer, first, format, encoder, state).with_error_trailer(has_error_trailer);
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(format.content_type())),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
@@ -103,11 +113,9 @@ pub(crate) async fn sql(
 
 /// Runs the query up to its first batch, so that what fails at once has a status of its own.
 async fn run(
-    state: &AppState,
-    principal: &Principal,
-    query: &str,
+    query: impl Future<Output = Result<SqlAnswer, SqlError>>,
 ) -> Result<(SqlAnswer, Option<RecordBatch>), SqlError> {
-    let mut answer = state.sql.sql(principal, query).await?;
+    let mut answer = query.await?;
     let first = answer.batches.next().await.transpose()?;
     Ok((answer, first))
 }
@@ -124,14 +132,7 @@ fn unwritable(format: Format, error: &arrow::error::ArrowError) -> ApiError {
 }
 
 async fn read_request(body: Body, limits: &Limits) -> Result<SqlRequest, ApiError> {
-    let bytes = match timeout(limits.body_timeout, to_bytes(body, limits.body_bytes_max)).await {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(error)) => return Err(unreadable(&error, limits)),
-        Err(_) => {
-            let message = format!("the body did not arrive within {} s", limits.body_timeout.as_secs());
-            return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", message));
-        }
-    };
+    let bytes = read_body(body, limits, limits.body_bytes_max).await?;
     serde_json::from_slice(&bytes).map_err(|error| {
         ApiError::new(StatusCode::BAD_REQUEST, "malformed_body", format!("the body is no SQL request: {error}"))
             .hint("send {\"query\": \"SELECT ...\"}")
@@ -139,10 +140,22 @@ async fn read_request(body: Body, limits: &Limits) -> Result<SqlRequest, ApiErro
     })
 }
 
-fn unreadable(error: &axum::Error, limits: &Limits) -> ApiError {
+/// Reads a body of at most `bytes_max`.
+pub(crate) async fn read_body(body: Body, limits: &Limits, bytes_max: usize) -> Result<Bytes, ApiError> {
+    match timeout(limits.body_timeout, to_bytes(body, bytes_max)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) => Err(unreadable(&error, bytes_max)),
+        Err(_) => {
+            let message = format!("the body did not arrive within {} s", limits.body_timeout.as_secs());
+            Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", message))
+        }
+    }
+}
+
+fn unreadable(error: &axum::Error, bytes_max: usize) -> ApiError {
     let is_too_long = error.source().is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
     if is_too_long {
-        let message = format!("the body is larger than {} bytes", limits.body_bytes_max);
+        let message = format!("the body is larger than {bytes_max} bytes");
         return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message);
     }
     ApiError::new(StatusCode::BAD_REQUEST, "malformed_body", format!("the body broke off: {error}"))

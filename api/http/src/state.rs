@@ -1,6 +1,7 @@
 //! What the handlers are given: the engine, the process around them, and limits.
 
 use crate::auth::Authenticate;
+use crate::detection::Detection;
 use crate::engine::SqlEngine;
 use crate::metrics::{HttpCounters, MetricsSource};
 use async_trait::async_trait;
@@ -94,6 +95,8 @@ pub struct AppState {
     pub sql: Arc<dyn SqlEngine>,
     /// The process around.
     pub node: Arc<dyn Node>,
+    /// Its rules.
+    pub detection: Arc<dyn Detection>,
     /// Where `/metrics` reads, besides this crate's own counters.
     pub metrics: Vec<Arc<dyn MetricsSource>>,
     /// Who a request is from.

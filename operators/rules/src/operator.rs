@@ -3,6 +3,7 @@
 use crate::compile::RuleSet;
 use crate::eval::Matching;
 use arc_swap::ArcSwap;
+use arrow::record_batch::RecordBatch;
 use bodkin_engine::{Batch, Operator, Output};
 use bodkin_schema::Stream;
 use std::sync::Arc;
@@ -12,13 +13,24 @@ use std::sync::Arc;
 pub struct RulesOperator {
     rules: Arc<ArcSwap<RuleSet>>,
     matching: Matching,
+    observer: Option<Observer>,
 }
+
+/// Is shown the rows of `findings` as they are made. It must not wait.
+pub type Observer = Arc<dyn Fn(&RecordBatch) + Send + Sync>;
 
 impl RulesOperator {
     /// Makes the operator. A set that is stored into `rules` is used from the next batch on; a batch is always run
     /// with one set.
     pub fn new(rules: Arc<ArcSwap<RuleSet>>, matching: Matching) -> Self {
-        Self { rules, matching }
+        Self { rules, matching, observer: None }
+    }
+
+    /// The same with somebody who counts or shows what is found.
+    #[must_use]
+    pub fn observed_by(mut self, observer: Observer) -> Self {
+        self.observer = Some(observer);
+        self
     }
 }
 
@@ -30,6 +42,9 @@ impl Operator for RulesOperator {
     fn on_batch(&mut self, batch: Batch, out: &mut Output<'_>) {
         let stream = Stream::from_name(&batch.stream);
         let found = stream.and_then(|stream| self.rules.load().over(stream, &batch.records, self.matching));
+        if let (Some(found), Some(observer)) = (&found, &self.observer) {
+            observer(found);
+        }
         let made = found.map(|found| Batch {
             tenant: batch.tenant.clone(),
             ingest_time: batch.ingest_time,
@@ -49,7 +64,6 @@ mod tests {
     use crate::compile::Options;
     use crate::load::RuleFile;
     use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray, TimestampMicrosecondArray};
-    use arrow::record_batch::RecordBatch;
     use bodkin_engine::{TimeRange, run_chain};
     use bodkin_schema::EventTime;
 

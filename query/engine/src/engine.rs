@@ -3,6 +3,7 @@
 use crate::answer::{Answer, AnswerStats, Limits, Record, ScanCounters, guarded, timed_out};
 use crate::catalog::Catalog;
 use crate::depth::on_deep_stack;
+use crate::detect::{DetectTable, Search};
 use crate::error::{ErrorKind, QueryError};
 use crate::options::QueryOptions;
 use crate::parse::parse;
@@ -12,10 +13,12 @@ use crate::stop::{Stop, stoppable};
 use crate::stream_table::QueryView;
 use arrow::datatypes::SchemaRef;
 use bodkin_schema::Principal;
+use datafusion::common::TableReference;
+use datafusion::datasource::provider_as_source;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::execute_stream;
 use futures::FutureExt;
 use futures::future::{Either, select};
@@ -23,6 +26,7 @@ use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Answers SQL over one catalog. Shared by all listeners of a process.
 pub struct QueryEngine {
@@ -76,8 +80,35 @@ impl QueryEngine {
     /// # Errors
     /// Everything that can be said before the first row; later errors come in the stream.
     pub async fn sql(&self, principal: &Principal, text: &str) -> Result<Answer, QueryError> {
+        let counters = self.counters();
+        let planning = self.plan(principal, text, counters.clone());
+        self.answer(principal, text, self.options.timeout, counters, planning).await
+    }
+
+    /// Runs rules over the rows of `principal`'s tenant: rows of `findings`, the same as those that the rules made
+    /// when the rows came (RULE-1). Dropping the future or the answer's stream cancels the search.
+    ///
+    /// # Errors
+    /// As [`Self::sql`].
+    pub async fn detect(&self, principal: &Principal, search: Search) -> Result<Answer, QueryError> {
+        let counters = self.counters();
+        let planning = self.plan_search(principal, search, counters.clone());
+        self.answer(principal, "", self.options.search_timeout, counters, planning).await
+    }
+
+    fn counters(&self) -> Arc<ScanCounters> {
+        Arc::new(ScanCounters::new(self.options.bytes_scanned_max))
+    }
+
+    async fn answer(
+        &self,
+        principal: &Principal,
+        text: &str,
+        timeout: Duration,
+        counters: Arc<ScanCounters>,
+        planning: impl Future<Output = Result<Planned, QueryError>>,
+    ) -> Result<Answer, QueryError> {
         let clock = &self.options.clock;
-        let counters = Arc::new(ScanCounters::new(self.options.bytes_scanned_max));
         let stats = AnswerStats::new(counters, clock.clone(), clock.monotonic());
         let record = Record {
             started: clock.now(),
@@ -85,7 +116,7 @@ impl QueryEngine {
             text: text.to_owned(),
             observer: self.options.observer.clone(),
         };
-        match self.start(principal, text, &stats).await {
+        match self.start(text, timeout, planning).await {
             Ok(Started { running, limits }) => {
                 let Running { schema, rows, view } = running;
                 Ok(guarded(rows, schema, limits, stats, record, view))
@@ -98,13 +129,17 @@ impl QueryEngine {
     }
 
     /// Everything up to the first row.
-    async fn start(&self, principal: &Principal, text: &str, stats: &AnswerStats) -> Result<Started, QueryError> {
+    async fn start(
+        &self,
+        text: &str,
+        timeout: Duration,
+        planning: impl Future<Output = Result<Planned, QueryError>>,
+    ) -> Result<Started, QueryError> {
         let started = self.options.clock.monotonic();
-        let timeout = self.options.timeout;
         let mut deadline = Box::pin(tokio::time::sleep(timeout));
         let clock = self.options.clock.clone();
         let stop = Arc::new(Stop { clock, started, timeout, is_dropped: false.into() });
-        let running = pin!(fenced(self.run(principal, text, &stop, stats.counters())));
+        let running = pin!(fenced(self.run(text, planning, &stop)));
         let running = match select(running, &mut deadline).await {
             Either::Left((running, _)) => running?,
             Either::Right(_) => return Err(timed_out(timeout)),
@@ -118,7 +153,7 @@ impl QueryEngine {
     /// As [`Self::sql`].
     pub async fn describe(&self, principal: &Principal, text: &str) -> Result<SchemaRef, QueryError> {
         let timeout = self.options.timeout;
-        let counters = Arc::new(ScanCounters::new(self.options.bytes_scanned_max));
+        let counters = self.counters();
         let planned = tokio::time::timeout(timeout, fenced(self.plan(principal, text, counters))).await;
         let planned = planned.unwrap_or_else(|_| Err(timed_out(timeout)))?;
         Ok(plain_schema(planned.plan.schema().as_arrow()))
@@ -131,12 +166,11 @@ impl QueryEngine {
 
     async fn run(
         &self,
-        principal: &Principal,
         text: &str,
+        planning: impl Future<Output = Result<Planned, QueryError>>,
         stop: &Arc<Stop>,
-        counters: Arc<ScanCounters>,
     ) -> Result<Running, QueryError> {
-        let Planned { state, plan: logical, view } = self.plan(principal, text, counters).await?;
+        let Planned { state, plan: logical, view } = planning.await?;
         let plan = state.query_planner().create_physical_plan(&logical, &state).await;
         let plan = plan.and_then(|plan| stoppable(plan, stop));
         let plan = plan.map_err(|error| QueryError::from_planning(&error, text))?;
@@ -157,21 +191,45 @@ impl QueryEngine {
         }
         let statement =
             parse(text, self.base.config_options()).map_err(|failure| QueryError::from_parsing(failure, text))?;
-        let view = QueryView {
-            snapshot: self.catalog.snapshot().await?,
-            tenant: principal.tenant.clone(),
-            store: store_url(),
-            counters,
-            pinned: Arc::default(),
-        };
+        let view = self.view(principal, counters).await?;
         let failed = |error| QueryError::from_planning(&error, text);
-        let state = query_state(&self.base, self.catalog.clone(), view.clone()).map_err(failed)?;
+        let state = query_state(&self.base, self.catalog.clone(), view.clone(), &self.options).map_err(failed)?;
         let plan = state.statement_to_plan(statement).await.map_err(failed)?;
         let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         reads.verify_plan(&plan).map_err(failed)?;
         // The analyzer settles the types of columns, so that what is described is what is answered.
         let plan = state.optimize(&plan).map_err(failed)?;
         Ok(Planned { state, plan, view })
+    }
+
+    async fn plan_search(
+        &self,
+        principal: &Principal,
+        search: Search,
+        counters: Arc<ScanCounters>,
+    ) -> Result<Planned, QueryError> {
+        let view = self.view(principal, counters).await?;
+        let plan = || -> datafusion::common::Result<_> {
+            let state = query_state(&self.base, self.catalog.clone(), view.clone(), &self.options)?;
+            let table = DetectTable::new(search, view.clone(), state.clone());
+            let plan =
+                LogicalPlanBuilder::scan(TableReference::bare("findings"), provider_as_source(Arc::new(table)), None)?
+                    .build()?;
+            let plan = state.optimize(&plan)?;
+            Ok((state, plan))
+        };
+        let (state, plan) = plan().map_err(|error| QueryError::from_planning(&error, ""))?;
+        Ok(Planned { state, plan, view })
+    }
+
+    async fn view(&self, principal: &Principal, counters: Arc<ScanCounters>) -> Result<QueryView, QueryError> {
+        Ok(QueryView {
+            snapshot: self.catalog.snapshot().await?,
+            tenant: principal.tenant.clone(),
+            store: store_url(),
+            counters,
+            pinned: Arc::default(),
+        })
     }
 }
 

@@ -32,6 +32,7 @@
 //! | `parse`, `depth` | one statement that only reads and does not nest too deep |
 //! | `session`, `names`, `views`, `version` | what SQL sees: runtime, tables, views, `snapshot(...)` |
 //! | `stream_table`, `files`, `tail`, `prune` | the scan: files of the tenant, left out by bounds; the tail made plain |
+//! | `detect` | `detect(...)` and [`QueryEngine::detect`]: rules over history |
 //! | `ordered`, `run_chain` | sorted runs merged where a query wants their order |
 //! | `metered`, `observe` | bytes read, bounded; queries that have ended, told |
 //! | `bounded` | functions that could make more than memory holds |
@@ -43,6 +44,7 @@ pub mod answer;
 mod bounded;
 pub mod catalog;
 mod depth;
+pub mod detect;
 pub mod engine;
 pub mod error;
 mod explain;
@@ -66,6 +68,7 @@ mod views;
 
 pub use answer::{Answer, AnswerStats, AnswerStream, StatsReport};
 pub use catalog::{Catalog, CatalogError};
+pub use detect::{RuleCatalog, Search};
 pub use engine::QueryEngine;
 pub use error::{ErrorKind, QueryError};
 pub use observe::{EndedQuery, QueryObserver};

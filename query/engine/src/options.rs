@@ -1,5 +1,6 @@
 //! What bounds the queries of one process.
 
+use crate::detect::RuleCatalog;
 use crate::observe::QueryObserver;
 use bodkin_schema::{Clock, SystemClock};
 use std::path::PathBuf;
@@ -27,6 +28,10 @@ pub struct QueryOptions {
     pub text_bytes_max: usize,
     /// Threads that one query is spread over.
     pub cores: usize,
+    /// Time from the call to the last row of a search of rules over history, which reads more than a query.
+    pub search_timeout: Duration,
+    /// The rules that `detect(...)` may name.
+    pub rules: Option<Arc<dyn RuleCatalog>>,
     /// Measures how long queries take.
     pub clock: Arc<dyn Clock>,
     /// Is told of each query that has ended.
@@ -45,6 +50,8 @@ impl Default for QueryOptions {
             bytes_scanned_max: 1 << 40,
             text_bytes_max: 1 << 20,
             cores: std::thread::available_parallelism().map_or(1, usize::from),
+            search_timeout: Duration::from_secs(3600),
+            rules: None,
             clock: Arc::new(SystemClock::default()),
             observer: None,
         }

@@ -42,6 +42,7 @@ pub(crate) fn parse(text: &str, options: &ConfigOptions) -> Result<Statement, Pa
         return Err(ParseFailure::Denied(word.to_ascii_uppercase()));
     }
     name_user(&mut statement);
+    pair_arguments(&mut statement);
     Ok(statement)
 }
 
@@ -97,6 +98,40 @@ fn name_user(statement: &mut Statement) {
     }
 }
 
+/// The planner knows no named arguments of table functions: `detect(a, since => b)` becomes `detect(a, 'since', b)`.
+fn pair_arguments(statement: &mut Statement) {
+    match statement {
+        Statement::Statement(statement) => {
+            let _: ControlFlow<()> = ast::VisitMut::visit(statement.as_mut(), &mut PairArguments);
+        }
+        Statement::Explain(explain) => pair_arguments(&mut explain.statement),
+        Statement::CreateExternalTable(_) | Statement::CopyTo(_) | Statement::Reset(_) => {}
+    }
+}
+
+struct PairArguments;
+
+impl ast::VisitorMut for PairArguments {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, table: &mut ast::TableFactor) -> ControlFlow<()> {
+        if let ast::TableFactor::Table { args: Some(arguments), .. } = table {
+            arguments.args = std::mem::take(&mut arguments.args).into_iter().flat_map(pair).collect();
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn pair(argument: ast::FunctionArg) -> Vec<ast::FunctionArg> {
+    match argument {
+        ast::FunctionArg::Named { name, arg, .. } => {
+            let name = Expr::value(ast::Value::SingleQuotedString(name.value));
+            vec![ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(name)), ast::FunctionArg::Unnamed(arg)]
+        }
+        other => vec![other],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +184,12 @@ mod tests {
         ] {
             assert!(matches!(parsed(text), Err(ParseFailure::Denied(_))), "{text}: {:?}", parsed(text));
         }
+    }
+
+    #[test]
+    fn named_arguments_become_pairs() {
+        let text = parsed("SELECT * FROM detect('r', since => '30d') d JOIN events e ON true").unwrap().to_string();
+        assert!(text.contains("detect('r', 'since', '30d')"), "{text}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::bounded::bound_functions;
 use crate::catalog::Catalog;
+use crate::detect::DetectFunction;
 use crate::names::PublicSchema;
 use crate::options::QueryOptions;
 use crate::ordered::ReadInOrder;
@@ -93,12 +94,20 @@ fn config(options: &QueryOptions) -> SessionConfig {
 }
 
 /// The state of one query: the tables of `view` and nothing else.
-pub(crate) fn query_state(base: &SessionState, catalog: Arc<dyn Catalog>, view: QueryView) -> Result<SessionState> {
+pub(crate) fn query_state(
+    base: &SessionState,
+    catalog: Arc<dyn Catalog>,
+    view: QueryView,
+    options: &QueryOptions,
+) -> Result<SessionState> {
     let streams = with_schema(base, Arc::new(PublicSchema::streams(view.clone())))?;
-    let public = PublicSchema::public(view.clone(), streams);
+    let public = PublicSchema::public(view.clone(), streams.clone());
     let mut state = with_schema(base, Arc::new(public))?;
     // The value of now(): one for the whole query.
     state.mark_start_execution();
+    let (rules, clock) = (options.rules.clone(), options.clock.clone());
+    let detect = DetectFunction { catalog: rules, view: view.clone(), state: streams, clock };
+    state.register_udtf(DetectFunction::NAME, Arc::new(detect));
     state.register_udtf("snapshot", Arc::new(VersionFunction::new(catalog, view)));
     Ok(state)
 }

@@ -5,6 +5,7 @@ use super::metrics::ServerMetrics;
 use super::node::ServerNode;
 use super::options::ServerArgs;
 use super::query_log::QueryLog;
+use super::rules::RuleKeeper;
 use super::storage::Storage;
 use anyhow::Context;
 use arrow_flight::flight_service_server::FlightServiceServer;
@@ -36,6 +37,7 @@ impl Listeners {
         storage: &Storage,
         engine: &Arc<QueryEngine>,
         node: &Arc<ServerNode>,
+        rules: &Arc<RuleKeeper>,
         query_log: Arc<QueryLog>,
         stopping: &CancellationToken,
     ) -> anyhow::Result<Self> {
@@ -45,7 +47,8 @@ impl Listeners {
         let state = AppState {
             sql: engine.clone(),
             node: node.clone(),
-            metrics: vec![Arc::new(ServerMetrics::new(storage)), query_log],
+            detection: rules.clone(),
+            metrics: vec![Arc::new(ServerMetrics::new(storage)), query_log, rules.clone()],
             auth: Arc::new(NoCredentials),
             limits: Limits::default(),
             is_loopback: addresses.0.ip().is_loopback(),

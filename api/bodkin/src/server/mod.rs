@@ -15,6 +15,7 @@ mod node;
 mod options;
 mod query_log;
 mod rates;
+mod rules;
 mod storage;
 mod upkeep;
 
@@ -23,6 +24,7 @@ pub(crate) use node::{AgentView, ServerNode};
 pub(crate) use options::ServerArgs;
 pub(crate) use storage::lane_marks;
 
+use crate::config::ServerConfig;
 use crate::sql::ServerFile;
 use anyhow::Context;
 use bodkin_ingest::LocalProducer;
@@ -30,6 +32,7 @@ use bodkin_query::{QueryEngine, QueryOptions};
 use bodkin_schema::{Clock, Stream};
 use listen::Listeners;
 use query_log::QueryLog;
+use rules::RuleKeeper;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +46,7 @@ const STREAMS_GRACE: Duration = Duration::from_millis(500);
 /// A server that answers.
 pub(crate) struct Server {
     node: Arc<ServerNode>,
+    rules: Arc<RuleKeeper>,
     storage: Storage,
     listeners: Listeners,
     stopping: CancellationToken,
@@ -52,10 +56,14 @@ impl Server {
     /// Recovers what the data folder holds, then listens.
     pub(crate) async fn start(args: &ServerArgs, clock: Arc<dyn Clock>, agent: AgentView) -> anyhow::Result<Self> {
         args.validate()?;
-        let storage = Storage::open(&args.data_dir, args.store.as_deref(), clock.clone()).await?;
+        let config = ServerConfig::read(args.config.as_deref())?;
+        let rules = RuleKeeper::new(&config.rules, &args.data_dir)?;
+        let chain: Vec<Box<dyn Operator>> = vec![Box::new(rules.operator())];
+        let storage = Storage::open(&args.data_dir, args.store.as_deref(), chain, clock.clone()).await?;
         let (query_log, query_log_writer) = QueryLog::new();
         let options = QueryOptions {
             spill_dir: Some(args.data_dir.join("spill")),
+            rules: Some(rules.clone()),
             clock: clock.clone(),
             observer: Some(query_log.clone()),
             ..Default::default()
@@ -66,16 +74,22 @@ impl Server {
         let upkeep = Arc::new(Upkeep::new(storage.tables().clone()));
         let node = Arc::new(ServerNode::new(&storage, upkeep.clone(), clock.clone(), agent));
         let stopping = CancellationToken::new();
+        rules.start(&storage, &config.rules.output, &stopping).await?;
         tokio::spawn(upkeep.run(stopping.clone()));
-        let listeners = Listeners::open(args, &storage, &engine, &node, query_log, &stopping).await?;
+        let listeners = Listeners::open(args, &storage, &engine, &node, &rules, query_log, &stopping).await?;
         ServerFile { http: listeners.http_url(), flight: listeners.flight_url() }.write(&args.data_dir)?;
         node.listening(listeners.http_url(), listeners.flight_url());
-        Ok(Self { node, storage, listeners, stopping })
+        Ok(Self { node, rules, storage, listeners, stopping })
     }
 
     /// What the process says of itself.
     pub(crate) fn node(&self) -> &Arc<ServerNode> {
         &self.node
+    }
+
+    /// The rules that run.
+    pub(crate) fn rules(&self) -> &Arc<RuleKeeper> {
+        &self.rules
     }
 
     /// URL of the HTTP listener.

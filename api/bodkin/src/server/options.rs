@@ -19,6 +19,9 @@ pub(crate) struct ServerArgs {
     /// Address of the Flight listener; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9471")]
     pub(crate) flight: SocketAddr,
+    /// Configuration, YAML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// Listen beyond loopback although nobody is asked for credentials
     #[arg(long)]
     pub(crate) insecure: bool,
@@ -45,7 +48,8 @@ mod tests {
 
     fn args(http: &str, insecure: bool) -> ServerArgs {
         let flight = "127.0.0.1:0".parse().unwrap();
-        ServerArgs { data_dir: "x".into(), store: None, http: http.parse().unwrap(), flight, insecure }
+        let data_dir = "x".into();
+        ServerArgs { data_dir, store: None, http: http.parse().unwrap(), flight, config: None, insecure }
     }
 
     #[test]

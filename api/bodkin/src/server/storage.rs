@@ -5,8 +5,8 @@ use super::feed::{LogSource, ShardFeed};
 use crate::store::TableStore;
 use anyhow::{Context, anyhow};
 use bodkin_engine::{
-    Batch, Coordinator, EpochOptions, EpochStats, FlushHandle, IntentStore, Mark, Message, Queue, Shard, Sink, Source,
-    flush_channel,
+    Batch, Coordinator, EpochOptions, EpochStats, FlushHandle, IntentStore, Mark, Message, Operator, Queue, Shard,
+    Sink, Source, flush_channel,
 };
 use bodkin_ingest::{IngestLimits, IngestService, LaneKey, LaneMark, ReplayReport};
 use bodkin_query::Catalog;
@@ -35,8 +35,13 @@ pub(crate) struct Storage {
 }
 
 impl Storage {
-    /// Opens the folder, finishes the last epoch that was decided and replays the log.
-    pub(crate) async fn open(path: &Path, store: Option<&str>, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+    /// Opens the folder, finishes the last epoch that was decided and replays the log. Every row passes `chain`.
+    pub(crate) async fn open(
+        path: &Path,
+        store: Option<&str>,
+        chain: Vec<Box<dyn Operator>>,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
         let data_dir = DataDir::open(path)?;
         let TableStore { store, root } = TableStore::open(path, store)?;
         let tables = Arc::new(Tables::open(store.clone(), root, data_dir.node(), clock.clone()).await?);
@@ -52,7 +57,7 @@ impl Storage {
         let (coordinator, marks) =
             Coordinator::recover(intents, generation, sinks.clone(), source.clone(), EpochOptions::default()).await?;
         let from = coordinator.position();
-        let (shard, sealed) = Shard::start(Vec::new(), sinks, from, &marks, SHARD_QUEUE_BYTES)?;
+        let (shard, sealed) = Shard::start(chain, sinks, from, &marks, SHARD_QUEUE_BYTES)?;
         feed.connect(shard.queue().clone(), from);
         let ingest = IngestService::new(wal, clock.clone(), IngestLimits::default(), feed);
         let (flush, requests) = flush_channel();

@@ -7,8 +7,8 @@ use arrow::ipc::reader::StreamDecoder;
 use async_trait::async_trait;
 use bodkin_http::encode::Format;
 use bodkin_http::{
-    ERROR_TRAILER, ERRORS_HEADER, ErrorBody, ErrorDetail, STATS_TRAILER, SqlAnswer, SqlEngine, SqlError, SqlErrorKind,
-    SqlRequest, SqlStats,
+    DetectRequest, DetectSearch, ERROR_TRAILER, ERRORS_HEADER, ErrorBody, ErrorDetail, STATS_TRAILER, SqlAnswer,
+    SqlEngine, SqlError, SqlErrorKind, SqlRequest, SqlStats,
 };
 use bodkin_schema::Principal;
 use bytes::Bytes;
@@ -17,8 +17,10 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, TE, USER_AGENT};
-use hyper::{Request, Response, StatusCode};
+use hyper::http::request;
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -30,7 +32,7 @@ const ERROR_BYTES_MAX: usize = 1 << 20;
 
 /// A server's HTTP listener.
 #[derive(Debug)]
-pub(super) struct Remote {
+pub(crate) struct Remote {
     url: Url,
     host: String,
     port: u16,
@@ -41,7 +43,7 @@ impl Remote {
     ///
     /// # Errors
     /// What is wrong with the URL.
-    pub(super) fn parse(server: &str) -> Result<Self, String> {
+    pub(crate) fn parse(server: &str) -> Result<Self, String> {
         let text = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
         let url = Url::parse(&text).map_err(|error| format!("server {server:?} is no URL: {error}"))?;
         if url.scheme() != "http" {
@@ -56,7 +58,11 @@ impl Remote {
         Ok(Self { url, host, port })
     }
 
-    async fn post(&self, query: &str) -> Result<Response<Incoming>, SqlError> {
+    /// Sends one request on a connection of its own.
+    ///
+    /// # Errors
+    /// Where no server answers.
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, SqlError> {
         let unreachable = |reason: String| {
             let hint = "start a server with bodkin up, name one by --server, or read a folder by --data-dir";
             failure(format!("no server answers at {}: {reason}", self.address()), Some(hint.to_owned()))
@@ -69,15 +75,22 @@ impl Remote {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // Its errors come out of the response and its body as well.
         tokio::spawn(connection);
-        sender.send_request(self.request(query)?).await.map_err(broken)
+        sender.send_request(request).await.map_err(broken)
     }
 
-    fn request(&self, query: &str) -> Result<Request<Full<Bytes>>, SqlError> {
-        let body = serde_json::to_vec(&SqlRequest { query: query.to_owned() });
-        let body = body.map_err(|error| failure(format!("query cannot be sent: {error}"), None))?;
-        Request::post(format!("{}/api/v1/sql", self.url.path().trim_end_matches('/')))
+    /// A request for `path` below the server's URL, to be completed.
+    pub(crate) fn request(&self, method: Method, path: &str) -> request::Builder {
+        Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.url.path().trim_end_matches('/')))
             .header(HOST, self.url.authority().rsplit('@').next().unwrap_or_default())
             .header(USER_AGENT, concat!("bodkin/", env!("CARGO_PKG_VERSION")))
+    }
+
+    fn answer_request(&self, path: &str, body: &impl Serialize) -> Result<Request<Full<Bytes>>, SqlError> {
+        let body = serde_json::to_vec(body);
+        let body = body.map_err(|error| failure(format!("query cannot be sent: {error}"), None))?;
+        self.request(Method::POST, path)
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, Format::ArrowStream.media_type())
             .header(TE, "trailers")
@@ -94,7 +107,18 @@ impl Remote {
 #[async_trait]
 impl SqlEngine for Remote {
     async fn sql(&self, _principal: &Principal, query: &str) -> Result<SqlAnswer, SqlError> {
-        let response = self.post(query).await?;
+        self.answer(self.answer_request("/api/v1/sql", &SqlRequest { query: query.to_owned() })?).await
+    }
+
+    async fn detect(&self, _principal: &Principal, search: DetectSearch) -> Result<SqlAnswer, SqlError> {
+        self.answer(self.answer_request("/api/v1/detect", &DetectRequest::new(&search))?).await
+    }
+}
+
+impl Remote {
+    /// Sends a request that is answered with rows.
+    async fn answer(&self, request: Request<Full<Bytes>>) -> Result<SqlAnswer, SqlError> {
+        let response = self.send(request).await?;
         let content_type = response.headers().get(CONTENT_TYPE).map(|value| value.as_bytes().to_vec());
         if response.status() != StatusCode::OK {
             return Err(refusal(response).await);
@@ -198,7 +222,7 @@ impl Batches {
 }
 
 /// Reads the error of a response that is no answer.
-async fn refusal(response: Response<Incoming>) -> SqlError {
+pub(super) async fn refusal(response: Response<Incoming>) -> SqlError {
     let status = response.status();
     let body = match Limited::new(response.into_body(), ERROR_BYTES_MAX).collect().await {
         Ok(body) => body.to_bytes(),

@@ -12,18 +12,18 @@ const FRAMES: [char; 4] = ['|', '/', '-', '\\'];
 const ERASE: &str = "\r\u{1b}[K";
 
 /// Shows nothing where standard error is no terminal.
-pub(super) struct Progress {
+pub(crate) struct Progress {
     is_terminal: bool,
     started: Instant,
 }
 
 impl Progress {
-    pub(super) fn new(is_terminal: bool) -> Self {
+    pub(crate) fn new(is_terminal: bool) -> Self {
         Self { is_terminal, started: Instant::now() }
     }
 
     /// Waits for `future`; while that takes long, shows the time since the start and the `rows` so far.
-    pub(super) async fn wait<F: Future>(&mut self, rows: u64, err: &mut dyn Write, future: F) -> F::Output {
+    pub(crate) async fn wait<F: Future>(&mut self, rows: u64, err: &mut dyn Write, future: F) -> F::Output {
         let mut future = pin!(future);
         if !self.is_terminal {
             return future.await;

@@ -3,7 +3,9 @@
 use super::*;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use async_trait::async_trait;
-use bodkin_http::{AppState, FlushError, Limits, NoCredentials, Node, NotReady, SqlErrorKind, SqlStats, router, serve};
+use bodkin_http::{
+    AppState, FlushError, Limits, NoCredentials, NoDetection, Node, NotReady, SqlErrorKind, SqlStats, router, serve,
+};
 use bodkin_schema::Epoch;
 use clap::Parser;
 use futures::stream;
@@ -58,6 +60,7 @@ async fn start() -> String {
     let app = router(AppState {
         sql: Arc::new(Fake),
         node: Arc::new(Fake),
+        detection: Arc::new(NoDetection::default()),
         metrics: Vec::new(),
         auth: Arc::new(NoCredentials),
         limits: Limits::default(),

@@ -52,6 +52,12 @@ fn clients() {
     script("clients.py", &[]);
 }
 
+/// RULE-1: rules live and over history, audit events, reload.
+#[test]
+fn detection() {
+    script("detection.py", &[]);
+}
+
 /// SAFE-1, ACK-1: hostile input and a full disk.
 #[test]
 fn hostile() {

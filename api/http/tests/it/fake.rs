@@ -107,6 +107,7 @@ pub(crate) fn state_of(node: FakeNode) -> AppState {
     AppState {
         sql: Arc::new(FakeEngine::default()),
         node: Arc::new(node),
+        detection: Arc::new(NoDetection::default()),
         metrics: Vec::new(),
         auth: Arc::new(NoCredentials),
         limits: Limits { query_timeout: Duration::from_secs(5), ..Limits::default() },

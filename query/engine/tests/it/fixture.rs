@@ -101,6 +101,7 @@ pub(crate) fn event_rows(rows: &[Event]) -> RecordBatch {
             events::TS => Arc::new(
                 rows.iter().map(|row| Some(row.ts)).collect::<TimestampMicrosecondArray>().with_timezone("UTC"),
             ),
+            events::TS_NS => Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.ts * 1000))),
             events::EVT_TYPE => text(&|row| Some(row.evt_type)),
             events::PID => Arc::new(rows.iter().map(|row| Some(row.pid)).collect::<Int32Array>()),
             events::COMM => text(&|row| Some(row.comm)),

@@ -1,6 +1,7 @@
 //! Queries over real tables: a tail, Parquet files, and both.
 #![allow(clippy::unwrap_used, reason = "helpers of tests stop where something is wrong, as tests do")]
 
+mod detect;
 mod errors;
 mod fixture;
 mod isolation;

@@ -37,6 +37,15 @@ pub fn message_kind(header: &[u8], limits: &Limits) -> Result<MessageKind, IpcEr
     }
 }
 
+/// How many bytes of body follow the message in `header`, as it says.
+///
+/// # Errors
+/// [`IpcError::Invalid`] if it is no message.
+pub fn body_length(header: &[u8], limits: &Limits) -> Result<usize, IpcError> {
+    let length = schema::root(header, limits)?.bodyLength();
+    usize::try_from(length).map_err(|_| IpcError::invalid("IPC message", "negative body length"))
+}
+
 /// Decodes a whole frame.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ mod lz4;
 mod schema;
 mod verify;
 
-pub use decode::{Decoder, MessageKind, decode, message_kind};
+pub use decode::{Decoder, MessageKind, body_length, decode, message_kind};
 pub use encode::{Encoder, encode, encode_schema};
 pub use verify::Extent;
 

@@ -1,8 +1,8 @@
 //! Batches of the built-in streams and frames of them.
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, ListArray, MapBuilder, MapFieldNames, RecordBatch,
-    StringArray, StringBuilder, StringDictionaryBuilder, TimestampMicrosecondArray,
+    ArrayRef, BinaryArray, BooleanArray, Float64Array, Int32Array, Int64Array, ListArray, MapBuilder, MapFieldNames,
+    RecordBatch, StringArray, StringBuilder, StringDictionaryBuilder, TimestampMicrosecondArray,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Int32Type, Schema};
@@ -44,6 +44,7 @@ fn column(field: &Field, count: usize, by_dictionary: bool) -> ArrayRef {
             Arc::new(builder.finish())
         }
         DataType::Utf8 => Arc::new(StringArray::from_iter(indices.map(text))),
+        DataType::Binary => Arc::new(indices.map(|row| text(row).map(String::into_bytes)).collect::<BinaryArray>()),
         DataType::Map(..) => {
             let names = MapFieldNames { entry: "key_value".into(), key: "key".into(), value: "value".into() };
             let mut builder = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());

@@ -1,0 +1,100 @@
+//! Findings as Falco's output: lines of JSON in a file, a POST of JSON each.
+
+use super::FindingsFeed;
+use crate::config::OutputSection;
+use crate::sql::Remote;
+use anyhow::{Context, anyhow, bail};
+use arrow::array::RecordBatch;
+use bodkin_rules::FindingRows;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::Method;
+use hyper::header::CONTENT_TYPE;
+use serde_json::Value;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+
+/// Longest wait for a receiver of findings.
+const POST_TIMEOUT: Duration = Duration::from_secs(5);
+
+enum Output {
+    File(PathBuf),
+    Http(String),
+}
+
+/// Starts what `section` asks for. What an output cannot take is counted as missed and stays in the table.
+pub(super) fn spawn(section: &OutputSection, feed: &Arc<FindingsFeed>, hostname: &str, stopping: &CancellationToken) {
+    let file = section.file.clone().map(Output::File);
+    let http = section.http.clone().map(Output::Http);
+    for output in file.into_iter().chain(http) {
+        tokio::spawn(run(output, feed.clone(), hostname.to_owned(), stopping.clone()));
+    }
+}
+
+async fn run(output: Output, feed: Arc<FindingsFeed>, hostname: String, stopping: CancellationToken) {
+    let mut findings = feed.subscribe();
+    loop {
+        let next = tokio::select! {
+            next = findings.recv() => next,
+            () = stopping.cancelled() => return,
+        };
+        match next {
+            Ok(batch) => {
+                if let Err(error) = output.write(&batch, &hostname).await {
+                    feed.miss(1);
+                    tracing::warn!(error = format!("{error:#}"), "findings are not delivered");
+                }
+            }
+            Err(RecvError::Lagged(batches)) => feed.miss(batches),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+impl Output {
+    async fn write(&self, batch: &RecordBatch, hostname: &str) -> anyhow::Result<()> {
+        let rows = FindingRows::new(batch);
+        let findings: Vec<Value> = (0..rows.len()).map(|row| Value::Object(rows.falco(row, hostname))).collect();
+        match self {
+            Self::File(path) => {
+                let lines: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
+                let path = path.clone();
+                // Opened each time: whoever rotates the file finds a new one.
+                let append = move || {
+                    let mut file = OpenOptions::new().create(true).append(true).open(&path);
+                    let written = file
+                        .as_mut()
+                        .map_err(|error| error.kind().into())
+                        .and_then(|file| file.write_all(lines.as_bytes()));
+                    written.with_context(|| path.display().to_string())
+                };
+                tokio::task::spawn_blocking(append).await?
+            }
+            Self::Http(url) => {
+                for finding in &findings {
+                    tokio::time::timeout(POST_TIMEOUT, post(url, finding)).await.context(url.clone())??;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn post(url: &str, finding: &Value) -> anyhow::Result<()> {
+    let remote = Remote::parse(url).map_err(|message| anyhow!(message))?;
+    let body = Full::from(Bytes::from(finding.to_string()));
+    let request = remote.request(Method::POST, "").header(CONTENT_TYPE, "application/json").body(body)?;
+    let response = remote.send(request).await.map_err(|error| anyhow!(error.message))?;
+    let status = response.status();
+    // The connection ends with its answer.
+    let _ = response.into_body().collect().await;
+    if !status.is_success() {
+        bail!("{url} answered {status}");
+    }
+    Ok(())
+}
