@@ -67,6 +67,12 @@ pub(crate) fn sql_schema(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
+/// `schema` as rows that are made in plain types have it.
+pub(crate) fn without_metadata(schema: &Schema) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_metadata(Default::default()));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
 #[async_trait]
 impl TableProvider for StreamTable {
     fn schema(&self) -> SchemaRef {
