@@ -27,6 +27,7 @@ pub(crate) use storage::lane_marks;
 use crate::config::ServerConfig;
 use crate::sql::ServerFile;
 use anyhow::Context;
+use bodkin_engine::Operator;
 use bodkin_ingest::LocalProducer;
 use bodkin_query::{QueryEngine, QueryOptions};
 use bodkin_schema::{Clock, Stream};
