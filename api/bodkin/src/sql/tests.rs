@@ -4,7 +4,8 @@ use super::*;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use async_trait::async_trait;
 use bodkin_http::{
-    AppState, FlushError, Limits, NoCredentials, NoDetection, Node, NotReady, SqlErrorKind, SqlStats, router, serve,
+    AppState, CompactError, FlushError, Limits, NoCredentials, NoDetection, Node, NotReady, SqlErrorKind, SqlStats,
+    router, serve,
 };
 use bodkin_schema::Epoch;
 use clap::Parser;
@@ -53,6 +54,10 @@ impl Node for Fake {
 
     async fn flush(&self) -> Result<Epoch, FlushError> {
         Ok(Epoch(1))
+    }
+
+    async fn compact(&self, _: bool) -> Result<serde_json::Value, CompactError> {
+        Ok(serde_json::Value::Null)
     }
 }
 
