@@ -87,6 +87,13 @@ pub(super) fn arrow(file: File, source: Source, each: Each<'_>) -> anyhow::Resul
         let mut rest = [0; 4];
         input.read_exact(&mut rest)?;
         input.read_exact(&mut word)?;
+        // Writers fill up the mark to 8 bytes, or to 64.
+        for _ in 0..14 {
+            if word != [0; 4] {
+                break;
+            }
+            input.read_exact(&mut word)?;
+        }
     }
     loop {
         // Files of old writers have no continuation mark.
