@@ -90,14 +90,7 @@ fn is_printable(c: char) -> bool {
 pub fn format_sample(value: f64) -> String {
     let abs = value.abs();
     if abs != 0.0 && abs.is_finite() && !(1e-6..1e21).contains(&abs) {
-        // Go's JSON form cleans e-09 to e-9.
-        let mut text = format_exponent(value);
-        let n = text.len();
-        if n >= 4 && text.as_bytes()[n - 4] == b'e' && text.as_bytes()[n - 3] == b'-' && text.as_bytes()[n - 2] == b'0'
-        {
-            text.remove(n - 2);
-        }
-        return text;
+        return format_exponent(value);
     }
     format_float(value)
 }
@@ -143,7 +136,7 @@ mod tests {
     fn numbers_read_as_go_writes_them() {
         assert_eq!(format_sample(1e20), "100000000000000000000");
         assert_eq!(format_sample(1e21), "1e+21");
-        assert_eq!(format_sample(1e-7), "1e-7");
+        assert_eq!(format_sample(1e-7), "1e-07");
         assert_eq!(format_sample(0.000001), "0.000001");
         assert_eq!(format_sample(f64::NEG_INFINITY), "-Inf");
         assert_eq!(format_g(1e-5), "1e-05");
