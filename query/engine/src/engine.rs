@@ -8,6 +8,7 @@ use crate::error::{ErrorKind, QueryError};
 use crate::options::QueryOptions;
 use crate::parse::parse;
 use crate::plain::plain_schema;
+use crate::promql_table::PromqlFunction;
 use crate::session::{base_state, query_state, runtime, store_url};
 use crate::stop::{Stop, stoppable};
 use crate::stream_table::QueryView;
@@ -193,7 +194,9 @@ impl QueryEngine {
             parse(text, self.base.config_options()).map_err(|failure| QueryError::from_parsing(failure, text))?;
         let view = self.view(principal, counters).await?;
         let failed = |error| QueryError::from_planning(&error, text);
-        let state = query_state(&self.base, self.catalog.clone(), view.clone(), &self.options).map_err(failed)?;
+        let mut state = query_state(&self.base, self.catalog.clone(), view.clone(), &self.options).map_err(failed)?;
+        let (source, principal) = (self.options.promql.clone(), principal.clone());
+        state.register_udtf("promql", Arc::new(PromqlFunction { source, principal }));
         let plan = state.statement_to_plan(statement).await.map_err(failed)?;
         let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         reads.verify_plan(&plan).map_err(failed)?;

@@ -35,6 +35,7 @@
 //! | `detect` | `detect(...)` and [`QueryEngine::detect`]: rules over history |
 //! | `ordered`, `run_chain` | sorted runs merged where a query wants their order |
 //! | `metered`, `observe` | bytes read, bounded; queries that have ended, told |
+//! | [`promql_table`] | the table function `promql(...)` and who answers it |
 //! | `bounded` | functions that could make more than memory holds |
 //! | `stop` | ends operators that work long without giving way |
 //! | `explain`, `hint` | the planner's errors in words for the asker |
@@ -57,6 +58,7 @@ pub mod options;
 mod ordered;
 mod parse;
 mod plain;
+pub mod promql_table;
 mod prune;
 mod run_chain;
 mod session;
@@ -73,3 +75,4 @@ pub use engine::QueryEngine;
 pub use error::{ErrorKind, QueryError};
 pub use observe::{EndedQuery, QueryObserver};
 pub use options::QueryOptions;
+pub use promql_table::{PromqlRange, PromqlSource, promql_schema};

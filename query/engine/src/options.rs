@@ -2,6 +2,7 @@
 
 use crate::detect::RuleCatalog;
 use crate::observe::QueryObserver;
+use crate::promql_table::PromqlSource;
 use bodkin_schema::{Clock, SystemClock};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub struct QueryOptions {
     pub clock: Arc<dyn Clock>,
     /// Is told of each query that has ended.
     pub observer: Option<Arc<dyn QueryObserver>>,
+    /// Answers the table function `promql`; none where there is no running server.
+    pub promql: Option<Arc<dyn PromqlSource>>,
 }
 
 impl Default for QueryOptions {
@@ -54,6 +57,7 @@ impl Default for QueryOptions {
             rules: None,
             clock: Arc::new(SystemClock::default()),
             observer: None,
+            promql: None,
         }
     }
 }
