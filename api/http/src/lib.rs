@@ -17,6 +17,7 @@
 //!         is_loopback: true,
 //!         detection: Arc::new(bodkin_http::NoDetection::default()),
 //!         counters: Arc::default(),
+//!         prometheus: None,
 //!     })
 //! }
 //! ```
@@ -27,6 +28,7 @@
 //! | `sql`, `body`, `accept` | `POST /api/v1/sql`: request, streamed answer, choice of format |
 //! | [`encode`] | answers as JSON, CSV, Arrow stream, Parquet; shared with the command line |
 //! | `detection` | rules, findings, searches, audit events; [`Detection`] |
+//! | `prometheus` | the Prometheus API under `/prometheus` |
 //! | `health`, `metrics`, `openapi` | the other handlers; [`MetricsSource`] |
 //! | `auth`, `guard`, `observe` | middleware: principal, loopback guard, span and counter |
 //! | [`mod@serve`] | connections: accept, time out, drain |
@@ -46,6 +48,7 @@ mod health;
 mod metrics;
 mod observe;
 mod openapi;
+mod prometheus;
 mod router;
 pub mod serve;
 mod sql;
@@ -62,6 +65,7 @@ pub use engine::{DetectSearch, SqlAnswer, SqlEngine, SqlError, SqlErrorKind, Sql
 pub use error::{ApiError, ErrorBody, ErrorDetail};
 pub use health::{CompactParams, FlushResponse, ReadyResponse};
 pub use metrics::{Family, HttpCounters, MetricKind, MetricsSource, Sample, render};
+pub use prometheus::Prometheus;
 pub use router::{paths, router};
 pub use serve::serve;
 pub use sql::{SqlColumn, SqlRequest, SqlResponse};

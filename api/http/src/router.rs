@@ -5,7 +5,7 @@ use crate::error::ApiError;
 use crate::guard::guard;
 use crate::observe::{observe, panicked};
 use crate::state::AppState;
-use crate::{detection, health, metrics, openapi, sql};
+use crate::{detection, health, metrics, openapi, prometheus, sql};
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
@@ -44,6 +44,7 @@ pub fn router(state: AppState) -> Router {
     routes()
         .into_iter()
         .fold(Router::new(), |router, (path, route)| router.route(path, route))
+        .nest(prometheus::PREFIX, prometheus::routes())
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(state.clone(), authenticate))

@@ -4,6 +4,7 @@ use crate::auth::Authenticate;
 use crate::detection::Detection;
 use crate::engine::SqlEngine;
 use crate::metrics::{HttpCounters, MetricsSource};
+use crate::prometheus::Prometheus;
 use async_trait::async_trait;
 use bodkin_schema::Epoch;
 use serde::{Deserialize, Serialize};
@@ -108,6 +109,8 @@ pub struct AppState {
     pub is_loopback: bool,
     /// This crate's own counters.
     pub counters: Arc<HttpCounters>,
+    /// The Prometheus API; none where the node has no role that holds samples.
+    pub prometheus: Option<Arc<Prometheus>>,
 }
 
 impl fmt::Debug for AppState {

@@ -113,6 +113,7 @@ pub(crate) fn state_of(node: FakeNode) -> AppState {
         limits: Limits { query_timeout: Duration::from_secs(5), ..Limits::default() },
         is_loopback: true,
         counters: Arc::default(),
+        prometheus: None,
     }
 }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions")]
 
 mod fake;
+mod prometheus;
 mod routes;
 mod socket;
 mod sql;
