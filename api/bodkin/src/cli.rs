@@ -1,6 +1,7 @@
 //! The command line: what `bodkin --help` says.
 
 use crate::detect::DetectArgs;
+use crate::promql::PromqlArgs;
 use crate::rules::RulesArgs;
 use crate::server::ServerArgs;
 use crate::sql::SqlArgs;
@@ -14,6 +15,7 @@ Examples:
   bodkin sql --data-dir bodkin-data --format csv 'SELECT count(*) FROM events'
   bodkin rules check falco_rules.yaml              what is wrong with rules, and where
   bodkin detect --since 30d falco_rules.yaml       run rules over what was stored
+  bodkin promql --start 1h 'rate(node_cpu_seconds_total[5m])'
   bodkin server --http 127.0.0.1:9470              a server alone
   bodkin agent --server grpc://127.0.0.1:9471      an agent alone";
 
@@ -44,6 +46,8 @@ pub(crate) enum Command {
     Rules(RulesArgs),
     /// Run detection rules over a file of events, or over what a server has stored
     Detect(DetectArgs),
+    /// Ask PromQL: a table for one moment, a chart for a range
+    Promql(PromqlArgs),
 }
 
 /// Arguments of `bodkin up`.

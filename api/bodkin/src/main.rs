@@ -8,6 +8,7 @@
 //! | [`sql`], [`output`] | `bodkin sql` and how answers are written |
 //! | [`rules`] | `bodkin rules`: check, list, explain, test |
 //! | [`detect`] | `bodkin detect`: rules over files and tables |
+//! | [`promql`] | `bodkin promql` |
 //! | [`offline`] | tables and log of a folder that no server holds, read without changing them |
 //! | [`run`] | the ready line, signals |
 
@@ -17,6 +18,7 @@ mod detect;
 mod logging;
 mod offline;
 mod output;
+mod promql;
 mod rules;
 mod run;
 mod server;
@@ -49,6 +51,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Up(args) => up::run(args).await?,
         Command::Server(args) => run::server(args).await?,
         Command::Agent(args) => run::agent(args).await?,
+        Command::Promql(args) => return Ok(promql::run(args).await),
         Command::Sql(args) => return Ok(sql::run(args, offline::open).await),
         Command::Rules(args) => return rules::run(args).await,
         Command::Detect(args) => return detect::run(args).await,

@@ -41,10 +41,10 @@ pub(crate) enum HistogramError {
 /// A message `Histogram` of remote write, which is the same in both versions, and its time in milliseconds.
 pub(crate) fn read(mut message: Reader<'_>, buckets_max: usize) -> Result<(Histogram, i64), HistogramError> {
     let mut histogram = Histogram::default();
-    let (mut timestamp, mut deltas) = (0, [Vec::new(), Vec::new()]);
+    let (mut timestamp, mut is_integer, mut deltas) = (0, false, [Vec::new(), Vec::new()]);
     while let Some(field) = message.field()? {
         match field.number {
-            1 => histogram.count = field.varint()? as f64,
+            1 => (histogram.count, is_integer) = (field.varint()? as f64, true),
             2 => histogram.count = field.double()?,
             3 => histogram.sum = field.double()?,
             4 => histogram.schema = field.sint32()?,
@@ -66,7 +66,7 @@ pub(crate) fn read(mut message: Reader<'_>, buckets_max: usize) -> Result<(Histo
     let [negative, positive] = deltas;
     sum_up(&negative, &mut histogram.negative.counts);
     sum_up(&positive, &mut histogram.positive.counts);
-    validate(&histogram, buckets_max)?;
+    validate(&histogram, is_integer, buckets_max)?;
     Ok((histogram, timestamp))
 }
 
@@ -93,7 +93,7 @@ fn sum_up(deltas: &[i64], counts: &mut Vec<f64>) {
 }
 
 /// What Prometheus checks before it appends one.
-pub(crate) fn validate(histogram: &Histogram, buckets_max: usize) -> Result<(), HistogramError> {
+pub(crate) fn validate(histogram: &Histogram, is_integer: bool, buckets_max: usize) -> Result<(), HistogramError> {
     let invalid = |text: String| Err(HistogramError::Invalid(text));
     let Histogram { schema, positive, negative, custom_bounds, .. } = histogram;
     match *schema {
@@ -123,14 +123,21 @@ pub(crate) fn validate(histogram: &Histogram, buckets_max: usize) -> Result<(), 
     for buckets in [positive, negative] {
         check_spans(buckets, buckets_max)?;
     }
-    let observed: f64 = histogram.zero_count + [positive, negative].iter().flat_map(|b| &b.counts).sum::<f64>();
-    let is_stale = histogram.sum.to_bits() == 0x7ff0_0000_0000_0002;
-    // A little more is what float addition may make of it.
-    if !is_stale && observed > histogram.count && (observed - histogram.count) / observed > 1e-12 {
-        return invalid(format!(
-            "{observed} observations found in buckets, but the Count field is {}: histogram's observation count should be at least the number of observations found in the buckets",
-            histogram.count
-        ));
+    // Of floats the sum is not exact, and Prometheus does not compare it.
+    if is_integer {
+        let observed: f64 = histogram.zero_count + [positive, negative].iter().flat_map(|b| &b.counts).sum::<f64>();
+        let (count, has_nan) = (histogram.count, histogram.sum.is_nan());
+        let text = format!("{observed} observations found in buckets, but the Count field is {count}");
+        if has_nan && observed > count {
+            return invalid(format!(
+                "{text}: histogram's observation count should be at least the number of observations found in the buckets"
+            ));
+        }
+        if !has_nan && observed != count {
+            return invalid(format!(
+                "{text}: histogram's observation count should equal the number of observations found in the buckets (in absence of NaN)"
+            ));
+        }
     }
     Ok(())
 }
@@ -174,7 +181,7 @@ mod tests {
         let positive = Buckets { offsets: vec![0, 1], lengths: vec![1, 1], counts: vec![1.0, 2.0] };
         let mut histogram = Histogram { count: 3.0, sum: 5.0, positive, ..Default::default() };
         change(&mut histogram);
-        validate(&histogram, 4)
+        validate(&histogram, true, 4)
     }
 
     #[test]
@@ -193,6 +200,14 @@ mod tests {
                 h.custom_bounds = vec![2.0, 1.0];
             })
             .contains("increasing")
+        );
+        assert!(
+            with(|h| {
+                h.count = 9.0;
+                h.sum = f64::NAN;
+            })
+            .is_ok(),
+            "an observation of NaN is in no bucket"
         );
         assert!(text(|h| h.positive.lengths[0] = i32::MAX).starts_with("spans need"));
     }

@@ -10,7 +10,9 @@ use super::storage::Storage;
 use anyhow::Context;
 use arrow_flight::flight_service_server::FlightServiceServer;
 use bodkin_flight::{PrincipalHook, SqlService};
-use bodkin_http::{AppState, Limits, NoCredentials};
+use bodkin_http::{AppState, Limits, NoCredentials, Prometheus};
+use bodkin_metrics::StoreView;
+use bodkin_promql::{Engine, EngineOptions};
 use bodkin_query::QueryEngine;
 use bodkin_schema::Principal;
 use futures::TryStreamExt;
@@ -53,6 +55,7 @@ impl Listeners {
             limits: Limits::default(),
             is_loopback: addresses.0.ip().is_loopback(),
             counters: Arc::default(),
+            prometheus: Some(Arc::new(prometheus(storage))),
         };
         let tasks = [
             tokio::spawn(serve_http(http, state, stopping.clone())),
@@ -79,6 +82,17 @@ impl Listeners {
                 Err(_) => abort.abort(),
             }
         }
+    }
+}
+
+/// PromQL over what `storage` holds. Files are read on the runtime of the caller.
+fn prometheus(storage: &Storage) -> Prometheus {
+    let clock = storage.clock();
+    Prometheus {
+        engine: Engine::with_clock(EngineOptions::default(), clock.clone()),
+        view: StoreView::new(storage.metrics().clone(), tokio::runtime::Handle::current()),
+        gateway: storage.gateway().clone(),
+        clock: clock.clone(),
     }
 }
 

@@ -1,8 +1,9 @@
 //! The server role: log, shard, tables, queries and listeners, wired once.
 //!
 //! ```text
-//!  Flight DoPut -> ingest -> log -> feed -> shard -> tables
-//!                                             coordinator: epochs
+//!  Flight DoPut, remote write -> ingest -> log -> metric store -> feed -> shard -> tables
+//!                                                                          coordinator: epochs
+//!  PromQL -> metric store, tables
 //!  HTTP, Flight SQL -> query engine -> catalog (tables, when the shard has caught up)
 //! ```
 
@@ -10,9 +11,11 @@ mod catalog;
 mod feed;
 mod flight;
 mod listen;
+mod metric_store;
 mod metrics;
 mod node;
 mod options;
+mod promql_rows;
 mod query_log;
 mod rates;
 mod rules;
@@ -29,9 +32,12 @@ use crate::sql::ServerFile;
 use anyhow::Context;
 use bodkin_engine::Operator;
 use bodkin_ingest::LocalProducer;
+use bodkin_metrics::StoreView;
+use bodkin_promql::{Engine, EngineOptions};
 use bodkin_query::{QueryEngine, QueryOptions};
 use bodkin_schema::{Clock, Stream};
 use listen::Listeners;
+use promql_rows::PromqlRows;
 use query_log::QueryLog;
 use rules::RuleKeeper;
 use std::path::Path;
@@ -62,11 +68,14 @@ impl Server {
         let chain: Vec<Box<dyn Operator>> = vec![Box::new(rules.operator())];
         let storage = Storage::open(&args.data_dir, args.store.as_deref(), chain, clock.clone()).await?;
         let (query_log, query_log_writer) = QueryLog::new();
+        let view = StoreView::new(storage.metrics().clone(), tokio::runtime::Handle::current());
+        let promql = PromqlRows { engine: Engine::with_clock(EngineOptions::default(), clock.clone()), view };
         let options = QueryOptions {
             spill_dir: Some(args.data_dir.join("spill")),
             rules: Some(rules.clone()),
             clock: clock.clone(),
             observer: Some(query_log.clone()),
+            promql: Some(Arc::new(promql)),
             ..Default::default()
         };
         let producer = format!("{}/{}", storage.node_id(), Stream::Queries.class());

@@ -2,13 +2,16 @@
 
 use super::catalog::LiveCatalog;
 use super::feed::{LogSource, ShardFeed};
+use super::metric_store::{MetricFeed, MetricTables};
 use crate::store::TableStore;
 use anyhow::{Context, anyhow};
 use bodkin_engine::{
     Batch, Coordinator, EpochOptions, EpochStats, FlushHandle, IntentStore, Mark, Message, Operator, Queue, Shard,
     Sink, Source, flush_channel,
 };
-use bodkin_ingest::{IngestLimits, IngestService, LaneKey, LaneMark, ReplayReport};
+use bodkin_gateway::{Gateway, GatewayLimits};
+use bodkin_ingest::{IngestLimits, IngestService, LaneKey, LaneMark, LocalProducer, ReplayReport};
+use bodkin_metrics::{MetricOptions, MetricStore};
 use bodkin_query::Catalog;
 use bodkin_schema::{Clock, Incarnation, Position, Stream};
 use bodkin_table::{DataDir, Tables};
@@ -27,6 +30,9 @@ pub(crate) struct Storage {
     tables: Arc<Tables>,
     source: Arc<dyn Source>,
     ingest: Arc<IngestService>,
+    metrics: Arc<MetricStore>,
+    gateway: Arc<Gateway>,
+    clock: Arc<dyn Clock>,
     shard: Shard,
     flush: FlushHandle,
     epochs: Arc<EpochStats>,
@@ -59,14 +65,34 @@ impl Storage {
         let from = coordinator.position();
         let (shard, sealed) = Shard::start(chain, sinks, from, &marks, SHARD_QUEUE_BYTES)?;
         feed.connect(shard.queue().clone(), from);
-        let ingest = IngestService::new(wal, clock.clone(), IngestLimits::default(), feed);
+        let metrics = MetricStore::new(MetricOptions::default());
+        let progress = shard.progress().clone();
+        let metric_tables = MetricTables { tables: tables.clone(), progress, source: source.clone() };
+        metrics.load(Arc::new(metric_tables), &tables.snapshot()).await.context("series and samples")?;
+        let downstream = Arc::new(MetricFeed { store: metrics.clone(), next: feed });
+        let ingest = IngestService::new(wal, clock.clone(), IngestLimits::default(), downstream);
+        let producer = LocalProducer::new(ingest.clone(), &format!("{}/metrics", data_dir.node()))?;
+        let gateway = Arc::new(Gateway::new(producer, metrics.clone(), GatewayLimits::default()));
         let (flush, requests) = flush_channel();
         let (stop, stopped) = oneshot::channel();
         let epochs = coordinator.stats();
         // Epochs run while the log is replayed: a log longer than memory goes to the tables on the way.
         let coordinator = tokio::spawn(coordinator.run(shard.queue().clone(), sealed, requests, stopped));
         replay(&ingest, from, &marks, shard.queue(), data_dir.node(), &clock).await?;
-        Ok(Self { data_dir, tables, source, ingest, shard, flush, epochs, stop: Some(stop), coordinator })
+        Ok(Self {
+            data_dir,
+            tables,
+            source,
+            ingest,
+            metrics,
+            gateway,
+            clock,
+            shard,
+            flush,
+            epochs,
+            stop: Some(stop),
+            coordinator,
+        })
     }
 
     pub(crate) fn data_dir(&self) -> &Path {
@@ -84,6 +110,21 @@ impl Storage {
 
     pub(crate) fn ingest(&self) -> &Arc<IngestService> {
         &self.ingest
+    }
+
+    /// Series and recent samples.
+    pub(crate) fn metrics(&self) -> &Arc<MetricStore> {
+        &self.metrics
+    }
+
+    /// The clock of the process.
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Takes metrics of other protocols.
+    pub(crate) fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
     }
 
     pub(crate) fn epochs(&self) -> &Arc<EpochStats> {

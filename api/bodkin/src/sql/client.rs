@@ -58,6 +58,24 @@ impl Remote {
         Ok(Self { url, host, port })
     }
 
+    /// Asks for `path` and reads the whole answer, whatever its status.
+    ///
+    /// # Errors
+    /// Where nobody answers, or the answer breaks off.
+    pub(crate) async fn get(&self, path: &str, accept: &str) -> Result<(StatusCode, Bytes), SqlError> {
+        let request = Request::get(format!("{}{path}", self.url.path().trim_end_matches('/')))
+            .header(HOST, self.url.authority().rsplit('@').next().unwrap_or_default())
+            .header(USER_AGENT, concat!("bodkin/", env!("CARGO_PKG_VERSION")))
+            .header(ACCEPT, accept)
+            .body(Full::default())
+            .map_err(|error| failure(format!("query cannot be sent: {error}"), None))?;
+        let response = self.send(request).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await;
+        let body = body.map_err(|error| failure(format!("the answer broke off: {error}"), None))?;
+        Ok((status, body.to_bytes()))
+    }
+
     /// Sends one request on a connection of its own.
     ///
     /// # Errors

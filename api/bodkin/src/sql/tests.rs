@@ -71,6 +71,7 @@ async fn start() -> String {
         limits: Limits::default(),
         is_loopback: true,
         counters: Arc::default(),
+        prometheus: None,
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

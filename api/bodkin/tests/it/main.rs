@@ -75,3 +75,9 @@ fn s3() {
 fn readers() {
     script("readers.py", &[]);
 }
+
+/// ACK-1, ONCE-1: kill -9 while samples come by remote write.
+#[test]
+fn remote_write() {
+    script("remote_write.py", &[]);
+}

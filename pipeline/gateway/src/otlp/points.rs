@@ -238,7 +238,7 @@ pub(super) fn exponentials(
         value.schema -= shift;
         (value.positive, value.negative) = (positive.buckets(shift), negative.buckets(shift));
         value.sum = point.value(value.sum);
-        if let Err(error) = validate(&value, context.intake.limits.buckets_max) {
+        if let Err(error) = validate(&value, false, context.intake.limits.buckets_max) {
             context.intake.problems.add(|| format!("{name}: {error}"));
             return Ok(());
         }
