@@ -121,11 +121,6 @@ impl AnswerStats {
         Self { shared: Arc::new(Shared { counters, clock, started, rows, elapsed_us }) }
     }
 
-    /// What the scans count.
-    pub(crate) fn counters(&self) -> Arc<ScanCounters> {
-        self.shared.counters.clone()
-    }
-
     /// The numbers so far.
     pub fn report(&self) -> StatsReport {
         let shared = &self.shared;
