@@ -105,7 +105,7 @@ impl Gateway {
     /// A gateway that writes as `producer`. `memory` must hold what was durable before its first body.
     pub fn new(producer: LocalProducer, memory: Arc<dyn Memory>, limits: GatewayLimits) -> Self {
         let seed = RandomState::new().hash_one(0);
-        let cache = SeriesCache::new(limits, seed);
+        let cache = SeriesCache::new(limits, seed, memory.clone());
         Self {
             producer,
             cache,

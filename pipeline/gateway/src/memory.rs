@@ -74,6 +74,9 @@ pub trait Memory: Send + Sync {
     /// What is known of each suspect, in their order.
     fn compare(&self, suspects: &[Suspect]) -> Vec<Verdict>;
 
+    /// The time of the newest sample of a series, in milliseconds; none where there is none.
+    fn newest_ms(&self, series: SeriesId) -> Option<i64>;
+
     /// Takes exemplars.
     fn exemplars(&self, exemplars: Vec<Exemplar>);
 

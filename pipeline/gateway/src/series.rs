@@ -5,11 +5,12 @@
 //! parsed. Two encodings of one label set lead to the same series.
 
 use crate::limits::GatewayLimits;
+use crate::memory::Memory;
 use bodkin_schema::{MetricId, SeriesId};
 use rustc_hash::FxBuildHasher;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
 /// The label that holds the metric name.
@@ -68,16 +69,16 @@ struct Inner {
 
 /// All series that this process was sent. Memory: about 150 bytes per series, bounded by
 /// [`GatewayLimits::series_max`].
-#[derive(Debug)]
 pub(crate) struct SeriesCache {
     inner: RwLock<Inner>,
+    memory: Arc<dyn Memory>,
     seed: u64,
     limits: GatewayLimits,
 }
 
 impl SeriesCache {
-    pub(crate) fn new(limits: GatewayLimits, seed: u64) -> Self {
-        Self { inner: RwLock::default(), seed, limits }
+    pub(crate) fn new(limits: GatewayLimits, seed: u64, memory: Arc<dyn Memory>) -> Self {
+        Self { inner: RwLock::default(), memory, seed, limits }
     }
 
     /// A view for one request that began at `now_us`.
@@ -119,12 +120,14 @@ impl SeriesCache {
             }
             None => {
                 let place = inner.known.len();
+                // Samples of an earlier life of the process: what is sent again after a restart meets them.
+                let newest_ms = self.memory.newest_ms(series_id).unwrap_or(i64::MIN);
                 inner.known.push(Known {
                     series_id,
                     metric_id,
                     check,
                     announced_us: AtomicI64::new(i64::MIN),
-                    newest_ms: AtomicI64::new(i64::MIN),
+                    newest_ms: AtomicI64::new(newest_ms),
                 });
                 inner.by_id.insert(series_id.0, place);
                 place
@@ -223,6 +226,23 @@ fn check(labels: &[(&str, &str)], seed: u64) -> u64 {
 mod tests {
     use super::*;
 
+    /// Knows one sample, at 10, of the series `up{job="b"}`.
+    struct One;
+
+    impl Memory for One {
+        fn compare(&self, suspects: &[crate::Suspect]) -> Vec<crate::Verdict> {
+            vec![crate::Verdict::New; suspects.len()]
+        }
+
+        fn newest_ms(&self, series: SeriesId) -> Option<i64> {
+            (series == SeriesId::of("up", &[("job", "b")])).then_some(10)
+        }
+
+        fn exemplars(&self, _: Vec<crate::Exemplar>) {}
+
+        fn metadata(&self, _: Vec<crate::Metadata>) {}
+    }
+
     fn resolve(cache: &SeriesCache, bytes: &str, labels: &[(&str, &str)]) -> Result<Resolved, SeriesError> {
         let owned: Vec<(String, String)> = labels.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
         cache.resolver(0).resolve(bytes.as_bytes(), |into| {
@@ -233,7 +253,7 @@ mod tests {
 
     #[test]
     fn two_encodings_are_one_series_and_due_until_announced() {
-        let cache = SeriesCache::new(GatewayLimits::default(), 7);
+        let cache = SeriesCache::new(GatewayLimits::default(), 7, Arc::new(One));
         let one = resolve(&cache, "1", &[("__name__", "up"), ("job", "a")]).unwrap();
         let other = resolve(&cache, "2", &[("job", "a"), ("zone", ""), ("__name__", "up")]).unwrap();
         assert_eq!(one, other);
@@ -248,9 +268,17 @@ mod tests {
     }
 
     #[test]
+    fn once_1_samples_of_an_earlier_life_are_met_again() {
+        let cache = SeriesCache::new(GatewayLimits::default(), 7, Arc::new(One));
+        let series = resolve(&cache, "1", &[("__name__", "up"), ("job", "b")]).unwrap();
+        let mut resolver = cache.resolver(0);
+        assert!(resolver.note(series.place, 9) && resolver.note(series.place, 10) && !resolver.note(series.place, 11));
+    }
+
+    #[test]
     fn what_is_no_series_is_refused() {
         let limits = GatewayLimits { series_max: 1, labels_max: 2, label_bytes_max: 20, ..Default::default() };
-        let cache = SeriesCache::new(limits, 7);
+        let cache = SeriesCache::new(limits, 7, Arc::new(One));
         assert_eq!(resolve(&cache, "1", &[("job", "a")]), Err(SeriesError::Invalid));
         assert_eq!(resolve(&cache, "2", &[("__name__", "")]), Err(SeriesError::Invalid));
         assert_eq!(resolve(&cache, "3", &[("__name__", "a"), ("", "b")]), Err(SeriesError::Invalid));

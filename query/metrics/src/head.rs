@@ -49,6 +49,12 @@ impl HeadSeries {
         }
     }
 
+    /// The time of the newest sample.
+    pub(crate) fn newest_ms(&self) -> Option<i64> {
+        let histograms = self.histograms.as_ref().and_then(|histograms| histograms.times_ms.last());
+        self.times_ms.last().max(histograms).copied()
+    }
+
     /// Adds a float where there is nothing yet at that time; the first value stays. Says whether it did.
     fn push(&mut self, ts_ms: i64, value: f64) -> bool {
         if self.histograms.as_ref().is_some_and(|histograms| histograms.times_ms.binary_search(&ts_ms).is_ok()) {

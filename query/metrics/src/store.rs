@@ -304,6 +304,11 @@ impl Memory for MetricStore {
         suspects.iter().map(verdict).collect()
     }
 
+    fn newest_ms(&self, series: SeriesId) -> Option<i64> {
+        let place = self.index().find(series)?;
+        self.head().series(place)?.newest_ms()
+    }
+
     fn exemplars(&self, exemplars: Vec<Exemplar>) {
         let mut ring = self.exemplar_ring();
         exemplars.into_iter().for_each(|exemplar| ring.push(exemplar));

@@ -7,7 +7,7 @@ use bodkin_gateway::{
     Written,
 };
 use bodkin_ingest::{Downstream, IngestLimits, IngestService, IngestedBatch, LocalProducer};
-use bodkin_schema::{Stream, SystemClock, Tenant};
+use bodkin_schema::{SeriesId, Stream, SystemClock, Tenant};
 use bodkin_wal::{Wal, WalOptions};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -88,6 +88,10 @@ impl Memory for Kept {
             (Some(known), _) => Verdict::Other { existing: Some(*known), series: "{}".to_owned() },
         };
         suspects.iter().map(verdict).collect()
+    }
+
+    fn newest_ms(&self, _: SeriesId) -> Option<i64> {
+        None
     }
 
     fn exemplars(&self, exemplars: Vec<Exemplar>) {
