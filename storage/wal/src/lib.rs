@@ -38,5 +38,5 @@ pub mod segment;
 pub use error::{Error, Result};
 pub use frame::{BatchFrame, EncodedFrame, Frame, NoteFrame, SchemaDef};
 pub use ipc::{Compression, Decoder, IpcError, IpcFrame, IpcMessage, Limits};
-pub use log::{OnEnd, Recovered, Replay, Slot, Ticket, Unsent, Wal, WalOptions, WalStats};
-pub use segment::{Entry, Gap, Logged, SegmentReader, SegmentWriter};
+pub use log::{OnEnd, Recovered, Replay, Slot, Ticket, Turn, Unsent, Wal, WalDriver, WalOptions, WalStats};
+pub use segment::{Disk, DiskFile, DiskRead, Entry, Gap, Logged, SegmentReader, SegmentWriter};

@@ -31,7 +31,7 @@ fn stored(dir: &Path) -> Vec<u64> {
 /// Appends 1..=12 on a disk that fails; the numbers that were acknowledged, and the last error.
 async fn scenario(disk: FaultyDisk, dir: &Path) -> (Vec<u64>, Option<Error>) {
     let clock = Arc::new(SystemClock::default());
-    let wal = match Wal::open_on(Box::new(disk), dir, OPTIONS, clock) {
+    let wal = match Wal::open_on(Arc::new(disk), dir, OPTIONS, clock) {
         Ok(wal) => wal,
         Err(error) => return (Vec::new(), Some(error)),
     };
@@ -90,12 +90,36 @@ async fn a_disk_that_was_full_once_goes_on() {
     .await;
 }
 
+/// A recovery that dies at any of its steps is repeated by the next one; what was torn is not taken for what was lost.
+#[tokio::test]
+async fn a_recovery_that_fails_at_any_step_can_be_repeated() {
+    for fail_at in 1..20 {
+        let dir = tempfile::tempdir().unwrap();
+        let wal = Wal::open(dir.path(), OPTIONS, Arc::new(SystemClock::default())).unwrap();
+        for number in 1..=3 {
+            wal.append(note(number).encode().unwrap()).await.unwrap();
+        }
+        drop(wal);
+        let segment = crate::segment::segments(dir.path()).unwrap().pop().unwrap().path;
+        let mut torn = std::fs::read(&segment).unwrap();
+        torn.extend_from_slice(b"BKWF and no more");
+        std::fs::write(&segment, torn).unwrap();
+        let disk = FaultyDisk::new(fail_at, ErrorKind::Other);
+        // It may get through: later failures are not of the recovery.
+        drop(Wal::open_on(Arc::new(disk), dir.path(), OPTIONS, Arc::new(SystemClock::default())));
+        let wal = Wal::open(dir.path(), OPTIONS, Arc::new(SystemClock::default())).unwrap();
+        wal.append(note(4).encode().unwrap()).await.unwrap();
+        drop(wal);
+        assert_eq!(stored(dir.path()), [1, 2, 3, 4], "at call {fail_at}");
+    }
+}
+
 #[tokio::test]
 async fn the_reason_of_a_stopped_log_names_file_and_cause() -> Result<()> {
     let dir = tempfile::tempdir().unwrap();
     // Creating takes four calls; the append then reserves, writes and syncs.
     let disk = FaultyDisk::new(7, ErrorKind::PermissionDenied);
-    let wal = Wal::open_on(Box::new(disk), dir.path(), OPTIONS, Arc::new(SystemClock::default()))?;
+    let wal = Wal::open_on(Arc::new(disk), dir.path(), OPTIONS, Arc::new(SystemClock::default()))?;
     for _ in 0..2 {
         let error = wal.append(note(1).encode()?).await.unwrap_err().to_string();
         assert!(error.starts_with("the log takes no more frames since "), "{error}");

@@ -20,15 +20,16 @@ pub use queue::{OnEnd, Slot, Ticket, Unsent};
 pub use recover::Recovered;
 pub use replay::Replay;
 pub use stats::WalStats;
+pub use writer::{Turn, WalDriver};
 
 use crate::frame::EncodedFrame;
-use crate::segment::{Disk, RealDisk, segments};
+use crate::segment::{Disk, RealDisk, segments_on};
 use crate::{Error, Result};
 use bodkin_schema::{Clock, Position};
 use queue::Queue;
-use rustix::fs::{FlockOperation, flock};
 use stats::Counters;
-use std::fs::File;
+use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -58,15 +59,21 @@ impl Default for WalOptions {
 }
 
 /// The write-ahead log of one node. Dropping it writes what is queued and waits for the writer thread.
-#[derive(Debug)]
 pub struct Wal {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     queue: Arc<Queue>,
     counters: Arc<Counters>,
     thread: Mutex<Option<JoinHandle<()>>>,
     recovered: Recovered,
     /// Holds the lock for as long as the log is open.
-    _lock: File,
+    _lock: Box<dyn Send + Sync>,
+}
+
+impl fmt::Debug for Wal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wal").field("dir", &self.dir).field("durable", &self.durable()).finish_non_exhaustive()
+    }
 }
 
 impl Wal {
@@ -76,17 +83,37 @@ impl Wal {
     /// # Errors
     /// [`Error::Locked`], [`Error::Newer`], [`Error::Io`], [`Error::Full`].
     pub fn open(dir: &Path, options: WalOptions, clock: Arc<dyn Clock>) -> Result<Self> {
-        Self::open_on(Box::new(RealDisk), dir, options, clock)
+        Self::open_on(Arc::new(RealDisk), dir, options, clock)
     }
 
-    pub(crate) fn open_on(disk: Box<dyn Disk>, dir: &Path, options: WalOptions, clock: Arc<dyn Clock>) -> Result<Self> {
-        std::fs::create_dir_all(dir).map_err(|source| Error::io(dir, "create folder", source))?;
-        let lock = lock(&dir.join(LOCK_FILE))?;
+    pub(crate) fn open_on(disk: Arc<dyn Disk>, dir: &Path, options: WalOptions, clock: Arc<dyn Clock>) -> Result<Self> {
+        let (wal, driver) = Self::open_driven(disk, dir, options, clock)?;
+        let thread = std::thread::Builder::new()
+            .name("wal".into())
+            .spawn(move || driver.run())
+            .map_err(|source| Error::io(dir, "start the writer thread", source))?;
+        *wal.thread.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(thread);
+        Ok(wal)
+    }
+
+    /// As [`Wal::open`], on a disk of the caller and without a writer thread: what is appended waits until the caller
+    /// takes a turn.
+    ///
+    /// # Errors
+    /// As [`Wal::open`].
+    pub fn open_driven(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        options: WalOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, WalDriver)> {
+        disk.create_dir(dir).map_err(|source| Error::io(dir, "create folder", source))?;
+        let lock = lock(disk.as_ref(), &dir.join(LOCK_FILE))?;
         let (segment, recovered) = recover::recover(disk.as_ref(), dir, options.floor)?;
         let counters = Arc::new(Counters::new(segment.durable(), recovered.quarantined));
         let queue = Arc::new(Queue::new(options.queue_bytes));
         let writer = Writer {
-            disk,
+            disk: disk.clone(),
             dir: dir.to_owned(),
             segment,
             options,
@@ -94,11 +121,8 @@ impl Wal {
             queue: queue.clone(),
             counters: counters.clone(),
         };
-        let thread = std::thread::Builder::new()
-            .name("wal".into())
-            .spawn(move || writer.run())
-            .map_err(|source| Error::io(dir, "start the writer thread", source))?;
-        Ok(Self { dir: dir.to_owned(), queue, counters, thread: Mutex::new(Some(thread)), recovered, _lock: lock })
+        let (dir, thread) = (dir.to_owned(), Mutex::default());
+        Ok((Self { disk, dir, queue, counters, thread, recovered, _lock: lock }, WalDriver::new(writer)))
     }
 
     /// What opening found.
@@ -150,7 +174,7 @@ impl Wal {
     /// # Errors
     /// [`Error::Io`] if the folder cannot be listed.
     pub fn replay(&self, from: Position) -> Result<Replay> {
-        Ok(Replay::open(&self.dir, from)?.up_to(self.durable()))
+        Ok(Replay::open_on(self.disk.clone(), &self.dir, from)?.up_to(self.durable()))
     }
 
     /// Deletes the segments that end at or before `position`, the oldest first; never the one that is written.
@@ -159,13 +183,13 @@ impl Wal {
     /// # Errors
     /// [`Error::Io`]; calling again goes on.
     pub fn trim(&self, position: Position) -> Result<usize> {
-        let found = segments(&self.dir)?;
+        let found = segments_on(self.disk.as_ref(), &self.dir)?;
         let mut deleted = 0;
         for (segment, next) in found.iter().zip(found.iter().skip(1)) {
             if next.start > position {
                 break;
             }
-            std::fs::remove_file(&segment.path).map_err(|source| Error::io(&segment.path, "delete segment", source))?;
+            self.disk.remove(&segment.path).map_err(|source| Error::io(&segment.path, "delete segment", source))?;
             deleted += 1;
         }
         Ok(deleted)
@@ -190,11 +214,9 @@ impl Drop for Wal {
     }
 }
 
-fn lock(path: &Path) -> Result<File> {
-    let file = File::create(path).map_err(|source| Error::io(path, "create lock file", source))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Locked { path: path.to_owned() }),
-        Err(errno) => Err(Error::io(path, "lock", errno.into())),
-    }
+fn lock(disk: &dyn Disk, path: &Path) -> Result<Box<dyn Send + Sync>> {
+    disk.lock(path).map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock => Error::Locked { path: path.to_owned() },
+        _ => Error::io(path, "lock", error),
+    })
 }

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::task::{Context, Poll};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// Permits count in this unit, since a semaphore takes at most `u32::MAX` at once.
 const PERMIT_BYTES: usize = 1024;
@@ -87,6 +87,7 @@ impl Slot {
         state.jobs.push_back(Job { frame: self.frame, on_end, done, permit: self.permit });
         drop(state);
         self.queue.work.notify_one();
+        self.queue.work_task.notify_one();
         Ok(Ticket(ticket))
     }
 }
@@ -127,6 +128,8 @@ struct State {
 pub(super) struct Queue {
     state: Mutex<State>,
     work: Condvar,
+    /// The same for a writer that is a task.
+    work_task: Notify,
     room: Arc<Semaphore>,
     permits: usize,
 }
@@ -140,7 +143,13 @@ impl fmt::Debug for Queue {
 impl Queue {
     pub(super) fn new(bytes: usize) -> Self {
         let permits = bytes.div_ceil(PERMIT_BYTES).clamp(1, u32::MAX as usize);
-        Self { state: Mutex::default(), work: Condvar::new(), room: Arc::new(Semaphore::new(permits)), permits }
+        Self {
+            state: Mutex::default(),
+            work: Condvar::new(),
+            work_task: Notify::new(),
+            room: Arc::new(Semaphore::new(permits)),
+            permits,
+        }
     }
 
     /// No code of others runs under the lock, so a poisoned one holds a whole state.
@@ -165,16 +174,35 @@ impl Queue {
         self.room.available_permits() * PERMIT_BYTES
     }
 
-    /// Waits for work and takes at least one job, then as many as fit into `bytes_max`; none when the queue is closed
-    /// and empty.
-    pub(super) fn take(&self, bytes_max: usize) -> Option<Vec<Job>> {
+    /// Waits for work; false when the queue is closed and empty.
+    pub(super) fn wait(&self) -> bool {
         let mut state = self.state();
         while state.jobs.is_empty() {
             if state.is_closing {
-                return None;
+                return false;
             }
             state = self.work.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
+        true
+    }
+
+    /// As [`Self::wait`], for a task.
+    pub(super) async fn ready(&self) -> bool {
+        loop {
+            let notified = self.work_task.notified();
+            {
+                let state = self.state();
+                if !state.jobs.is_empty() || state.is_closing {
+                    return !state.jobs.is_empty();
+                }
+            }
+            notified.await;
+        }
+    }
+
+    /// Takes at least one job, then as many as fit into `bytes_max`; nothing where nothing waits.
+    pub(super) fn take(&self, bytes_max: usize) -> Vec<Job> {
+        let mut state = self.state();
         let mut bytes = 0;
         let mut group = Vec::new();
         while let Some(job) = state.jobs.front() {
@@ -184,7 +212,7 @@ impl Queue {
             }
             group.extend(state.jobs.pop_front());
         }
-        Some(group)
+        group
     }
 
     /// Everything that waits.
@@ -199,6 +227,7 @@ impl Queue {
         state.stopped.get_or_insert(Error::Closed);
         drop(state);
         self.work.notify_all();
+        self.work_task.notify_one();
     }
 
     /// Refuses everything from now on, with `error` if there is no earlier reason.

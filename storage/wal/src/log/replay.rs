@@ -1,15 +1,17 @@
 //! Reads the log back.
 
-use crate::segment::{Entry, SegmentFile, SegmentReader, segments};
+use crate::segment::{Disk, Entry, RealDisk, SegmentFile, SegmentReader, segments_on};
 use crate::{Error, Result};
 use bodkin_schema::Position;
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The frames and gaps of a log in order, read without changing it. Holds one frame at a time.
 #[derive(Debug)]
 pub struct Replay {
+    disk: Arc<dyn Disk>,
     segments: VecDeque<SegmentFile>,
     reader: Option<SegmentReader>,
     from: Position,
@@ -23,11 +25,15 @@ impl Replay {
     /// # Errors
     /// [`Error::Io`] if the folder cannot be listed.
     pub fn open(dir: &Path, from: Position) -> Result<Self> {
-        let mut segments = VecDeque::from(segments(dir)?);
+        Self::open_on(Arc::new(RealDisk), dir, from)
+    }
+
+    pub(super) fn open_on(disk: Arc<dyn Disk>, dir: &Path, from: Position) -> Result<Self> {
+        let mut segments = VecDeque::from(segments_on(disk.as_ref(), dir)?);
         while segments.get(1).is_some_and(|next| next.start <= from) {
             segments.pop_front();
         }
-        Ok(Self { segments, reader: None, from, until: Position(u64::MAX) })
+        Ok(Self { disk, segments, reader: None, from, until: Position(u64::MAX) })
     }
 
     /// Reads only up to `end`.
@@ -43,7 +49,7 @@ impl Replay {
                 let Some(segment) = self.segments.pop_front().filter(|segment| segment.start < self.until) else {
                     return Ok(None);
                 };
-                self.reader = open(&segment)?.map(|reader| reader.up_to(self.until));
+                self.reader = open(self.disk.as_ref(), &segment)?.map(|reader| reader.up_to(self.until));
                 continue;
             };
             match reader.next_entry()? {
@@ -60,8 +66,8 @@ impl Replay {
 }
 
 /// None if it was trimmed since the folder was listed.
-fn open(segment: &SegmentFile) -> Result<Option<SegmentReader>> {
-    match SegmentReader::open(&segment.path) {
+fn open(disk: &dyn Disk, segment: &SegmentFile) -> Result<Option<SegmentReader>> {
+    match SegmentReader::open_on(disk, &segment.path) {
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         opened => opened.map(Some),
     }

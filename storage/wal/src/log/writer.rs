@@ -6,11 +6,12 @@ use super::stats::Counters;
 use crate::segment::{Disk, FDATASYNC, SegmentWriter};
 use crate::{Error, Result};
 use bodkin_schema::{Clock, Position};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub(super) struct Writer {
-    pub(super) disk: Box<dyn Disk>,
+    pub(super) disk: Arc<dyn Disk>,
     pub(super) dir: PathBuf,
     pub(super) segment: SegmentWriter,
     pub(super) options: WalOptions,
@@ -29,30 +30,79 @@ impl Drop for StopGuard {
     }
 }
 
-impl Writer {
+/// How a turn of the writer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// A group was written, or failed.
+    Worked,
+    /// Nothing waits.
+    Idle,
+    /// The log takes nothing any more.
+    Ended,
+}
+
+/// The writing side of a log: whoever owns it takes its turns, one group of frames at a time. Dropping it refuses all
+/// appends.
+pub struct WalDriver {
+    writer: Writer,
+    _stop: StopGuard,
+}
+
+impl fmt::Debug for WalDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WalDriver").field("dir", &self.writer.dir).finish_non_exhaustive()
+    }
+}
+
+impl WalDriver {
+    pub(super) fn new(writer: Writer) -> Self {
+        let stop = StopGuard(writer.queue.clone());
+        Self { writer, _stop: stop }
+    }
+
+    /// Resolves when something waits to be written; false when the log was closed and nothing does. Safe to drop.
+    pub fn ready(&self) -> impl Future<Output = bool> + Send + use<> {
+        let queue = self.writer.queue.clone();
+        async move { queue.ready().await }
+    }
+
+    /// Writes and syncs what waits, at most one group, and tells the outcome.
+    pub fn turn(&mut self) -> Turn {
+        let mut rest = self.writer.queue.take(self.writer.options.group_bytes);
+        if rest.is_empty() {
+            return Turn::Idle;
+        }
+        while !rest.is_empty() {
+            rest = match self.writer.write(rest) {
+                Ok(rest) => rest,
+                Err((failed, error)) => match self.writer.fail(failed, error) {
+                    Some(error) => {
+                        tracing::error!(%error, "the log takes no more frames until a restart");
+                        return Turn::Ended;
+                    }
+                    None => Vec::new(),
+                },
+            };
+        }
+        Turn::Worked
+    }
+
+    /// Takes turns until the log is closed or fails.
     pub(super) fn run(mut self) {
-        let stop = StopGuard(self.queue.clone());
-        while let Some(group) = self.queue.take(self.options.group_bytes) {
-            let mut rest = group;
-            while !rest.is_empty() {
-                rest = match self.write(rest) {
-                    Ok(rest) => rest,
-                    Err((failed, error)) => match self.fail(failed, error) {
-                        Some(error) => {
-                            tracing::error!(%error, "the log takes no more frames until a restart");
-                            return;
-                        }
-                        None => Vec::new(),
-                    },
-                };
+        while self.writer.queue.wait() {
+            if self.turn() == Turn::Ended {
+                return;
             }
         }
+        let Self { writer, _stop: stop } = self;
         drop(stop);
-        if let Err(error) = self.segment.close() {
+        if let Err(error) = writer.segment.close() {
             tracing::error!(%error, "the log could not be closed cleanly");
         }
     }
+}
 
+impl Writer {
     /// Writes and syncs the jobs up to the end of the segment, ends them in order and returns the others.
     fn write(&mut self, mut jobs: Vec<Job>) -> Result<Vec<Job>, (Vec<Job>, Error)> {
         if let Err(error) = self.roll_for(&jobs) {

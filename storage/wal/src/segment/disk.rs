@@ -1,29 +1,69 @@
-//! The few operations that a segment needs of a file system, so that a test can fail each of them in turn.
+//! The few operations that the log needs of a file system, so that a test can fail each of them in turn and a simulator
+//! can lose what was not synced.
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, IoSlice, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
-pub(crate) trait Disk: Send + Debug {
+/// A file system.
+pub trait Disk: Send + Sync + Debug {
+    /// Makes a folder and those above it.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Takes the lock file `path` for as long as the answer lives.
+    ///
+    /// # Errors
+    /// `WouldBlock` where another process has it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
+
+    /// The files of a folder, in any order.
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
+
+    /// Opens a file to be read.
+    fn read(&self, path: &Path) -> io::Result<Box<dyn DiskRead>>;
+
     /// Creates or empties a file.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+
     /// Opens a file to write on at its end.
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+
     /// Makes names in a folder durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// A number that no sender can know.
+    fn salt(&self) -> u32;
 }
 
-pub(crate) trait DiskFile: Send + Debug {
+/// A file that is written.
+pub trait DiskFile: Send + Debug {
     /// Writes all of `parts` at the end.
     fn write(&mut self, parts: &mut [IoSlice<'_>]) -> io::Result<()>;
+
     /// Reserves room beyond the end; where the file system cannot, writes find out.
     fn reserve(&mut self, offset: u64, bytes: u64) -> io::Result<()>;
+
+    /// Makes what was written durable.
     fn sync(&mut self) -> io::Result<()>;
+
     /// Cuts the file, gives back what was reserved beyond, and goes on there.
     fn truncate(&mut self, len: u64) -> io::Result<()>;
+}
+
+/// A file that is read.
+pub trait DiskRead: Send + Debug {
+    /// Its bytes.
+    fn bytes(&self) -> io::Result<u64>;
+
+    /// Fills `into` with what stands at `offset`.
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<()>;
 }
 
 /// The operating system's.
@@ -31,6 +71,24 @@ pub(crate) trait DiskFile: Send + Debug {
 pub(crate) struct RealDisk;
 
 impl Disk for RealDisk {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        let file = File::create(path)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Box::new(file))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.path())).collect()
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Box<dyn DiskRead>> {
+        Ok(Box::new(File::open(path)?))
+    }
+
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         Ok(Box::new(OpenOptions::new().write(true).create(true).truncate(true).open(path)?))
     }
@@ -47,6 +105,20 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
+    }
+
+    fn salt(&self) -> u32 {
+        RandomState::new().hash_one(0) as u32
+    }
+}
+
+impl DiskRead for File {
+    fn bytes(&self) -> io::Result<u64> {
+        self.metadata().map(|metadata| metadata.len())
+    }
+
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_exact_at(into, offset)
     }
 }
 
@@ -109,6 +181,26 @@ pub(crate) mod faulty {
     struct FaultyFile(FaultyDisk, Box<dyn DiskFile>);
 
     impl Disk for FaultyDisk {
+        fn create_dir(&self, dir: &Path) -> io::Result<()> {
+            RealDisk.create_dir(dir)
+        }
+
+        fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+            RealDisk.lock(path)
+        }
+
+        fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+            RealDisk.list(dir)
+        }
+
+        fn read(&self, path: &Path) -> io::Result<Box<dyn DiskRead>> {
+            RealDisk.read(path)
+        }
+
+        fn salt(&self) -> u32 {
+            RealDisk.salt()
+        }
+
         fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
             self.call()?;
             Ok(Box::new(FaultyFile(self.clone(), RealDisk.create(path)?)))

@@ -16,7 +16,8 @@ mod header;
 mod reader;
 mod writer;
 
-pub(crate) use disk::{Disk, RealDisk};
+pub(crate) use disk::RealDisk;
+pub use disk::{Disk, DiskFile, DiskRead};
 pub use reader::{Entry, Gap, Logged, SegmentReader};
 pub(crate) use writer::FDATASYNC;
 pub use writer::SegmentWriter;
@@ -50,10 +51,12 @@ pub fn segment_path(dir: &Path, start: Position) -> PathBuf {
 /// # Errors
 /// [`Error::Io`] if the folder cannot be listed.
 pub fn segments(dir: &Path) -> Result<Vec<SegmentFile>> {
-    let failed = |source| Error::io(dir, "list folder", source);
+    segments_on(&RealDisk, dir)
+}
+
+pub(crate) fn segments_on(disk: &dyn Disk, dir: &Path) -> Result<Vec<SegmentFile>> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
+    for path in disk.list(dir).map_err(|source| Error::io(dir, "list folder", source))? {
         let stem = path.file_stem().and_then(|stem| stem.to_str()).filter(|stem| stem.len() == 20);
         let is_segment = path.extension().is_some_and(|extension| extension == EXTENSION);
         if let Some(start) = stem.filter(|_| is_segment).and_then(|stem| stem.parse().ok()) {

@@ -1,14 +1,13 @@
 //! Reads one segment, past whatever damage it has.
 
+use super::disk::{Disk, DiskRead, RealDisk};
 use super::header::{HEADER_BYTES, Header};
 use crate::frame::{Frame, HEAD_BYTES, Head, MAGIC, Parsed, SchemaDef, VERSION};
 use crate::{Error, Result};
 use bodkin_schema::Position;
 use bytes::Bytes;
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -62,7 +61,7 @@ impl Entry {
 /// Reads the frames of one segment in order. Holds one frame at a time.
 #[derive(Debug)]
 pub struct SegmentReader {
-    file: File,
+    file: Box<dyn DiskRead>,
     path: PathBuf,
     header: Option<Header>,
     start: Position,
@@ -85,15 +84,19 @@ impl SegmentReader {
     /// # Errors
     /// [`Error::Newer`], [`Error::Corrupt`] if it is not named like a segment, [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self> {
+        Self::open_on(&RealDisk, path)
+    }
+
+    pub(crate) fn open_on(disk: &dyn Disk, path: &Path) -> Result<Self> {
         let start = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
         let start = Position(start.ok_or_else(|| corrupt(path, "not named like a segment"))?);
         let failed = |source| Error::io(path, "open segment", source);
-        let file = File::open(path).map_err(failed)?;
-        let len = file.metadata().map_err(failed)?.len();
+        let file = disk.read(path).map_err(failed)?;
+        let len = file.bytes().map_err(failed)?;
         let mut header = None;
         if len >= HEADER_BYTES as u64 {
             let mut bytes = [0; HEADER_BYTES];
-            file.read_exact_at(&mut bytes, 0).map_err(failed)?;
+            file.read_at(&mut bytes, 0).map_err(failed)?;
             header = Header::parse(&bytes, path)?;
         }
         if header.is_some_and(|header| header.start != start) {
@@ -245,7 +248,7 @@ impl SegmentReader {
     }
 
     fn read(&self, into: &mut [u8], offset: u64) -> Result<()> {
-        self.file.read_exact_at(into, offset).map_err(|source: io::Error| Error::io(&self.path, "read", source))
+        self.file.read_at(into, offset).map_err(|source: io::Error| Error::io(&self.path, "read", source))
     }
 }
 

@@ -42,7 +42,7 @@ impl SegmentWriter {
 
     pub(crate) fn create_on(disk: &dyn Disk, dir: &Path, start: Position) -> Result<Self> {
         let path = segment_path(dir, start);
-        let header = Header::new(start);
+        let header = Header::new(disk.salt(), start);
         let create = || {
             let mut file = disk.create(&path)?;
             file.write(&mut [IoSlice::new(&header.to_bytes())])?;
