@@ -55,6 +55,7 @@ pub struct ConfigFile {
     pub containers: ContainersSection,
     /// Of other roles: one file may configure them all.
     rules: IgnoredAny,
+    graph: IgnoredAny,
 }
 
 impl ConfigFile {

@@ -1,6 +1,7 @@
 //! The command line: what `bodkin --help` says.
 
 use crate::detect::DetectArgs;
+use crate::graph::{GraphArgs, TapArgs};
 use crate::promql::PromqlArgs;
 use crate::rules::RulesArgs;
 use crate::server::ServerArgs;
@@ -48,6 +49,10 @@ pub(crate) enum Command {
     Detect(DetectArgs),
     /// Ask PromQL: a table for one moment, a chart for a range
     Promql(PromqlArgs),
+    /// Show the graph of a running server: operators, rows, lag, state
+    Graph(GraphArgs),
+    /// Show live rows of a stream or an operator, as JSON lines
+    Tap(TapArgs),
 }
 
 /// Arguments of `bodkin up`.

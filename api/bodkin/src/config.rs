@@ -14,6 +14,7 @@ pub(crate) struct ServerConfig {
     pub(crate) rules: RulesSection,
     /// Of other roles: one file may configure them all.
     agent: IgnoredAny,
+    graph: IgnoredAny,
     containers: IgnoredAny,
     server: IgnoredAny,
     data_dir: IgnoredAny,

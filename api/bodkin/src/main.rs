@@ -9,12 +9,14 @@
 //! | [`rules`] | `bodkin rules`: check, list, explain, test |
 //! | [`detect`] | `bodkin detect`: rules over files and tables |
 //! | [`promql`] | `bodkin promql` |
+//! | [`graph`] | `bodkin graph`, `bodkin tap`: what runs between log and tables |
 //! | [`offline`] | tables and log of a folder that no server holds, read without changing them |
 //! | [`run`] | the ready line, signals |
 
 mod cli;
 mod config;
 mod detect;
+mod graph;
 mod logging;
 mod offline;
 mod output;
@@ -52,6 +54,8 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Server(args) => run::server(args).await?,
         Command::Agent(args) => run::agent(args).await?,
         Command::Promql(args) => return Ok(promql::run(args).await),
+        Command::Graph(args) => graph::graph(args).await?,
+        Command::Tap(args) => graph::tap(args).await?,
         Command::Sql(args) => return Ok(sql::run(args, offline::open).await),
         Command::Rules(args) => return rules::run(args).await,
         Command::Detect(args) => return detect::run(args).await,

@@ -1,6 +1,6 @@
 //! Running a role until it is told to stop.
 
-use crate::server::{Server, ServerArgs};
+use crate::server::{Reloader, Server, ServerArgs};
 use bodkin_collector::cli::AgentArgs;
 use bodkin_schema::{Clock, SystemClock};
 use serde_json::json;
@@ -40,14 +40,32 @@ fn say(line: &str) -> std::io::Result<()> {
 
 /// Waits for SIGTERM or SIGINT, then stops in order; where the server cannot go on, says why.
 pub(crate) async fn until_stopped(mut server: Server) -> anyhow::Result<()> {
+    let reload = server.reloader();
     tokio::select! {
         result = stop_signal() => result?,
         error = server.failed() => return Err(error),
+        error = reload_at_hangup(reload) => return Err(error),
     }
     tracing::info!("stopping");
     server.stop().await?;
     tracing::info!("stopped; everything is in the tables");
     Ok(())
+}
+
+/// Reads the configuration again at each SIGHUP. Resolves where signals cannot be had; a configuration that is wrong is
+/// logged, and the one before stays.
+pub(crate) async fn reload_at_hangup(reload: Reloader) -> anyhow::Error {
+    let mut hangups = match signal(SignalKind::hangup()) {
+        Ok(hangups) => hangups,
+        Err(error) => return error.into(),
+    };
+    while hangups.recv().await.is_some() {
+        match reload.reload().await {
+            Ok(()) => tracing::info!("configuration read again"),
+            Err(error) => tracing::error!(error = format!("{error:#}"), "the configuration stays as it was"),
+        }
+    }
+    anyhow::anyhow!("signals have ended")
 }
 
 /// Resolves at SIGTERM or SIGINT.

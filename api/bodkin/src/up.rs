@@ -1,7 +1,7 @@
 //! `bodkin up`: server and agent in one process, and what a person sees of them.
 
 use crate::cli::UpArgs;
-use crate::run::{say_ready, stop_signal};
+use crate::run::{reload_at_hangup, say_ready, stop_signal};
 use crate::server::{AgentView, Server, ServerNode};
 use anyhow::Context;
 use bodkin_collector::agent::{Agent, AgentConfig, AgentStatus, EbpfMode, Output};
@@ -50,9 +50,11 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     if is_watched {
         print_banner(&server, &status)?;
     }
+    let reload = server.reloader();
     tokio::select! {
         result = stop_signal() => result?,
         error = server.failed() => return Err(error),
+        error = reload_at_hangup(reload) => return Err(error),
         () = show_rate(node), if is_watched => {}
     }
     if is_watched {

@@ -43,6 +43,7 @@ mod detection;
 pub mod encode;
 mod engine;
 mod error;
+mod graph;
 mod guard;
 mod health;
 mod metrics;

@@ -21,6 +21,8 @@ use utoipa::OpenApi;
         crate::health::status,
         crate::health::flush,
         crate::health::compact,
+        crate::graph::graph,
+        crate::graph::tap,
         crate::metrics::metrics,
         openapi,
     ),

@@ -5,7 +5,7 @@ use crate::error::ApiError;
 use crate::guard::guard;
 use crate::observe::{observe, panicked};
 use crate::state::AppState;
-use crate::{detection, health, metrics, openapi, prometheus, sql};
+use crate::{detection, graph, health, metrics, openapi, prometheus, sql};
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
@@ -26,6 +26,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/api/v1/k8s-audit", post(detection::k8s_audit)),
         ("/api/v1/cloudtrail", post(detection::cloudtrail)),
         ("/api/v1/status", get(health::status)),
+        ("/api/v1/graph", get(graph::graph)),
+        ("/api/v1/graph/{node}/tap", get(graph::tap)),
         ("/api/v1/admin/flush", get(health::flush).post(health::flush)),
         ("/api/v1/admin/compact", get(health::compact).post(health::compact)),
         ("/api/v1/openapi.json", get(openapi::openapi)),

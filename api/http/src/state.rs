@@ -5,8 +5,10 @@ use crate::detection::Detection;
 use crate::engine::SqlEngine;
 use crate::metrics::{HttpCounters, MetricsSource};
 use crate::prometheus::Prometheus;
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
-use bodkin_schema::Epoch;
+use bodkin_schema::{Epoch, Principal};
+use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -21,6 +23,20 @@ pub trait Node: Send + Sync {
 
     /// Versions, listeners, agent, rates: whatever an operator wants to see at a glance.
     fn status(&self) -> serde_json::Value;
+
+    /// The graph that runs and its figures; an empty object where none does.
+    fn graph(&self) -> serde_json::Value {
+        serde_json::Value::Object(serde_json::Map::new())
+    }
+
+    /// Live rows of a node of the graph that `principal` may see (ISO-1). They end when they are dropped.
+    ///
+    /// # Errors
+    /// Why there are none, as a message for the caller.
+    fn tap(&self, principal: &Principal, node: &str) -> Result<BoxStream<'static, RecordBatch>, String> {
+        let _ = principal;
+        Err(format!("there is no node {node:?}"))
+    }
 
     /// Ends the current epoch; resolves when all that was acked before is committed to the tables.
     /// A client that leaves drops the future: the epoch must then end all the same.

@@ -1,5 +1,6 @@
 //! What flows through the graph.
 
+use crate::{KeyGroup, Permit, SideInput};
 use arrow::array::{Array, AsArray};
 use arrow::compute::{max, min};
 use arrow::datatypes::TimestampMicrosecondType;
@@ -44,6 +45,11 @@ pub struct Batch {
     pub position: Position,
     /// Bytes of the rows.
     pub bytes: usize,
+    /// The epoch that stores them. Zero until a shard hands them to a sink: then they belong to the epoch that is
+    /// sealed next.
+    pub epoch: Epoch,
+    /// What they take of the process's memory.
+    pub permit: Option<Permit>,
 }
 
 impl Batch {
@@ -64,6 +70,8 @@ impl Batch {
             bytes: record_bytes(&records),
             records,
             origin: Some(origin),
+            epoch: Epoch(0),
+            permit: None,
         }
     }
 
@@ -78,7 +86,22 @@ impl Batch {
             position: Position::default(),
             bytes: record_bytes(&records),
             records,
+            epoch: Epoch(0),
+            permit: None,
         }
+    }
+
+    /// The same place, time and owner with other rows of `stream`: what an operator makes of a batch.
+    pub fn derived(&self, stream: &str, records: RecordBatch) -> Self {
+        let Self { tenant, ingest_time, position, permit, .. } = self.clone();
+        Self { tenant, ingest_time, position, permit, ..Self::made(stream, records) }
+    }
+
+    /// The key group of its lane, which decides the shard that takes it in.
+    pub fn key_group(&self) -> KeyGroup {
+        self.origin
+            .as_ref()
+            .map_or_else(KeyGroup::default, |origin| KeyGroup::of_bytes(origin.lane.producer.as_str().as_bytes()))
     }
 }
 
@@ -97,9 +120,16 @@ fn event_time(stream: &str, records: &RecordBatch) -> Option<TimeRange> {
 #[derive(Clone, Debug)]
 pub enum Message {
     /// Rows.
-    Data(Batch),
+    Data {
+        /// The rows.
+        batch: Batch,
+        /// The operator that they go to; none for rows of a source, which go where their stream goes.
+        to: Option<usize>,
+    },
     /// No row with an earlier event time is expected.
     Watermark(EventTime),
+    /// A side input changes here.
+    Side(SideInput),
     /// Everything before belongs to this epoch, everything after to a later one.
     Barrier(Epoch),
     /// Nothing follows.
@@ -107,11 +137,16 @@ pub enum Message {
 }
 
 impl Message {
-    /// Bytes that the message holds; a control message counts as a cache line.
+    /// Rows of a source.
+    pub fn data(batch: Batch) -> Self {
+        Self::Data { batch, to: None }
+    }
+
+    /// Bytes that the message holds against the bound of a queue; rows count as a cache line at least.
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Data(batch) => batch.bytes.max(64),
-            _ => 64,
+            Self::Data { batch, .. } => batch.bytes.max(64),
+            _ => 0,
         }
     }
 }

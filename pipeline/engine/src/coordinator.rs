@@ -1,22 +1,27 @@
 //! One decision per epoch: barrier, prepare, intent, commit, trim.
 //!
 //! ```text
-//!   shard     --- rows --- | barrier e | --- rows of e+1 ---
+//!   shards    --- rows --- | barrier e | --- rows of e+1 ---
 //!   sinks                    seal -> prepare (upload)     commit (table logs)
-//!   intents                                    decide e ^             forget < e
-//!   source                                                                       ack(position of e)
+//!   intents                         states, decide e ^                              forget < e
+//!   source                                                             ack(position of e)
 //! ```
 //! Before `decide` nothing of the epoch counts and a restart does it again from the log; after it, everything does
 //! and a restart rolls forward (ONCE-2).
 
-use crate::{Error, Intent, IntentStore, Queue, Result, Sealed, Sink, Source};
-use crate::{Mark, Message};
-use bodkin_schema::{Epoch, Incarnation, Position};
+use crate::intent::pieces;
+use crate::runtime::{Cut, Inlet, OperatorState, Recovered, Sealed};
+use crate::state::{Key, Place};
+use crate::{Error, Intent, IntentStore, Result, Sink, Source, Timer};
+use bodkin_schema::{Clock, Epoch, Incarnation, Position};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+
+/// The sinks' bytes are looked at so often: a burst must not wait for the interval.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// When an epoch ends.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +72,15 @@ impl FlushHandle {
     }
 }
 
+/// Where time comes from and passes.
+#[derive(Clone, Debug)]
+pub struct Time {
+    /// What it is.
+    pub clock: Arc<dyn Clock>,
+    /// Lets it pass.
+    pub timer: Arc<dyn Timer>,
+}
+
 /// Runs the epochs of one node.
 pub struct Coordinator {
     intents: IntentStore,
@@ -74,9 +88,12 @@ pub struct Coordinator {
     sinks: Vec<Arc<dyn Sink>>,
     source: Arc<dyn Source>,
     options: EpochOptions,
+    time: Time,
     stats: Arc<EpochStats>,
     epoch: Epoch,
     position: Position,
+    /// Where the state of the last epoch lies.
+    places: BTreeMap<Key, Place>,
 }
 
 impl std::fmt::Debug for Coordinator {
@@ -88,35 +105,52 @@ impl std::fmt::Debug for Coordinator {
     }
 }
 
+/// What a coordinator works with while it runs.
+#[derive(Debug)]
+pub struct Run {
+    /// Where barriers go in.
+    pub inlet: Arc<Inlet>,
+    /// What shards say at barriers.
+    pub reports: mpsc::UnboundedReceiver<Sealed>,
+    /// Requests for the end of an epoch.
+    pub requests: FlushRequests,
+    /// Fires when the last epoch is to end.
+    pub stop: oneshot::Receiver<()>,
+}
+
 impl Coordinator {
     /// Finishes what the node's last process has decided: its newest intent is committed to every sink. Returns the
-    /// coordinator, which continues after it, and the deduplication marks to start with.
+    /// coordinator, which continues after it, and where the engine has to go on.
     ///
     /// # Errors
-    /// Where the intent cannot be read, or a sink cannot commit.
+    /// Where the intent or a state cannot be read, or a sink cannot commit.
     pub async fn recover(
         intents: IntentStore,
-        generation: Incarnation,
         sinks: Vec<Arc<dyn Sink>>,
         source: Arc<dyn Source>,
         options: EpochOptions,
-    ) -> Result<(Self, Vec<Mark>)> {
+        time: Time,
+    ) -> Result<(Self, Recovered)> {
+        let newest = intents.newest().await?;
+        // Later than the last life's even if the clock was set back.
+        let last = newest.as_ref().map_or(0, |intent| intent.generation().0);
+        let generation = Incarnation((time.clock.now().micros().max(0) as u64).max(last + 1));
         let mut coordinator = Self {
             intents,
             generation,
             sinks,
             source,
             options,
+            time,
             stats: Arc::default(),
             epoch: Epoch(0),
             position: Position(0),
+            places: BTreeMap::new(),
         };
-        let Some(intent) = coordinator.intents.newest().await? else {
-            return Ok((coordinator, Vec::new()));
-        };
+        let Some(intent) = newest else { return Ok((coordinator, Recovered::default())) };
         coordinator.roll_forward(&intent).await?;
-        let marks = intent.marks().to_vec();
-        Ok((coordinator, marks))
+        let recovered = coordinator.intents.recovered(&intent).await?;
+        Ok((coordinator, recovered))
     }
 
     /// Where the log must be replayed from.
@@ -124,43 +158,40 @@ impl Coordinator {
         self.position
     }
 
+    /// The life of the node that it is.
+    pub fn generation(&self) -> Incarnation {
+        self.generation
+    }
+
     /// Its counters.
     pub fn stats(&self) -> Arc<EpochStats> {
         self.stats.clone()
     }
 
-    /// Runs epochs until `stop` fires, then one last epoch. The queue and the receiver are those of the shard.
+    /// Runs epochs until it is stopped, then one last epoch.
     ///
     /// # Errors
-    /// [`Error::Fenced`] at once; everything else is tried again, except in the last epoch.
-    pub async fn run(
-        mut self,
-        queue: Arc<Queue>,
-        mut sealed: mpsc::UnboundedReceiver<Sealed>,
-        mut requests: FlushRequests,
-        mut stop: oneshot::Receiver<()>,
-    ) -> Result<()> {
-        let mut ticks = tokio::time::interval(self.options.interval);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        // The sinks' bytes are looked at often and cheaply: a burst must not wait for the interval.
-        let mut looks = tokio::time::interval(Duration::from_millis(100));
-        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    /// [`Error::Fenced`] at once; everything else is tried again until it is stopped.
+    pub async fn run(mut self, mut run: Run) -> Result<()> {
+        let timer = self.time.timer.clone();
+        let mut tick = timer.sleep(self.options.interval);
         loop {
             let mut waiting = Vec::new();
             let is_last = tokio::select! {
-                _ = ticks.tick() => false,
-                _ = looks.tick() => {
+                biased;
+                _ = &mut run.stop => true,
+                Some(request) = run.requests.0.recv() => {
+                    waiting.push(request);
+                    while let Ok(request) = run.requests.0.try_recv() { waiting.push(request) }
+                    false
+                }
+                () = &mut tick => false,
+                () = timer.sleep(LOOK_INTERVAL) => {
                     if self.pending_bytes() < self.options.pending_bytes_max { continue }
                     false
                 }
-                Some(request) = requests.0.recv() => {
-                    waiting.push(request);
-                    while let Ok(request) = requests.0.try_recv() { waiting.push(request) }
-                    false
-                }
-                _ = &mut stop => true,
             };
-            let result = self.end_epoch(&queue, &mut sealed, is_last).await;
+            let result = self.end_epoch(&mut run, is_last).await;
             let epoch = self.epoch;
             for request in waiting {
                 // Whoever asked may have gone.
@@ -169,6 +200,7 @@ impl Coordinator {
             if is_last || result.is_err() {
                 return result;
             }
+            tick = timer.sleep(self.options.interval);
         }
     }
 
@@ -176,65 +208,78 @@ impl Coordinator {
         self.sinks.iter().map(|sink| sink.pending_bytes()).sum()
     }
 
-    async fn end_epoch(
-        &mut self,
-        queue: &Arc<Queue>,
-        sealed: &mut mpsc::UnboundedReceiver<Sealed>,
-        is_last: bool,
-    ) -> Result<()> {
-        if self.source.position() <= self.position {
+    async fn end_epoch(&mut self, run: &mut Run, mut is_last: bool) -> Result<()> {
+        if !run.inlet.has_substance_after(self.position) {
             return Ok(());
         }
+        let started = self.time.clock.monotonic();
         let epoch = self.epoch.next();
-        let pushed = tokio::task::spawn_blocking({
-            let queue = queue.clone();
-            move || queue.push(Message::Barrier(epoch))
-        });
-        if !pushed.await.unwrap_or(false) {
-            return Err(Error::Stopped);
+        let cut = run.inlet.barrier(epoch);
+        let mut states = Vec::new();
+        for _ in 0..run.inlet.shards() {
+            let sealed = run.reports.recv().await.ok_or(Error::Stopped)?;
+            debug_assert_eq!(sealed.epoch, epoch, "epochs are ended one at a time");
+            states.extend(sealed.states);
         }
-        let sealed = sealed.recv().await.ok_or(Error::Stopped)?;
-        debug_assert_eq!(sealed.epoch, epoch, "epochs are ended one at a time");
+        self.sinks.iter().for_each(|sink| sink.seal(epoch));
         let intent = loop {
-            match self.prepare(&sealed).await {
+            match self.prepare(&cut, &states).await {
                 Ok(intent) => break intent,
-                Err(error @ Error::Fenced { .. }) => return Err(error),
-                Err(error) if is_last => return Err(error),
-                Err(error) => self.retry_after(&error, epoch).await,
+                Err(error) => self.again(error, epoch, run, &mut is_last).await?,
             }
         };
-        loop {
-            match self.roll_forward(&intent).await {
-                Ok(()) => break,
-                Err(error) if is_last => return Err(error),
-                Err(error) => self.retry_after(&error, epoch).await,
-            }
+        // The same intent for every attempt: one whose answer was lost may have been stored.
+        while let Err(error) = self.decide(&intent).await {
+            self.again(error, epoch, run, &mut is_last).await?;
         }
+        while let Err(error) = self.roll_forward(&intent).await {
+            self.again(error, epoch, run, &mut is_last).await?;
+        }
+        run.inlet.freed();
         self.stats.completed.fetch_add(1, Ordering::Relaxed);
+        let took = self.time.clock.monotonic().saturating_sub(started);
+        self.stats.duration_us_last.store(took.as_micros() as u64, Ordering::Relaxed);
         Ok(())
     }
 
-    async fn retry_after(&self, error: &Error, epoch: Epoch) {
+    /// Waits before a step is tried again; gives the error back where it is not.
+    async fn again(&self, error: Error, epoch: Epoch, run: &mut Run, is_last: &mut bool) -> Result<()> {
+        if *is_last || matches!(error, Error::Fenced { .. }) {
+            return Err(error);
+        }
         self.stats.retried.fetch_add(1, Ordering::Relaxed);
-        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         tracing::warn!(epoch = epoch.0, %error, cause, "epoch waits and is tried again");
-        tokio::time::sleep(self.options.retry).await;
+        tokio::select! {
+            biased;
+            // One more attempt, then the process ends.
+            _ = &mut run.stop => *is_last = true,
+            () = self.time.timer.sleep(self.options.retry) => {}
+        }
+        Ok(())
     }
 
-    async fn prepare(&self, sealed: &Sealed) -> Result<Intent> {
+    async fn prepare(&self, cut: &Cut, states: &[OperatorState]) -> Result<Intent> {
         let mut prepared = BTreeMap::new();
         for sink in &self.sinks {
-            let value = sink.prepare(sealed.epoch).await.map_err(|source| Error::Sink {
-                sink: sink.name().to_owned(),
-                epoch: sealed.epoch,
-                source,
-            })?;
+            let value = sink.prepare(cut.epoch).await.map_err(|source| failed(sink, cut.epoch, source))?;
             prepared.insert(sink.name().to_owned(), value);
         }
-        let node = self.intents.node();
-        let intent = Intent::new(node, self.generation, sealed.epoch, sealed.position, sealed.marks.clone(), prepared);
-        self.intents.decide(&intent).await?;
-        Ok(intent)
+        let pieces = pieces(cut, states)?;
+        let states = self.intents.states();
+        let places = states.write(cut.epoch, self.generation, &pieces, &self.places).await?;
+        Ok(Intent::new(self.intents.node(), self.generation, cut.clone(), &places, prepared))
+    }
+
+    async fn decide(&self, intent: &Intent) -> Result<()> {
+        let epoch = intent.epoch();
+        for sink in &self.sinks {
+            let committed = sink.committed().await.map_err(|source| failed(sink, epoch, source))?;
+            if committed >= Some(epoch) {
+                return Err(Error::Fenced { node: self.intents.node().to_owned(), epoch });
+            }
+        }
+        self.intents.decide(intent).await
     }
 
     /// Commits what `intent` decided; where that is done already, does nothing.
@@ -242,20 +287,21 @@ impl Coordinator {
         let epoch = intent.epoch();
         for sink in &self.sinks {
             if let Some(prepared) = intent.prepared(sink.name()) {
-                sink.commit(epoch, prepared).await.map_err(|source| Error::Sink {
-                    sink: sink.name().to_owned(),
-                    epoch,
-                    source,
-                })?;
+                sink.commit(epoch, prepared).await.map_err(|source| failed(sink, epoch, source))?;
             }
         }
         self.source.ack(intent.position()).await.map_err(Error::Source)?;
-        self.intents.forget_before(epoch).await?;
+        self.intents.forget_before(intent).await?;
         self.epoch = epoch;
         self.position = intent.position();
+        self.places = intent.places();
         self.stats.epoch.store(epoch.0, Ordering::Relaxed);
         Ok(())
     }
+}
+
+fn failed(sink: &Arc<dyn Sink>, epoch: Epoch, source: crate::SinkError) -> Error {
+    Error::Sink { sink: sink.name().to_owned(), epoch, source }
 }
 
 /// The coordinator's end of a [`FlushHandle`].

@@ -4,27 +4,31 @@ use crate::{Batch, SinkError};
 use async_trait::async_trait;
 use bodkin_schema::{Epoch, Position};
 
-/// Where rows come from, able to give them again from a position.
+/// Where rows come from, able to give them again from a position. It hands them to the [`Inlet`](crate::Inlet).
 #[async_trait]
 pub trait Source: Send + Sync {
-    /// Everything up to here has been handed to the shard. Rows that were acknowledged lie before it.
-    fn position(&self) -> Position;
-
     /// Everything up to `position` is committed and may be forgotten.
     async fn ack(&self, position: Position) -> Result<(), SinkError>;
 }
 
-/// Where rows end. `write` and `seal` are called by the shard and only touch memory; `prepare` and `commit` do the
-/// slow work beside it.
+/// Where rows end. `write` is called by shards, several at a time, and only touches memory; `prepare` and `commit` do
+/// the slow work beside them.
 #[async_trait]
 pub trait Sink: Send + Sync {
     /// Name in intents and metrics.
     fn name(&self) -> &str;
 
-    /// Takes rows; they are visible to queries from here on.
+    /// Whether rows of a stream are for this sink.
+    fn takes(&self, stream: &str) -> bool {
+        let _ = stream;
+        true
+    }
+
+    /// Takes rows; they are visible to queries from here on. They belong to the epoch that the batch names: while one
+    /// shard still writes to an epoch another is in the next already.
     fn write(&self, batch: Batch);
 
-    /// Ends the epoch: rows written so far belong to it, rows written from here on to the next.
+    /// No shard writes to the epoch any more. Rows that were written for no epoch belong to it, too.
     fn seal(&self, epoch: Epoch);
 
     /// Bytes that are written and not yet committed.
@@ -36,4 +40,8 @@ pub trait Sink: Send + Sync {
 
     /// Makes the prepared rows part of the tables. Idempotent: where the epoch is already in, nothing happens.
     async fn commit(&self, epoch: Epoch, prepared: &serde_json::Value) -> Result<(), SinkError>;
+
+    /// The newest epoch of this node that is committed to any table, read from the store and not from memory: a process
+    /// that has been replaced learns it here.
+    async fn committed(&self) -> Result<Option<Epoch>, SinkError>;
 }

@@ -62,7 +62,30 @@ pub enum Error {
     /// A source could not drop what is no longer needed.
     #[error("source")]
     Source(#[source] SinkError),
-    /// The shard has stopped.
-    #[error("the shard has stopped")]
+    /// Bytes of a state are not those that were written.
+    #[error("state {path} is damaged at {what}: restore the object, or start with another data folder")]
+    Damaged {
+        /// Its object.
+        path: String,
+        /// Which part.
+        what: String,
+    },
+    /// An operator does not take its state back.
+    #[error("operator {operator} does not take its state back: give the operator a new name to start without it")]
+    State {
+        /// The operator.
+        operator: String,
+        /// Why.
+        #[source]
+        source: SinkError,
+    },
+    /// The graph is none.
+    #[error("graph")]
+    Graph(#[from] crate::GraphError),
+    /// The operating system refused a thread.
+    #[error("thread of a shard")]
+    Thread(#[source] std::io::Error),
+    /// The shards have stopped.
+    #[error("the shards have stopped")]
     Stopped,
 }

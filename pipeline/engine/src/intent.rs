@@ -2,9 +2,18 @@
 //!
 //! `epochs/<node>/<20-digit epoch>.intent` holds JSON. Whoever puts it first has decided; a process that finds it
 //! there with other contents has been replaced and stops.
+//!
+//! Intents are deleted when newer ones are complete, so the put alone does not tell a process that slept through
+//! several epochs of its successor: its own number is free again. It learns that from the tables, which hold the number
+//! already ([`Sink::committed`](crate::Sink::committed), read before the put), and from the newer intent that always
+//! stays (looked for after the put).
 
-use crate::{Error, Result};
+use crate::runtime::{Cut, OperatorState, Recovered};
+use crate::state::{EXTENSION as STATE_EXTENSION, Key, Place, StateStore};
+use crate::watermark::WatermarkState;
+use crate::{Error, KeyGroup, Result, SIDE_TOPIC, SideInput};
 use bodkin_schema::{Epoch, EventTime, Incarnation, Lane, Position, Producer, Seq, Tenant};
+use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
@@ -12,8 +21,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Version of the JSON below.
-const FORMAT: u32 = 1;
+/// Version of the JSON below. Format 1 had no state.
+const FORMAT: u32 = 2;
+const EXTENSION: &str = ".intent";
 
 /// The highest number that a lane has stored, and when it last sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,19 +83,48 @@ pub struct Intent {
     generation: u64,
     position: u64,
     marks: Vec<Mark>,
+    #[serde(default)]
+    watermarks: WatermarkState,
+    #[serde(default)]
+    side_inputs: Vec<SideRef>,
+    #[serde(default)]
+    states: Vec<StateRef>,
     prepared: BTreeMap<String, serde_json::Value>,
 }
 
+/// Where a side input lies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct SideRef {
+    name: String,
+    position: u64,
+    #[serde(flatten)]
+    place: Place,
+}
+
+/// Where the state of an operator in a key group lies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct StateRef {
+    operator: String,
+    group: u8,
+    #[serde(flatten)]
+    place: Place,
+}
+
 impl Intent {
-    /// An intent of `node`'s process `generation` for `epoch`, which ends at `position` of the log.
-    pub fn new(
+    /// An intent of `node`'s process `generation` for the epoch that `cut` ends.
+    pub(crate) fn new(
         node: &str,
         generation: Incarnation,
-        epoch: Epoch,
-        position: Position,
-        marks: Vec<Mark>,
+        cut: Cut,
+        places: &BTreeMap<Key, Place>,
         prepared: BTreeMap<String, serde_json::Value>,
     ) -> Self {
+        let Cut { epoch, position, marks, watermarks, side_inputs } = cut;
+        let side_ref = |input: SideInput| {
+            let place = places.get(&side_key(&input.name))?.clone();
+            Some(SideRef { name: input.name.to_string(), position: input.position.0, place })
+        };
+        let states = places.iter().filter(|((name, _), _)| !name.starts_with(SIDE_TOPIC));
         Self {
             format: FORMAT,
             node: node.to_owned(),
@@ -93,6 +132,15 @@ impl Intent {
             generation: generation.0,
             position: position.0,
             marks,
+            watermarks,
+            side_inputs: side_inputs.into_iter().filter_map(side_ref).collect(),
+            states: states
+                .map(|((operator, group), place)| StateRef {
+                    operator: operator.clone(),
+                    group: *group,
+                    place: place.clone(),
+                })
+                .collect(),
             prepared,
         }
     }
@@ -100,6 +148,11 @@ impl Intent {
     /// Its epoch.
     pub fn epoch(&self) -> Epoch {
         Epoch(self.epoch)
+    }
+
+    /// The process that decided it.
+    pub fn generation(&self) -> Incarnation {
+        Incarnation(self.generation)
     }
 
     /// Up to where the log is in the tables.
@@ -116,6 +169,29 @@ impl Intent {
     pub fn prepared(&self, name: &str) -> Option<&serde_json::Value> {
         self.prepared.get(name)
     }
+
+    /// Where its pieces of state lie.
+    pub(crate) fn places(&self) -> BTreeMap<Key, Place> {
+        let states = self.states.iter().map(|state| ((state.operator.clone(), state.group), state.place.clone()));
+        let sides = self.side_inputs.iter().map(|side| (side_key(&side.name), side.place.clone()));
+        states.chain(sides).collect()
+    }
+}
+
+/// The pieces of state that a cut and its shards give.
+pub(crate) fn pieces(cut: &Cut, states: &[OperatorState]) -> Result<BTreeMap<Key, Bytes>> {
+    let of_state = |state: &OperatorState| ((state.operator.clone(), state.group.number()), state.state.clone());
+    let mut pieces: BTreeMap<Key, Bytes> = states.iter().map(of_state).collect();
+    for input in &cut.side_inputs {
+        let path = input.name.to_string();
+        let json = serde_json::to_vec(input.value.as_ref()).map_err(|source| Error::Corrupt { path, source })?;
+        pieces.insert(side_key(&input.name), json.into());
+    }
+    Ok(pieces)
+}
+
+fn side_key(name: &str) -> Key {
+    (format!("{SIDE_TOPIC}{name}"), 0)
 }
 
 /// The intents of one node.
@@ -141,39 +217,78 @@ impl IntentStore {
     }
 
     fn path(&self, epoch: Epoch) -> Path {
-        self.folder().join(format!("{:020}.intent", epoch.0))
+        self.folder().join(format!("{:020}{EXTENSION}", epoch.0))
+    }
+
+    pub(crate) fn states(&self) -> StateStore {
+        StateStore::new(self.store.clone(), self.folder())
     }
 
     /// Decides the epoch. An answer that was lost is recognized by the contents: the same intent put twice is fine.
     ///
     /// # Errors
-    /// [`Error::Fenced`] where another process has decided it.
+    /// [`Error::Fenced`] where another process has decided it, or a later one.
     pub async fn decide(&self, intent: &Intent) -> Result<()> {
         let path = self.path(intent.epoch());
         let bytes = serde_json::to_vec(intent).map_err(|source| Error::Corrupt { path: path.to_string(), source })?;
         let options = PutOptions { mode: PutMode::Create, ..Default::default() };
+        let fenced = || Error::Fenced { node: self.node.clone(), epoch: intent.epoch() };
         match self.store.put_opts(&path, bytes.into(), options).await {
-            Ok(_) => Ok(()),
-            Err(object_store::Error::AlreadyExists { .. }) if self.read(&path).await? == *intent => Ok(()),
-            Err(object_store::Error::AlreadyExists { .. }) => {
-                Err(Error::Fenced { node: self.node.clone(), epoch: intent.epoch() })
-            }
-            Err(source) => Err(Error::Intent { path: path.to_string(), source }),
+            Ok(_) => {}
+            Err(object_store::Error::AlreadyExists { .. }) if self.read(&path).await? == *intent => {}
+            Err(object_store::Error::AlreadyExists { .. }) => return Err(fenced()),
+            Err(source) => return Err(Error::Intent { path: path.to_string(), source }),
+        }
+        match self.list(EXTENSION).await?.pop() {
+            Some(newest) if newest > path => Err(fenced()),
+            _ => Ok(()),
         }
     }
 
     /// The newest intent, if there is one.
     pub async fn newest(&self) -> Result<Option<Intent>> {
-        match self.list().await?.pop() {
+        match self.list(EXTENSION).await?.pop() {
             Some(path) => self.read(&path).await.map(Some),
             None => Ok(None),
         }
     }
 
-    /// Deletes the intents before `epoch`, whose tables have all they name. Costs one listing.
-    pub async fn forget_before(&self, epoch: Epoch) -> Result<()> {
-        let keep = self.path(epoch);
-        for path in self.list().await?.into_iter().take_while(|path| *path < keep) {
+    /// Reads what `intent` says of the log and of operators.
+    pub(crate) async fn recovered(&self, intent: &Intent) -> Result<Recovered> {
+        let places = intent.places();
+        let mut pieces = self.states().read(&places).await?;
+        let mut side_inputs = Vec::new();
+        for side in &intent.side_inputs {
+            let Some(json) = pieces.remove(&side_key(&side.name)) else { continue };
+            let path = side.place.object.clone();
+            let value = serde_json::from_slice(&json).map_err(|source| Error::Corrupt { path, source })?;
+            let position = Position(side.position);
+            side_inputs.push(SideInput { name: side.name.as_str().into(), value: Arc::new(value), position });
+        }
+        let state = |((operator, group), state): (Key, Bytes)| {
+            Some(OperatorState { operator, group: KeyGroup::new(group)?, state })
+        };
+        Ok(Recovered {
+            epoch: intent.epoch(),
+            position: intent.position(),
+            marks: intent.marks.clone(),
+            watermarks: intent.watermarks.clone(),
+            side_inputs,
+            states: pieces.into_iter().filter_map(state).collect(),
+        })
+    }
+
+    /// Deletes what `intent`, which is complete, has made superfluous: the intents before it, and the states of its
+    /// epoch and earlier ones that it does not point at. Costs two listings.
+    pub(crate) async fn forget_before(&self, intent: &Intent) -> Result<()> {
+        let kept = self.path(intent.epoch());
+        let intents = self.list(EXTENSION).await?.into_iter().take_while(|path| *path < kept);
+        let places = intent.places();
+        let end = self.folder().join(format!("{:020}", intent.epoch().next().0));
+        let is_pointed_at =
+            |path: &Path| path.filename().is_some_and(|name| places.values().any(|place| place.object == name));
+        let states = self.list(STATE_EXTENSION).await?.into_iter().filter(|path| *path < end && !is_pointed_at(path));
+        for path in intents.chain(states) {
             match self.store.delete(&path).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
                 Err(source) => return Err(Error::Intent { path: path.to_string(), source }),
@@ -182,7 +297,8 @@ impl IntentStore {
         Ok(())
     }
 
-    async fn list(&self) -> Result<Vec<Path>> {
+    /// The objects of the node with this ending, in order of epochs.
+    async fn list(&self, extension: &str) -> Result<Vec<Path>> {
         let folder = self.folder();
         let found: Vec<_> = self
             .store
@@ -191,7 +307,7 @@ impl IntentStore {
             .await
             .map_err(|source| Error::Intent { path: folder.to_string(), source })?;
         let mut paths: Vec<_> =
-            found.into_iter().map(|meta| meta.location).filter(|path| path.as_ref().ends_with(".intent")).collect();
+            found.into_iter().map(|meta| meta.location).filter(|path| path.as_ref().ends_with(extension)).collect();
         paths.sort_unstable();
         Ok(paths)
     }
@@ -217,11 +333,13 @@ mod tests {
     fn intent(epoch: u64, generation: u64) -> Intent {
         let lane = Lane { producer: "a/security".into(), incarnation: Incarnation(7), stream: "events".into() };
         let marks = vec![Mark::new(&Tenant::default(), &lane, Seq(3), EventTime(5))];
-        Intent::new("n1", Incarnation(generation), Epoch(epoch), Position(99), marks, BTreeMap::new())
+        let (epoch, position) = (Epoch(epoch), Position(99));
+        let cut = Cut { epoch, position, marks, watermarks: WatermarkState::default(), side_inputs: Vec::new() };
+        Intent::new("n1", Incarnation(generation), cut, &BTreeMap::new(), BTreeMap::new())
     }
 
     #[tokio::test]
-    async fn the_first_put_decides_and_a_repeated_one_is_recognized() {
+    async fn the_first_put_decides() {
         let intents = IntentStore::new(Arc::new(InMemory::new()), "n1");
         assert_eq!(intents.newest().await.unwrap(), None);
         intents.decide(&intent(1, 1)).await.unwrap();
@@ -231,22 +349,35 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_newest_stays() {
+    async fn the_newest_stays_and_tells_who_slept_that_it_was_replaced() {
         let intents = IntentStore::new(Arc::new(InMemory::new()), "n1");
         for epoch in [9, 10, 11] {
             intents.decide(&intent(epoch, 1)).await.unwrap();
         }
-        intents.forget_before(Epoch(11)).await.unwrap();
-        assert_eq!(intents.list().await.unwrap().len(), 1);
+        intents.forget_before(&intent(11, 1)).await.unwrap();
+        assert_eq!(intents.list(EXTENSION).await.unwrap().len(), 1);
         assert_eq!(intents.newest().await.unwrap().unwrap().epoch(), Epoch(11));
+        let late = intents.decide(&intent(10, 0)).await;
+        assert!(matches!(late, Err(Error::Fenced { .. })), "the put found its number free: {late:?}");
+        assert_eq!(intents.newest().await.unwrap(), Some(intent(11, 1)));
+    }
+
+    #[tokio::test]
+    async fn format_1_is_read() {
+        let store = Arc::new(InMemory::new());
+        let intents = IntentStore::new(store.clone(), "n1");
+        let json = r#"{"format":1,"node":"n1","epoch":4,"generation":2,"position":7,"marks":[],"prepared":{}}"#;
+        store.put(&intents.path(Epoch(4)), json.into()).await.unwrap();
+        let newest = intents.newest().await.unwrap().unwrap();
+        assert_eq!((newest.epoch(), newest.position(), newest.places().len()), (Epoch(4), Position(7), 0));
     }
 
     #[tokio::test]
     async fn a_newer_format_is_refused() {
         let store = Arc::new(InMemory::new());
         let intents = IntentStore::new(store.clone(), "n1");
-        store.put(&intents.path(Epoch(1)), r#"{"format":2}"#.into()).await.unwrap();
+        store.put(&intents.path(Epoch(1)), r#"{"format":3}"#.into()).await.unwrap();
         let error = intents.newest().await.unwrap_err().to_string();
-        assert!(error.contains("format 2") && error.contains("run the newer version"), "{error}");
+        assert!(error.contains("format 3") && error.contains("run the newer version"), "{error}");
     }
 }

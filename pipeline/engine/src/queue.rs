@@ -1,15 +1,19 @@
-//! The queue in front of a shard, bounded in bytes.
+//! Queues between shards and in front of them, bounded in bytes.
 
-use crate::Message;
+use crate::{Message, Signal};
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A queue of messages. It holds at most its bound in bytes, or one message that is larger.
+/// A queue of messages with one consumer. It holds its bound in bytes and one message more: whoever fills it asks for
+/// room first. Messages without rows always pass, so that a full queue never holds up a barrier.
 #[derive(Debug)]
 pub struct Queue {
     bytes_max: usize,
     inner: Mutex<Inner>,
-    changed: Condvar,
+    /// Told of every message.
+    consumer: Arc<Signal>,
+    /// Told when there is room again.
+    producer: Arc<Signal>,
 }
 
 #[derive(Debug, Default)]
@@ -20,47 +24,71 @@ struct Inner {
 }
 
 impl Queue {
-    /// An empty queue for at most `bytes_max` bytes.
-    pub fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, inner: Mutex::default(), changed: Condvar::new() }
+    /// An empty queue for `bytes_max` bytes.
+    pub fn new(bytes_max: usize, consumer: Arc<Signal>, producer: Arc<Signal>) -> Self {
+        Self { bytes_max, inner: Mutex::default(), consumer, producer }
     }
 
-    /// Appends a message; waits while there is no room. False where the queue is closed: the message is gone.
+    /// Appends a message. False where the queue is closed: the message is gone.
     pub fn push(&self, message: Message) -> bool {
-        let bytes = message.bytes();
         let mut inner = self.lock();
-        while !inner.is_closed && inner.bytes > 0 && inner.bytes + bytes > self.bytes_max {
-            inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
-        }
         if inner.is_closed {
             return false;
         }
-        inner.bytes += bytes;
+        inner.bytes += message.bytes();
         inner.messages.push_back(message);
-        self.changed.notify_all();
+        drop(inner);
+        self.consumer.notify();
         true
     }
 
-    /// Takes the oldest message; waits while there is none. None where the queue is closed and empty.
+    /// Whether the next message with rows may be appended.
+    pub fn has_room(&self) -> bool {
+        let inner = self.lock();
+        inner.is_closed || inner.bytes < self.bytes_max
+    }
+
+    /// Blocks until there is room.
+    pub fn wait_for_room(&self) {
+        loop {
+            let seen = self.producer.seen();
+            if self.has_room() {
+                return;
+            }
+            self.producer.wait(seen);
+        }
+    }
+
+    /// Takes the oldest message; none where there is none now.
     pub fn pop(&self) -> Option<Message> {
         let mut inner = self.lock();
-        loop {
-            if let Some(message) = inner.messages.pop_front() {
-                inner.bytes -= message.bytes();
-                self.changed.notify_all();
-                return Some(message);
-            }
-            if inner.is_closed {
-                return None;
-            }
-            inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        let had_room = inner.bytes < self.bytes_max;
+        let message = inner.messages.pop_front()?;
+        inner.bytes -= message.bytes();
+        let gives_room = !had_room && inner.bytes < self.bytes_max;
+        drop(inner);
+        if gives_room {
+            self.producer.notify();
         }
+        Some(message)
     }
 
     /// Refuses further messages; those inside can still be taken.
     pub fn close(&self) {
         self.lock().is_closed = true;
-        self.changed.notify_all();
+        self.consumer.notify();
+        self.producer.notify();
+    }
+
+    /// Whether nothing is inside and nothing will come.
+    pub fn is_over(&self) -> bool {
+        let inner = self.lock();
+        inner.is_closed && inner.messages.is_empty()
+    }
+
+    /// Whether something is inside.
+    pub fn is_empty(&self) -> bool {
+        self.lock().messages.is_empty()
     }
 
     /// Bytes inside.
@@ -73,29 +101,36 @@ impl Queue {
     }
 }
 
+/// Tells every queue the same; one that is closed belongs to a shard that has ended.
+pub(crate) fn tell(queues: &[Arc<Queue>], message: &Message) {
+    for queue in queues {
+        queue.push(message.clone());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bodkin_schema::Epoch;
-    use std::sync::Arc;
+    use crate::Batch;
+    use arrow::record_batch::RecordBatch;
+    use bodkin_schema::{Epoch, Stream};
 
     #[test]
-    fn a_full_queue_makes_the_sender_wait() {
-        let queue = Arc::new(Queue::new(128));
-        for epoch in 0..2 {
-            assert!(queue.push(Message::Barrier(Epoch(epoch))));
-        }
+    fn a_full_queue_makes_the_sender_wait_and_lets_barriers_pass() {
+        let queue = Arc::new(Queue::new(64, Arc::default(), Arc::default()));
+        let rows = || Message::data(Batch::made("drops", RecordBatch::new_empty(Stream::Drops.schema())));
+        assert!(queue.has_room() && queue.push(rows()));
+        assert!(!queue.has_room());
+        assert!(queue.push(Message::Barrier(Epoch(1))));
         let sender = std::thread::spawn({
             let queue = queue.clone();
-            move || queue.push(Message::Drain)
+            move || queue.wait_for_room()
         });
-        assert_eq!(queue.bytes(), 128, "the third message waits outside");
-        assert!(matches!(queue.pop(), Some(Message::Barrier(Epoch(0)))));
-        assert!(sender.join().unwrap());
+        assert!(matches!(queue.pop(), Some(Message::Data { .. })));
+        sender.join().unwrap();
         queue.close();
-        assert!(!queue.push(Message::Drain));
+        assert!(!queue.push(Message::Drain) && !queue.is_over());
         assert!(matches!(queue.pop(), Some(Message::Barrier(Epoch(1)))));
-        assert!(matches!(queue.pop(), Some(Message::Drain)));
-        assert!(queue.pop().is_none());
+        assert!(queue.pop().is_none() && queue.is_over() && queue.bytes() == 0);
     }
 }

@@ -47,7 +47,7 @@ mod stats;
 
 pub use lanes::{LaneKey, LaneMark, Lanes};
 pub use local::LocalProducer;
-pub use put::{PutAck, PutMetadata, PutStream, do_put, flight_put};
+pub use put::{PutAck, PutMetadata, PutStream, do_put, flight_put, put_parts};
 pub use refusal::Refusal;
 pub use replay::{Quarantined, ReplayReport, read_log};
 pub use service::{Downstream, IngestLimits, IngestService, IngestedBatch};

@@ -62,11 +62,21 @@ pub fn do_put(
     principal: Principal,
     messages: impl Stream<Item = Result<FlightData, Status>> + Send + 'static,
 ) -> PutStream {
+    let (session, answers) = put_parts(service, principal, messages);
+    tokio::spawn(session);
+    answers
+}
+
+/// As [`do_put`], for a caller that runs the reading side itself; it may be dropped like the answers.
+pub fn put_parts(
+    service: &Arc<IngestService>,
+    principal: Principal,
+    messages: impl Stream<Item = Result<FlightData, Status>> + Send + 'static,
+) -> (impl Future<Output = ()> + Send + 'static, PutStream) {
     let (promises, answers) = mpsc::channel(PROMISES_MAX);
     service.counters.stream();
     let session = Session::new(service.clone(), principal, promises);
-    tokio::spawn(session.run(messages));
-    Box::pin(futures::stream::unfold(Some((service.clone(), answers)), answer))
+    (session.run(messages), Box::pin(futures::stream::unfold(Some((service.clone(), answers)), answer)))
 }
 
 type Answers = (Arc<IngestService>, mpsc::Receiver<Promise>);

@@ -106,6 +106,8 @@ impl Session {
     pub(crate) async fn run(mut self, messages: impl futures::Stream<Item = Result<FlightData, Status>>) {
         let promises = self.promises.clone();
         let last = tokio::select! {
+            // In this order, so that a simulation repeats.
+            biased;
             // Nobody waits for answers any more: the sender is gone.
             () = promises.closed() => return,
             last = self.read(messages) => last,

@@ -45,6 +45,7 @@
 //! | `log` | [`TableLog`]: what is part of a table |
 //! | `delta` | [`DeltaLog`]: that on Delta Lake |
 //! | `actions` | the Delta actions of a commit |
+//! | `model` | [`ModelLog`]: the contract without Delta, for simulations |
 //! | `durable` | [`DurableLocal`]: an object store over a local folder that syncs |
 //! | `folder` | the file operations below it |
 //! | `node` | [`DataDir`]: format, node id and lock of the data folder |
@@ -62,6 +63,7 @@ mod folder;
 mod lease;
 mod log;
 mod merge;
+mod model;
 mod node;
 mod plan;
 mod run;
@@ -79,6 +81,7 @@ pub use durable::DurableLocal;
 pub use error::{Error, Result};
 pub use file::{PreparedFile, TableFile};
 pub use log::{CommitRequest, Committed, LogState, TableLog};
+pub use model::ModelLog;
 pub use node::{DataDir, Inspected};
 pub use plan::{Job, expired, plan_compaction};
 pub use run::{Level, Run, run_of, sorted_runs};

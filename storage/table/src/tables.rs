@@ -214,10 +214,10 @@ impl Tables {
         self.tails.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn append(&self, stream: Stream, part: TailPart) {
+    fn append(&self, stream: Stream, epoch: Epoch, part: TailPart) {
         let mut tails = self.tails();
         let tail = &mut tails[slot(stream)];
-        tail.push(part);
+        tail.push(epoch, part);
         let snapshot = self.published.load();
         let table = TableSnapshot { tail: Arc::new(tail.parts()), ..snapshot.table(stream).as_ref().clone() };
         self.published.store(Arc::new(snapshot.with(table)));
@@ -275,6 +275,10 @@ impl Sink for Tables {
         "tables"
     }
 
+    fn takes(&self, stream: &str) -> bool {
+        Stream::from_name(stream).is_some()
+    }
+
     fn write(&self, batch: Batch) {
         let rows = batch.records.num_rows();
         if rows == 0 {
@@ -292,6 +296,7 @@ impl Sink for Tables {
         self.stats.rows_written.fetch_add(rows as u64, Ordering::Relaxed);
         self.append(
             stream,
+            batch.epoch,
             TailPart {
                 records,
                 tenant: batch.tenant,
@@ -327,6 +332,14 @@ impl Sink for Tables {
         self.is_epoch_open.store(false, Ordering::Relaxed);
         self.maintain().await;
         Ok(())
+    }
+
+    async fn committed(&self) -> std::result::Result<Option<Epoch>, SinkError> {
+        let mut newest = None;
+        for log in &self.logs {
+            newest = newest.max(log.refresh().await?.epoch);
+        }
+        Ok(newest)
     }
 }
 

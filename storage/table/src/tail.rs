@@ -31,43 +31,45 @@ pub struct TailPart {
     pub bytes: usize,
 }
 
-/// The tail of one table: what belongs to epochs that have ended, and what came since.
+/// The tail of one table, by the epoch that rows belong to. Shards pass a barrier one after the other, so that rows of
+/// two epochs come at the same time. Rows of epoch zero belong to the one that is sealed next.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
-    sealed: BTreeMap<Epoch, Vec<Arc<TailPart>>>,
-    open: Vec<Arc<TailPart>>,
+    epochs: BTreeMap<Epoch, Vec<Arc<TailPart>>>,
     bytes: usize,
 }
 
 impl Tail {
-    pub(crate) fn push(&mut self, part: TailPart) {
+    pub(crate) fn push(&mut self, epoch: Epoch, part: TailPart) {
         self.bytes += part.bytes;
-        self.open.push(Arc::new(part));
+        let open = self.epochs.entry(epoch).or_default();
+        open.push(Arc::new(part));
         for tier in 0.. {
             let Some(limit) = rows_limit(tier) else { break };
-            let run = trailing_run(&self.open, limit);
+            let run = trailing_run(open, limit);
             if run >= FAN_IN {
-                merge_last(&mut self.open, run);
+                merge_last(open, run);
             }
         }
     }
 
-    /// Ends the epoch for the rows so far.
+    /// No more rows of `epoch` will come.
     pub(crate) fn seal(&mut self, epoch: Epoch) {
-        if !self.open.is_empty() {
-            self.sealed.entry(epoch).or_default().append(&mut self.open);
+        if let Some(mut open) = self.epochs.remove(&Epoch(0)) {
+            self.epochs.entry(epoch).or_default().append(&mut open);
         }
     }
 
     /// The rows that belong to `epoch`.
     pub(crate) fn sealed(&self, epoch: Epoch) -> Vec<Arc<TailPart>> {
-        self.sealed.get(&epoch).cloned().unwrap_or_default()
+        self.epochs.get(&epoch).cloned().unwrap_or_default()
     }
 
     /// Forgets the rows of `epoch` and of those before.
     pub(crate) fn forget_through(&mut self, epoch: Epoch) {
-        let kept = self.sealed.split_off(&epoch.next());
-        let gone = std::mem::replace(&mut self.sealed, kept);
+        let mut kept = self.epochs.split_off(&epoch.next());
+        kept.extend(self.epochs.remove_entry(&Epoch(0)));
+        let gone = std::mem::replace(&mut self.epochs, kept);
         self.bytes -= gone.values().flatten().map(|part| part.bytes).sum::<usize>();
     }
 
@@ -77,7 +79,8 @@ impl Tail {
 
     /// All parts in order of arrival.
     pub(crate) fn parts(&self) -> Vec<Arc<TailPart>> {
-        self.sealed.values().flatten().chain(&self.open).cloned().collect()
+        let (unsealed, sealed) = (self.epochs.get(&Epoch(0)), self.epochs.iter().filter(|(epoch, _)| epoch.0 > 0));
+        sealed.flat_map(|(_, parts)| parts).chain(unsealed.into_iter().flatten()).cloned().collect()
     }
 }
 
@@ -144,7 +147,7 @@ mod tests {
     fn small_parts_become_few() {
         let mut tail = Tail::default();
         for number in 0..10_000 {
-            tail.push(part(number, 1, 0));
+            tail.push(Epoch(0), part(number, 1, 0));
         }
         let parts = tail.parts();
         assert!(parts.len() <= 4 * FAN_IN + 2, "{} parts", parts.len());
@@ -157,7 +160,7 @@ mod tests {
     fn parts_of_different_days_stay_apart() {
         let mut tail = Tail::default();
         for number in 0..64 {
-            tail.push(part(number, 1, (number % 2) as i32));
+            tail.push(Epoch(0), part(number, 1, (number % 2) as i32));
         }
         assert_eq!(tail.parts().len(), 64);
     }
@@ -170,7 +173,7 @@ mod tests {
             let mut tail = Tail::default();
             let mut next = 0i64;
             for (index, rows) in sizes.iter().enumerate() {
-                tail.push(part(next, *rows, 0));
+                tail.push(Epoch(0), part(next, *rows, 0));
                 next += *rows as i64;
                 if seals > 0 && index % (sizes.len() / seals + 1) == 0 {
                     tail.seal(Epoch(index as u64 + 1));

@@ -1,7 +1,7 @@
 //! What queries see: the tables, once every acknowledged row is in them.
 
 use async_trait::async_trait;
-use bodkin_engine::{Progress, Source};
+use bodkin_engine::Progress;
 use bodkin_query::{Catalog, CatalogError};
 use bodkin_schema::Stream;
 use bodkin_table::{Snapshot, TableSnapshot, Tables};
@@ -13,7 +13,6 @@ use std::sync::Arc;
 pub(crate) struct LiveCatalog {
     pub(crate) tables: Arc<Tables>,
     pub(crate) progress: Progress,
-    pub(crate) source: Arc<dyn Source>,
 }
 
 impl fmt::Debug for LiveCatalog {
@@ -24,9 +23,9 @@ impl fmt::Debug for LiveCatalog {
 
 #[async_trait]
 impl Catalog for LiveCatalog {
-    /// Waits until the shard has done what was handed to it before the query began (ACK-2).
+    /// Waits until the shards have done what was handed to them before the query began (ACK-2).
     async fn snapshot(&self) -> Result<Arc<Snapshot>, CatalogError> {
-        self.progress.reached(self.source.position()).await;
+        self.progress.caught_up().await;
         Ok(self.tables.snapshot())
     }
 

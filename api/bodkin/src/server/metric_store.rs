@@ -1,7 +1,7 @@
 //! Series and recent samples of a server: fed with every durable row, before its sender is answered.
 
 use async_trait::async_trait;
-use bodkin_engine::{Progress, Source};
+use bodkin_engine::Progress;
 use bodkin_ingest::{Downstream, IngestedBatch};
 use bodkin_metrics::{ColdError, MetricStore};
 use bodkin_schema::{Position, Stream, Tenant};
@@ -37,7 +37,6 @@ impl<D: Downstream> Downstream for MetricFeed<D> {
 pub(crate) struct MetricTables {
     pub(crate) tables: Arc<Tables>,
     pub(crate) progress: Progress,
-    pub(crate) source: Arc<dyn Source>,
 }
 
 impl fmt::Debug for MetricTables {
@@ -49,7 +48,7 @@ impl fmt::Debug for MetricTables {
 #[async_trait]
 impl bodkin_metrics::Tables for MetricTables {
     async fn snapshot(&self) -> Result<Arc<Snapshot>, ColdError> {
-        self.progress.reached(self.source.position()).await;
+        self.progress.caught_up().await;
         Ok(self.tables.snapshot())
     }
 

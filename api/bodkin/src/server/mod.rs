@@ -1,15 +1,16 @@
 //! The server role: log, shard, tables, queries and listeners, wired once.
 //!
 //! ```text
-//!  Flight DoPut, remote write -> ingest -> log -> metric store -> feed -> shard -> tables
+//!  Flight DoPut, remote write -> ingest -> log -> metric store -> feed -> graph -> tables
 //!                                                                          coordinator: epochs
 //!  PromQL -> metric store, tables
-//!  HTTP, Flight SQL -> query engine -> catalog (tables, when the shard has caught up)
+//!  HTTP, Flight SQL -> query engine -> catalog (tables, when the graph has caught up)
 //! ```
 
 mod catalog;
 mod feed;
 mod flight;
+mod graph;
 mod listen;
 mod metric_store;
 mod metrics;
@@ -30,7 +31,6 @@ pub(crate) use storage::lane_marks;
 use crate::config::ServerConfig;
 use crate::sql::ServerFile;
 use anyhow::Context;
-use bodkin_engine::Operator;
 use bodkin_ingest::LocalProducer;
 use bodkin_metrics::StoreView;
 use bodkin_promql::{Engine, EngineOptions};
@@ -40,7 +40,7 @@ use listen::Listeners;
 use promql_rows::PromqlRows;
 use query_log::QueryLog;
 use rules::RuleKeeper;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use storage::Storage;
@@ -57,6 +57,24 @@ pub(crate) struct Server {
     storage: Storage,
     listeners: Listeners,
     stopping: CancellationToken,
+    config: Option<PathBuf>,
+}
+
+/// What of the configuration can change while the server runs: the graph.
+pub(crate) struct Reloader {
+    engine: Arc<bodkin_engine::Engine>,
+    rules: Arc<RuleKeeper>,
+    config: Option<PathBuf>,
+}
+
+impl Reloader {
+    /// Goes on with the graph that the configuration says now.
+    pub(crate) async fn reload(&self) -> anyhow::Result<()> {
+        let graph = graph::configured(self.config.as_deref(), &self.rules)?;
+        let engine = self.engine.clone();
+        // It waits until the shards have done what they have taken.
+        tokio::task::spawn_blocking(move || engine.reload(&graph)).await?.context("graph")
+    }
 }
 
 impl Server {
@@ -65,8 +83,8 @@ impl Server {
         args.validate()?;
         let config = ServerConfig::read(args.config.as_deref())?;
         let rules = RuleKeeper::new(&config.rules, &args.data_dir)?;
-        let chain: Vec<Box<dyn Operator>> = vec![Box::new(rules.operator())];
-        let storage = Storage::open(&args.data_dir, args.store.as_deref(), chain, clock.clone()).await?;
+        let graph = graph::configured(args.config.as_deref(), &rules)?;
+        let storage = Storage::open(&args.data_dir, args.store.as_deref(), &graph, clock.clone()).await?;
         let (query_log, query_log_writer) = QueryLog::new();
         let view = StoreView::new(storage.metrics().clone(), tokio::runtime::Handle::current());
         let promql = PromqlRows { engine: Engine::with_clock(EngineOptions::default(), clock.clone()), view };
@@ -89,7 +107,13 @@ impl Server {
         let listeners = Listeners::open(args, &storage, &engine, &node, &rules, query_log, &stopping).await?;
         ServerFile { http: listeners.http_url(), flight: listeners.flight_url() }.write(&args.data_dir)?;
         node.listening(listeners.http_url(), listeners.flight_url());
-        Ok(Self { node, rules, storage, listeners, stopping })
+        Ok(Self { node, rules, storage, listeners, stopping, config: args.config.clone() })
+    }
+
+    /// Reads the configuration again, for as long as the server runs.
+    pub(crate) fn reloader(&self) -> Reloader {
+        let (engine, rules) = (self.storage.engine().clone(), self.rules.clone());
+        Reloader { engine, rules, config: self.config.clone() }
     }
 
     /// What the process says of itself.

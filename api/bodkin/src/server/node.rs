@@ -3,15 +3,19 @@
 use super::rates::Rate;
 use super::storage::Storage;
 use super::upkeep::Upkeep;
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
-use bodkin_engine::{EpochStats, Error, FlushHandle};
+use bodkin_engine::{Engine, EpochStats, Error, FlushHandle};
 use bodkin_http::{CompactError, FlushError, Node, NotReady};
 use bodkin_ingest::IngestService;
-use bodkin_schema::{Clock, Epoch};
+use bodkin_schema::{Clock, Epoch, Principal};
 use bodkin_table::Tables;
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The agent of the same process as a status object; null where none runs.
 pub(crate) type AgentView = Arc<dyn Fn() -> Value + Send + Sync>;
@@ -23,7 +27,11 @@ pub(crate) struct ServerNode {
     epochs: Arc<EpochStats>,
     flush: FlushHandle,
     upkeep: Arc<Upkeep>,
+    engine: Arc<Engine>,
+    clock: Arc<dyn Clock>,
     rate: Rate,
+    /// Rows per second of each node of the graph, by name.
+    node_rates: Mutex<HashMap<String, Rate>>,
     agent: AgentView,
     listeners: OnceLock<(String, String)>,
     is_ready: AtomicBool,
@@ -38,7 +46,10 @@ impl ServerNode {
             epochs: storage.epochs().clone(),
             flush: storage.flush().clone(),
             upkeep,
-            rate: Rate::new(clock),
+            engine: storage.engine().clone(),
+            rate: Rate::new(clock.clone()),
+            clock,
+            node_rates: Mutex::default(),
             agent,
             listeners: OnceLock::new(),
             is_ready: AtomicBool::new(false),
@@ -106,6 +117,26 @@ impl Node for ServerNode {
             "tables": tables,
             "agent": (self.agent)(),
         })
+    }
+
+    fn graph(&self) -> Value {
+        let mut status = self.engine.status(self.clock.now());
+        let mut rates = self.node_rates.lock().unwrap_or_else(PoisonError::into_inner);
+        rates.retain(|name, _| status.nodes.iter().any(|node| node.name == *name));
+        for node in &mut status.nodes {
+            let rate = rates.entry(node.name.clone()).or_insert_with(|| Rate::new(self.clock.clone()));
+            node.rows_per_second = rate.note(node.rows_in);
+        }
+        json!(status)
+    }
+
+    fn tap(&self, principal: &Principal, node: &str) -> Result<BoxStream<'static, RecordBatch>, String> {
+        let tap = self.engine.tap(node).map_err(|error| error.to_string())?;
+        let tenant = principal.tenant.clone();
+        let next = |tap: bodkin_engine::Tap| async move { Some((tap.next().await?, tap)) };
+        let rows = futures::stream::unfold(tap, next);
+        let own = rows.filter_map(move |batch| std::future::ready((batch.tenant == tenant).then_some(batch.records)));
+        Ok(own.boxed())
     }
 
     async fn flush(&self) -> Result<Epoch, FlushError> {

@@ -19,7 +19,7 @@ pub(crate) struct ServerArgs {
     /// Address of the Flight listener; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9471")]
     pub(crate) flight: SocketAddr,
-    /// Configuration, YAML
+    /// Configuration, YAML; the graph in it is read again at SIGHUP
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Listen beyond loopback although nobody is asked for credentials

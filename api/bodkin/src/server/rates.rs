@@ -30,7 +30,7 @@ impl Rate {
         }
         seen.push_back((now, total));
         match seen.front() {
-            Some((at, first)) if now > *at => (total - first) as f64 / (now - *at).as_secs_f64(),
+            Some((at, first)) if now > *at => total.saturating_sub(*first) as f64 / (now - *at).as_secs_f64(),
             _ => 0.0,
         }
     }

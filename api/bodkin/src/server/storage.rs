@@ -1,19 +1,19 @@
-//! What keeps rows: data folder, log, shard, tables and their epochs.
+//! What keeps rows: data folder, log, graph, tables and their epochs.
 
 use super::catalog::LiveCatalog;
-use super::feed::{LogSource, ShardFeed};
+use super::feed::{Feed, LogSource, Notes};
 use super::metric_store::{MetricFeed, MetricTables};
 use crate::store::TableStore;
 use anyhow::{Context, anyhow};
 use bodkin_engine::{
-    Batch, Coordinator, EpochOptions, EpochStats, FlushHandle, IntentStore, Mark, Message, Operator, Queue, Shard,
-    Sink, Source, flush_channel,
+    Batch, Coordinator, Engine, EngineOptions, EpochOptions, EpochStats, FlushHandle, Graph, IntentStore, Mark,
+    Recovered, Run, Sink, Source, Time, TokioTimer, flush_channel,
 };
 use bodkin_gateway::{Gateway, GatewayLimits};
 use bodkin_ingest::{IngestLimits, IngestService, LaneKey, LaneMark, LocalProducer, ReplayReport};
 use bodkin_metrics::{MetricOptions, MetricStore};
 use bodkin_query::Catalog;
-use bodkin_schema::{Clock, Incarnation, Position, Stream};
+use bodkin_schema::{Clock, Stream};
 use bodkin_table::{DataDir, Tables};
 use bodkin_wal::{Wal, WalOptions};
 use std::path::Path;
@@ -21,31 +21,29 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// Bytes that wait in front of the shard; beyond, the log waits, and then the senders.
-const SHARD_QUEUE_BYTES: usize = 64 << 20;
-
 /// Everything that holds rows, running.
 pub(crate) struct Storage {
     data_dir: DataDir,
     tables: Arc<Tables>,
-    source: Arc<dyn Source>,
     ingest: Arc<IngestService>,
     metrics: Arc<MetricStore>,
     gateway: Arc<Gateway>,
     clock: Arc<dyn Clock>,
-    shard: Shard,
+    engine: Arc<Engine>,
+    notes: Notes,
     flush: FlushHandle,
     epochs: Arc<EpochStats>,
     stop: Option<oneshot::Sender<()>>,
     coordinator: JoinHandle<bodkin_engine::Result<()>>,
+    watching: JoinHandle<()>,
 }
 
 impl Storage {
-    /// Opens the folder, finishes the last epoch that was decided and replays the log. Every row passes `chain`.
+    /// Opens the folder, finishes the last epoch that was decided and replays the log. Rows go through `graph`.
     pub(crate) async fn open(
         path: &Path,
         store: Option<&str>,
-        chain: Vec<Box<dyn Operator>>,
+        graph: &Graph,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
         let data_dir = DataDir::open(path)?;
@@ -56,42 +54,46 @@ impl Storage {
         let wal = Wal::open(&path.join("wal"), WalOptions { floor, ..Default::default() }, clock.clone())?;
         let wal = Arc::new(wal);
 
-        let feed = Arc::new(ShardFeed::default());
-        let source: Arc<dyn Source> = Arc::new(LogSource { wal: wal.clone(), feed: feed.clone() });
+        let source: Arc<dyn Source> = Arc::new(LogSource(wal.clone()));
         let sinks: Vec<Arc<dyn Sink>> = vec![tables.clone()];
-        let generation = Incarnation(clock.now().micros().max(0) as u64);
-        let (coordinator, marks) =
-            Coordinator::recover(intents, generation, sinks.clone(), source.clone(), EpochOptions::default()).await?;
-        let from = coordinator.position();
-        let (shard, sealed) = Shard::start(chain, sinks, from, &marks, SHARD_QUEUE_BYTES)?;
-        feed.connect(shard.queue().clone(), from);
+        let time = Time { clock: clock.clone(), timer: Arc::new(TokioTimer) };
+        let (coordinator, recovered) =
+            Coordinator::recover(intents, sinks.clone(), source, EpochOptions::default(), time).await?;
+        let (engine, reports) = Engine::start(graph, sinks, &recovered, EngineOptions::default(), clock.clone())?;
+        let engine = Arc::new(engine);
+        let inlet = engine.inlet().clone();
+        let feed = Arc::new(Feed::default());
+        feed.connect(inlet.clone());
         let metrics = MetricStore::new(MetricOptions::default());
-        let progress = shard.progress().clone();
-        let metric_tables = MetricTables { tables: tables.clone(), progress, source: source.clone() };
+        let metric_tables = MetricTables { tables: tables.clone(), progress: inlet.progress().clone() };
         metrics.load(Arc::new(metric_tables), &tables.snapshot()).await.context("series and samples")?;
         let downstream = Arc::new(MetricFeed { store: metrics.clone(), next: feed });
-        let ingest = IngestService::new(wal, clock.clone(), IngestLimits::default(), downstream);
+        let ingest = IngestService::new(wal.clone(), clock.clone(), IngestLimits::default(), downstream);
         let producer = LocalProducer::new(ingest.clone(), &format!("{}/metrics", data_dir.node()))?;
         let gateway = Arc::new(Gateway::new(producer, metrics.clone(), GatewayLimits::default()));
         let (flush, requests) = flush_channel();
         let (stop, stopped) = oneshot::channel();
         let epochs = coordinator.stats();
         // Epochs run while the log is replayed: a log longer than memory goes to the tables on the way.
-        let coordinator = tokio::spawn(coordinator.run(shard.queue().clone(), sealed, requests, stopped));
-        replay(&ingest, from, &marks, shard.queue(), data_dir.node(), &clock).await?;
+        let run = Run { inlet: inlet.clone(), reports, requests, stop: stopped };
+        let coordinator = tokio::spawn(coordinator.run(run));
+        replay(&ingest, &recovered, &engine, data_dir.node(), &clock).await?;
+        let notes = Notes { wal, inlet, clock: clock.clone() };
+        let watching = tokio::spawn(notes.clone().watch_clocks());
         Ok(Self {
             data_dir,
             tables,
-            source,
             ingest,
             metrics,
             gateway,
             clock,
-            shard,
+            engine,
+            notes,
             flush,
             epochs,
             stop: Some(stop),
             coordinator,
+            watching,
         })
     }
 
@@ -135,13 +137,20 @@ impl Storage {
         &self.flush
     }
 
+    /// The graph that runs.
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Side inputs of the graph.
+    #[allow(dead_code, reason = "operators that take side inputs are yet to come")]
+    pub(crate) fn notes(&self) -> &Notes {
+        &self.notes
+    }
+
     /// What queries see.
     pub(crate) fn catalog(&self) -> Arc<dyn Catalog> {
-        Arc::new(LiveCatalog {
-            tables: self.tables.clone(),
-            progress: self.shard.progress().clone(),
-            source: self.source.clone(),
-        })
+        Arc::new(LiveCatalog { tables: self.tables.clone(), progress: self.engine.inlet().progress().clone() })
     }
 
     /// Resolves when epochs cannot go on. Safe to drop.
@@ -153,17 +162,18 @@ impl Storage {
         }
     }
 
-    /// Ends the last epoch, then the log and the shard. Nothing may be put any more.
+    /// Ends the last epoch, then the log and the graph. Nothing may be put any more.
     pub(crate) async fn close(mut self) -> anyhow::Result<()> {
+        self.watching.abort();
         if let Some(stop) = self.stop.take() {
             // Where the coordinator is gone already, its result says why.
             let _ = stop.send(());
         }
         let result = self.coordinator.await.context("epochs")?;
-        let Self { ingest, shard, .. } = self;
+        let Self { ingest, engine, .. } = self;
         tokio::task::spawn_blocking(move || {
             ingest.wal().close();
-            drop(shard);
+            drop(engine);
         })
         .await?;
         result.context("the last epoch is not in the tables; its rows are in the log")
@@ -182,14 +192,13 @@ pub(crate) fn lane_marks(marks: &[Mark]) -> Vec<LaneMark> {
 
 async fn replay(
     ingest: &Arc<IngestService>,
-    from: Position,
-    marks: &[Mark],
-    queue: &Arc<Queue>,
+    from: &Recovered,
+    engine: &Engine,
     node: &str,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<()> {
-    let (service, marks) = (ingest.clone(), lane_marks(marks));
-    let report = tokio::task::spawn_blocking(move || service.replay(from, marks)).await??;
+    let (service, marks, position) = (ingest.clone(), lane_marks(&from.marks), from.position);
+    let report = tokio::task::spawn_blocking(move || service.replay(position, marks)).await??;
     if report.batches > 0 || report.quarantined_count > 0 {
         tracing::info!(
             batches = report.batches,
@@ -200,7 +209,9 @@ async fn replay(
         );
     }
     if let Some(drops) = quarantine_drops(&report, node, clock.as_ref())? {
-        queue.push(Message::Data(drops));
+        // They stand for all of the log so far: an epoch that has it holds them, too.
+        let (inlet, position) = (engine.inlet().clone(), ingest.wal().durable());
+        tokio::task::spawn_blocking(move || inlet.push(Batch { position, ..drops })).await?;
     }
     Ok(())
 }

@@ -4,9 +4,10 @@ use arrow::array::{Int64Array, StringArray, TimestampMicrosecondArray};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use bodkin_engine::{
-    Batch, Coordinator, EpochOptions, IntentStore, Message, Origin, Shard, Sink, SinkError, Source, flush_channel,
+    Batch, Coordinator, Engine, EngineOptions, EpochOptions, Graph, IntentStore, Origin, Run, Sink, SinkError, Source,
+    Time, TokioTimer, flush_channel,
 };
-use bodkin_schema::{Epoch, EventTime, Incarnation, Lane, Position, Seq, Stream, Tenant};
+use bodkin_schema::{Epoch, EventTime, Incarnation, Lane, Position, Seq, Stream, SystemClock, Tenant};
 use object_store::memory::InMemory;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -25,9 +26,7 @@ struct Disk {
 struct Life {
     disk: Arc<Disk>,
     steps_left: AtomicI64,
-    open: Mutex<Vec<i64>>,
-    sealed: Mutex<BTreeMap<u64, Vec<i64>>>,
-    handed: AtomicU64,
+    rows: Mutex<BTreeMap<u64, Vec<i64>>>,
 }
 
 impl Life {
@@ -52,13 +51,10 @@ impl Sink for Life {
     fn write(&self, batch: Batch) {
         let counts = batch.records.column_by_name("count").unwrap();
         let counts = counts.as_any().downcast_ref::<Int64Array>().unwrap();
-        self.open.lock().unwrap().extend(counts.values());
+        self.rows.lock().unwrap().entry(batch.epoch.0).or_default().extend(counts.values());
     }
 
-    fn seal(&self, epoch: Epoch) {
-        let rows = std::mem::take(&mut *self.open.lock().unwrap());
-        self.sealed.lock().unwrap().insert(epoch.0, rows);
-    }
+    fn seal(&self, _epoch: Epoch) {}
 
     fn pending_bytes(&self) -> usize {
         0
@@ -66,7 +62,7 @@ impl Sink for Life {
 
     async fn prepare(&self, epoch: Epoch) -> Result<serde_json::Value, SinkError> {
         self.step()?;
-        let rows = serde_json::json!(self.sealed.lock().unwrap()[&epoch.0]);
+        let rows = serde_json::json!(self.rows.lock().unwrap().get(&epoch.0).cloned().unwrap_or_default());
         self.step()?;
         Ok(rows)
     }
@@ -79,14 +75,15 @@ impl Sink for Life {
         }
         self.step()
     }
+
+    async fn committed(&self) -> Result<Option<Epoch>, SinkError> {
+        self.step()?;
+        Ok(self.disk.table.lock().unwrap().keys().next_back().copied().map(Epoch))
+    }
 }
 
 #[async_trait]
 impl Source for Life {
-    fn position(&self) -> Position {
-        Position(self.handed.load(Ordering::Relaxed))
-    }
-
     async fn ack(&self, position: Position) -> Result<(), SinkError> {
         self.step()?;
         self.disk.trimmed.fetch_max(position.0, Ordering::Relaxed);
@@ -105,44 +102,39 @@ fn row(number: u64) -> Batch {
             Arc::new(Int64Array::from(vec![number as i64])),
         ],
     );
-    let lane = Lane { producer: "h/security".into(), incarnation: Incarnation(1), stream: "drops".into() };
+    // Four producers, on different shards.
+    let producer = format!("{}/security", number % 4);
+    let lane = Lane { producer: producer.as_str().into(), incarnation: Incarnation(1), stream: "drops".into() };
     let origin = Origin { lane, seq: Seq(number) };
     Batch::logged(origin, Tenant::default(), records.unwrap(), EventTime(number as i64), Position(number))
 }
 
 /// Recovers, replays the log from where the intent says, then flushes after each of `flushes` further rows.
-async fn live(disk: &Arc<Disk>, store: &Arc<InMemory>, logged: &mut u64, flushes: &[u64], steps: i64) {
-    let life = Arc::new(Life {
-        disk: disk.clone(),
-        steps_left: AtomicI64::new(steps),
-        open: Mutex::default(),
-        sealed: Mutex::default(),
-        handed: AtomicU64::new(0),
-    });
+async fn live(disk: &Arc<Disk>, store: &Arc<InMemory>, logged: &mut u64, flushes: &[u64], steps: i64, shards: usize) {
+    let life = Arc::new(Life { disk: disk.clone(), steps_left: AtomicI64::new(steps), rows: Mutex::default() });
     let intents = IntentStore::new(store.clone(), "n");
+    let clock = Arc::new(SystemClock::default());
+    let time = Time { clock: clock.clone(), timer: Arc::new(TokioTimer) };
     let options = EpochOptions { interval: Duration::from_secs(3600), ..Default::default() };
     let sinks: Vec<Arc<dyn Sink>> = vec![life.clone()];
-    let recovered = Coordinator::recover(intents, Incarnation(1), sinks.clone(), life.clone(), options).await;
-    let Ok((coordinator, marks)) = recovered else {
+    let recovered = Coordinator::recover(intents, sinks.clone(), life.clone(), options, time).await;
+    let Ok((coordinator, recovered)) = recovered else {
         assert!(life.is_dead(), "recovery fails only where the process dies");
         return;
     };
-    let from = coordinator.position();
-    assert!(disk.trimmed.load(Ordering::Relaxed) <= from.0, "the log is trimmed only up to what is decided");
-    assert_eq!(marks.first().map(|mark| mark.seq().0), (from.0 > 0).then_some(from.0));
-    let (shard, sealed) = Shard::start(Vec::new(), sinks, from, &marks, 1 << 20).unwrap();
-    let hand = |number: u64| {
-        assert!(shard.queue().push(Message::Data(row(number))));
-        life.handed.store(number, Ordering::Relaxed);
-    };
-    (from.0 + 1..=*logged).for_each(hand);
+    let from = recovered.position.0;
+    assert!(disk.trimmed.load(Ordering::Relaxed) <= from, "the log is trimmed only up to what is decided");
+    assert_eq!(recovered.marks.iter().map(|mark| mark.seq().0).max(), (from > 0).then_some(from));
+    let options = EngineOptions { shards, ..Default::default() };
+    let (engine, reports) = Engine::start(&Graph::of_streams(["drops"]), sinks, &recovered, options, clock).unwrap();
+    (from + 1..=*logged).for_each(|number| engine.inlet().push(row(number)));
     let (flush, requests) = flush_channel();
-    let (_stop, stopped) = tokio::sync::oneshot::channel();
-    let running = tokio::spawn(coordinator.run(shard.queue().clone(), sealed, requests, stopped));
+    let (_stop, stop) = tokio::sync::oneshot::channel();
+    let running = tokio::spawn(coordinator.run(Run { inlet: engine.inlet().clone(), reports, requests, stop }));
     for rows in flushes {
         for _ in 0..*rows {
             *logged += 1;
-            hand(*logged);
+            engine.inlet().push(row(*logged));
         }
         tokio::select! {
             flushed = flush.flush() => assert!(flushed.is_ok()),
@@ -158,15 +150,15 @@ proptest! {
 
     #[test]
     fn once_1_once_2_every_row_is_stored_once(
-        lives in prop::collection::vec((prop::collection::vec(0u64..5, 0..5), 0i64..20), 1..8),
+        lives in prop::collection::vec((prop::collection::vec(0u64..5, 0..5), 0i64..20, 1usize..5), 1..8),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (disk, store, mut logged) = (Arc::new(Disk::default()), Arc::new(InMemory::new()), 0);
-            for (flushes, steps) in &lives {
-                live(&disk, &store, &mut logged, flushes, *steps).await;
+            for (flushes, steps, shards) in &lives {
+                live(&disk, &store, &mut logged, flushes, *steps, *shards).await;
             }
-            live(&disk, &store, &mut logged, &[1], i64::MAX).await;
+            live(&disk, &store, &mut logged, &[1], i64::MAX, 2).await;
             let table = disk.table.lock().unwrap();
             let mut rows: Vec<i64> = table.values().flatten().copied().collect();
             rows.sort_unstable();

@@ -2,3 +2,4 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests stop where something is wrong, as tests do")]
 
 mod epochs;
+mod graph;

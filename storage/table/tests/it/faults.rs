@@ -20,17 +20,17 @@ use std::sync::{Arc, Mutex};
 
 /// A store in memory that refuses puts to paths with a certain text, before or after they happened.
 #[derive(Debug, Default)]
-struct Faulty {
+pub(crate) struct Faulty {
     inner: InMemory,
     refused: Mutex<Option<(&'static str, bool)>>,
 }
 
 impl Faulty {
-    fn refuse(&self, text: &'static str, happens: bool) {
+    pub(crate) fn refuse(&self, text: &'static str, happens: bool) {
         *self.refused.lock().unwrap() = Some((text, happens));
     }
 
-    fn heal(&self) {
+    pub(crate) fn heal(&self) {
         *self.refused.lock().unwrap() = None;
     }
 }

@@ -3,6 +3,7 @@
 // Helpers of tests fail by panic, as tests do.
 #![allow(clippy::unwrap_used)]
 
+mod conformance;
 mod faults;
 mod flow;
 mod rows;

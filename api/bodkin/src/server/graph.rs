@@ -1,0 +1,306 @@
+//! The graph of a server: every stream to its table, and the operators that look at them on the way.
+
+use super::rules::RuleKeeper;
+use anyhow::{Context, anyhow, bail};
+use arrow::datatypes::SchemaRef;
+use bodkin_engine::{Graph, MakeOperator, Operator, OperatorSpec};
+use bodkin_expr::{Filter, Sample, Sql, route};
+use bodkin_rules::RulesOperator;
+use bodkin_schema::Stream;
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What a server runs without configuration. Operators of ours are added here: see [`bodkin_engine::OperatorSpec`].
+fn default_graph(rules: impl Fn() -> RulesOperator + Send + Sync + 'static) -> Graph {
+    let mut graph = Graph::of_streams(Stream::ALL.iter().map(|stream| stream.name()));
+    let reads = [Stream::Events.name(), Stream::Audit.name()];
+    let make = Arc::new(move || Box::new(rules()) as Box<dyn Operator>);
+    graph.add(OperatorSpec::new("rules", make).reads(&reads).stores(&[Stream::Findings.name()]));
+    graph
+}
+
+/// The default graph with what a configuration file adds to it.
+///
+/// # Errors
+/// What is wrong, with the key and its line.
+pub(crate) fn configured(file: Option<&Path>, rules: &Arc<RuleKeeper>) -> anyhow::Result<Graph> {
+    let rules = rules.clone();
+    let mut graph = default_graph(move || rules.operator());
+    if let Some(file) = file {
+        let text = std::fs::read_to_string(file).with_context(|| format!("--config {}", file.display()))?;
+        let section = GraphSection::of_file(&text).with_context(|| format!("--config {}", file.display()))?;
+        section.add_to(&mut graph).with_context(|| format!("--config {}", file.display()))?;
+    }
+    Ok(graph)
+}
+
+/// A configuration file, as far as the graph is in it. Whether its other keys are known is for those to say who read
+/// them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ConfigFile {
+    graph: GraphSection,
+}
+
+/// The section `graph` of the configuration.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct GraphSection {
+    /// Operators by name.
+    operators: BTreeMap<String, Spanned<OperatorSection>>,
+    /// Tables that are fed by these inputs and not by the stream of their name.
+    tables: BTreeMap<String, Spanned<Vec<String>>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OperatorSection {
+    /// Streams and operators.
+    inputs: Vec<String>,
+    /// The table that its rows go to.
+    #[serde(default)]
+    into: Option<String>,
+    /// SELECT ... FROM input WHERE ...
+    #[serde(default)]
+    sql: Option<String>,
+    /// A condition.
+    #[serde(default)]
+    filter: Option<String>,
+    /// A share of the rows.
+    #[serde(default)]
+    sample: Option<SampleSection>,
+    /// Ways for rows, the first that fits.
+    #[serde(default)]
+    route: Option<Vec<WaySection>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SampleSection {
+    /// From 0 to 1.
+    keep: f64,
+    /// Columns whose rows stay together.
+    #[serde(default)]
+    by: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WaySection {
+    /// Other operators read it as `<operator>.<to>`.
+    to: String,
+    /// A condition; without one, the rest.
+    #[serde(default)]
+    when: Option<String>,
+}
+
+/// What an operator is made of, and the columns that it emits.
+struct Made {
+    spec: OperatorSpec,
+    schema: SchemaRef,
+}
+
+impl GraphSection {
+    fn of_file(text: &str) -> anyhow::Result<Self> {
+        let is_empty = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+        if text.lines().all(is_empty) {
+            return Ok(Self::default());
+        }
+        let file: ConfigFile = serde_saphyr::from_str(text).map_err(|error| anyhow!("{error}"))?;
+        Ok(file.graph)
+    }
+
+    /// Adds the section's operators to `graph` and checks the whole.
+    ///
+    /// # Errors
+    /// What is wrong, with the operator and its line.
+    pub(crate) fn add_to(&self, graph: &mut Graph) -> anyhow::Result<()> {
+        let mut schemas: BTreeMap<String, SchemaRef> =
+            Stream::ALL.iter().map(|stream| (stream.name().to_owned(), stream.schema())).collect();
+        let mut waiting: Vec<_> = self.operators.iter().collect();
+        while !waiting.is_empty() {
+            let is_ready = |(_, section): &(&String, &Spanned<OperatorSection>)| {
+                section.value.inputs.iter().all(|input| schemas.contains_key(input))
+            };
+            // What is left waits for something that is not there, or for itself: the check of the graph says so.
+            let next = waiting.iter().position(is_ready).unwrap_or_default();
+            let (name, section) = waiting.remove(next);
+            let made = section.value.make(name, &schemas).with_context(|| place(name, section))?;
+            for Made { spec, schema } in made {
+                schemas.insert(spec.name().to_owned(), schema);
+                graph.add(spec);
+            }
+        }
+        for (table, inputs) in &self.tables {
+            graph.feed_table(table, &inputs.value.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+        graph.check().map_err(|error| {
+            let node = error.node().split('.').next().unwrap_or_default();
+            let operator = self.operators.get(node).map(|section| place(node, section));
+            let table =
+                self.tables.get(node).map(|inputs| format!("graph.tables.{node}, line {}", inputs.referenced.line()));
+            let place = operator.or(table).unwrap_or_else(|| "graph".to_owned());
+            anyhow!(error).context(place)
+        })
+    }
+}
+
+fn place(name: &str, section: &Spanned<OperatorSection>) -> String {
+    format!("graph.operators.{name}, line {}", section.referenced.line())
+}
+
+impl OperatorSection {
+    fn make(&self, name: &str, schemas: &BTreeMap<String, SchemaRef>) -> anyhow::Result<Vec<Made>> {
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)) {
+            bail!("a name has letters, digits, _ and - only");
+        }
+        // An input that is not there is the graph's to report; its columns are nobody's then.
+        let known = self.inputs.iter().find_map(|input| schemas.get(input)).cloned();
+        let schema = known.unwrap_or_else(|| Stream::Events.schema());
+        if let Some(other) = self.inputs.iter().filter_map(|input| schemas.get(input)).find(|other| **other != schema) {
+            let names =
+                |schema: &SchemaRef| schema.fields().iter().take(4).map(|f| f.name().clone()).collect::<Vec<_>>();
+            bail!("its inputs have different columns: {:?}... and {:?}...", names(&schema), names(other));
+        }
+        let mut made = match (&self.sql, &self.filter, &self.sample, &self.route) {
+            (Some(sql), None, None, None) => vec![make_sql(name, sql, &schema)?],
+            (None, Some(condition), None, None) => vec![make_filter(name, condition, &schema)?],
+            (None, None, Some(sample), None) => vec![make_sample(name, sample, &schema)?],
+            (None, None, None, Some(ways)) => make_ways(name, ways, &schema)?,
+            _ => bail!("an operator has exactly one of sql, filter, sample and route"),
+        };
+        let inputs: Vec<&str> = self.inputs.iter().map(String::as_str).collect();
+        for Made { spec, schema } in &mut made {
+            *spec = spec.clone().reads(&inputs);
+            if let Some(table) = &self.into {
+                check_columns(table, schema)?;
+                *spec = spec.clone().feeds(table);
+            }
+        }
+        Ok(made)
+    }
+}
+
+fn made(name: &str, kind: &str, make: MakeOperator, schema: &SchemaRef) -> Made {
+    Made { spec: OperatorSpec::new(name, make).kind(kind), schema: schema.clone() }
+}
+
+fn make_sql(name: &str, text: &str, schema: &SchemaRef) -> anyhow::Result<Made> {
+    let output = Sql::output(text, schema).context("sql")?;
+    let sql = Sql::new(text, name, schema).context("sql")?;
+    Ok(made(name, "sql", Arc::new(move || Box::new(sql.clone())), &output))
+}
+
+fn make_filter(name: &str, condition: &str, schema: &SchemaRef) -> anyhow::Result<Made> {
+    let filter = Filter::new(condition, schema).context("filter")?;
+    Ok(made(name, "filter", Arc::new(move || Box::new(filter.clone())), schema))
+}
+
+fn make_sample(name: &str, section: &SampleSection, schema: &SchemaRef) -> anyhow::Result<Made> {
+    if let Some(column) = section.by.iter().find(|column| schema.column_with_name(column).is_none()) {
+        bail!("sample.by: there is no column {column:?}");
+    }
+    let sample = Sample::new(section.keep, &section.by.iter().map(String::as_str).collect::<Vec<_>>());
+    let sample = sample.context("sample.keep")?;
+    Ok(made(name, "sample", Arc::new(move || Box::new(sample.clone())), schema))
+}
+
+fn make_ways(name: &str, ways: &[WaySection], schema: &SchemaRef) -> anyhow::Result<Vec<Made>> {
+    // Each condition alone first, so that an error is about what was written.
+    for condition in ways.iter().filter_map(|way| way.when.as_deref()) {
+        Filter::new(condition, schema).context("route")?;
+    }
+    let ways: Vec<_> = ways.iter().map(|way| (format!("{name}.{}", way.to), way.when.clone())).collect();
+    route(&ways)
+        .into_iter()
+        .map(|(name, condition)| {
+            let filter = Filter::new(&condition, schema).context("route")?;
+            Ok(made(&name, "route", Arc::new(move || Box::new(filter.clone())), schema))
+        })
+        .collect()
+}
+
+/// Refuses rows that no row of the table can be.
+fn check_columns(table: &str, schema: &SchemaRef) -> anyhow::Result<()> {
+    let Some(stream) = Stream::from_name(table) else { return Ok(()) };
+    let wanted = stream.schema();
+    let required = wanted.fields().iter().filter(|field| !field.is_nullable());
+    let missing: Vec<&str> = required
+        .filter(|field| schema.column_with_name(field.name()).is_none())
+        .map(|field| field.name().as_str())
+        .collect();
+    if !missing.is_empty() {
+        bail!("into: every row of table {table} has {}: select them, too", missing.join(", "));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arc_swap::ArcSwap;
+    use bodkin_rules::{Matching, Options, RuleSet};
+
+    fn no_rules() -> Graph {
+        let (rules, _) = RuleSet::load(&[], &Options::default());
+        let rules = Arc::new(ArcSwap::from_pointee(rules.unwrap()));
+        default_graph(move || RulesOperator::new(rules.clone(), Matching::First))
+    }
+
+    fn graph(yaml: &str) -> anyhow::Result<Graph> {
+        // As the section of a file whose first line is `graph:`.
+        let section = GraphSection::of_file(&format!("graph:\n {}", yaml.replace('\n', "\n ")))?;
+        let mut graph = no_rules();
+        section.add_to(&mut graph)?;
+        Ok(graph)
+    }
+
+    fn error(yaml: &str) -> String {
+        format!("{:#}", graph(yaml).unwrap_err())
+    }
+
+    #[test]
+    fn the_default_is_a_graph() {
+        no_rules().check().unwrap();
+    }
+
+    #[test]
+    fn operators_and_tables() {
+        graph(
+            "operators:\n  quiet: {inputs: [events], filter: \"evt_type <> 'close'\"}\n  \
+             half: {inputs: [quiet], sample: {keep: 0.5, by: [pid]}}\n  \
+             slim: {inputs: [half], sql: 'SELECT pid, comm FROM input'}\n  \
+             ways: {inputs: [events], route: [{to: failed, when: result < 0}, {to: rest}]}\n  \
+             late: {inputs: [ways.failed, ways.rest], filter: 'pid > 1', into: events}\n\
+             tables:\n  events: [quiet]\n",
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn errors_name_the_operator_and_its_line() {
+        let found =
+            error("operators:\n  a: {inputs: [events], filter: pid > 1}\n  b: {inputs: [evnts], filter: pid > 1}\n");
+        assert!(
+            found.starts_with("graph.operators.b, line 4: ") && found.contains("did you mean \"events\"?"),
+            "{found}"
+        );
+        let found = error("operators:\n  a: {inputs: [events], filter: pd > 1}\n");
+        assert!(found.starts_with("graph.operators.a, line 3: filter: ") && found.contains("pd"), "{found}");
+        let found = error("operators:\n  a: {inputs: [events], filter: pid > 1, sql: SELECT 1}\n");
+        assert!(found.contains("exactly one of"), "{found}");
+        let found = error("operators:\n  a: {inputs: [events], sql: SELECT pid FROM input, into: events}\n");
+        assert!(found.contains("every row of table events has ts"), "{found}");
+        let found = error("operators:\n  a: {inputs: [b], filter: pid > 1}\n  b: {inputs: [a], filter: pid > 1}\n");
+        assert!(found.contains("in a circle"), "{found}");
+        let found = error("tables:\n  events: [nothing]\n");
+        assert!(found.starts_with("graph.tables.events, line 3: "), "{found}");
+        let found = error("operators:\n  a: {inputs: [events], filter: pid > 1, outputs: []}\n");
+        assert!(found.contains("outputs") && found.contains('3'), "{found}");
+        let found = error("operators:\n  a: {inputs: [events, samples], filter: ts > '2026-01-01'}\n");
+        assert!(found.contains("different columns"), "{found}");
+    }
+}
