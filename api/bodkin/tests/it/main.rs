@@ -46,6 +46,12 @@ fn crash() {
     script("crash.py", &[]);
 }
 
+/// ACK-1, ONCE-1: kill -9 under load; `./check --kill N` does it often, and to a release build.
+#[test]
+fn kill() {
+    script("kill.py", &["--cycles", "4", "--rate", "20000", "--life", "1.5", "--deadline", "60"]);
+}
+
 /// TAIL-1, ONCE-2: foreign clients see the rows that SQL sees.
 #[test]
 fn clients() {
