@@ -20,7 +20,9 @@ with harness.folder() as folder, harness.running(harness.Server(args, folder, "u
     activity.check_files(server, names)
     activity.check_connections(server, local, port)
     drops = server.sql("SELECT * FROM drops")
-    assert drops == [], drops
+    if drops:
+        busiest = server.sql("SELECT comm, evt_type, count(*) FROM events GROUP BY 1, 2 ORDER BY 3 DESC LIMIT 10")
+        raise AssertionError(f"rows were dropped: {drops}; busiest: {busiest}")
     # Host metrics come as well, and survive an epoch.
     found, _ = server.until("SELECT count(*) FROM metrics WHERE name = 'node_load1'", 1, args.deadline)
     assert found >= 1, "no host metrics"

@@ -73,7 +73,7 @@ impl Operator for Filter {
 /// The conditions of a route: each way takes the rows for which its condition is the first that holds, and the way
 /// without a condition takes the rest.
 pub fn route(ways: &[(String, Option<String>)]) -> Vec<(String, String)> {
-    let taken = |condition: &str| format!("coalesce(({condition}), false)");
+    let taken = |condition: &str| format!("(({condition}) IS TRUE)");
     let condition = |index: usize, own: &Option<String>| {
         let before = ways.iter().take(if own.is_some() { index } else { ways.len() });
         let mut parts: Vec<String> =

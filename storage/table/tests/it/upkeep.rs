@@ -3,13 +3,12 @@
 use crate::flow::end;
 use crate::rows::{INGESTED, NODE, drops, events, ints, numbers, read, samples, texts};
 use bodkin_engine::{Batch, IntentStore, Sink};
-use bodkin_schema::{Clock, Epoch, EventTime, Incarnation, Position, Stream};
+use bodkin_schema::{Clock, Epoch, EventTime, Stream};
 use bodkin_table::{Retention, Tables, UpkeepReport};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -183,9 +182,12 @@ async fn orphans_go_when_their_epoch_is_decided_without_them() {
     store.put(&orphan, vec![1].into()).await.unwrap();
     let mut report = UpkeepReport::default();
     let intents = IntentStore::new(store.clone(), NODE);
-    let intent = |epoch, prepared| {
-        let prepared = BTreeMap::from([("tables".to_owned(), prepared)]);
-        bodkin_engine::Intent::new(NODE, Incarnation(1), Epoch(epoch), Position(epoch), Vec::new(), prepared)
+    let intent = |epoch: u64, prepared: serde_json::Value| {
+        let intent = serde_json::json!({
+            "format": 2, "node": NODE, "epoch": epoch, "generation": 1, "position": epoch, "marks": [],
+            "prepared": {"tables": prepared},
+        });
+        serde_json::from_value::<bodkin_engine::Intent>(intent).unwrap()
     };
     intents.decide(&intent(1, serde_json::json!({}))).await.unwrap();
     tables.vacuum(true, &mut report).await.unwrap();
