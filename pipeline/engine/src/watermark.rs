@@ -105,7 +105,7 @@ impl Watermarks {
     }
 
     /// Where operators were told it is.
-    pub fn current(&self) -> Option<EventTime> {
+    pub fn told(&self) -> Option<EventTime> {
         self.told
     }
 
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(note.idle, [("default".to_owned(), "b".to_owned())]);
         assert_eq!(all.note(&note), Some(EventTime(190 * S)));
         assert_eq!(rows(&mut all, "b", 96, 140), None, "late rows do not hold it up in retrospect");
-        assert_eq!(all.current(), Some(EventTime(190 * S)));
+        assert_eq!(all.told(), Some(EventTime(190 * S)));
     }
 
     #[test]

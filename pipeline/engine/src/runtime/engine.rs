@@ -288,7 +288,7 @@ fn assemble(
     let shared = Shared { plan, sinks, taps: &taps, progress: &progress, reports: &reports, options };
     let watermarks = Watermarks::new(options.watermarks, &from.watermarks, clock.monotonic());
     let mut built = build(&shared, from.epoch.next());
-    let reached = watermarks.current();
+    let reached = watermarks.told();
     restore(&mut built.cores, &from.states)?;
     let budget = Budget::new(options.memory_bytes_max);
     budget.watch(sinks);

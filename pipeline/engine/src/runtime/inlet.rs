@@ -136,7 +136,7 @@ impl Inlet {
 
     /// The watermark that operators were told.
     pub fn watermark(&self) -> Option<EventTime> {
-        self.lock().watermarks.current()
+        self.lock().watermarks.told()
     }
 
     /// The value of a side input.
@@ -209,7 +209,7 @@ impl Inlet {
         state.shards = swap();
         let inputs: Vec<_> = state.side_inputs.values().cloned().map(Message::Side).collect();
         inputs.iter().for_each(|input| state.tell(input));
-        if let Some(time) = state.watermarks.current() {
+        if let Some(time) = state.watermarks.told() {
             state.tell(&Message::Watermark(time));
         }
     }

@@ -149,9 +149,8 @@ impl ShardCore {
                     }
                     self.progress.done.notify();
                 }
-                return;
             }
-            Turn::Watermark(time) => return level.watermark(time, &mut ends),
+            Turn::Watermark(time) => level.watermark(time, &mut ends),
             Turn::Control(Message::Side(input)) => {
                 level.side_input(&input, &mut ends);
                 tell(&level.outputs, &Message::Side(input));

@@ -16,7 +16,10 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 /// Keeps what is written, by stream and epoch: text of the reason, and the count.
 #[derive(Default)]
-struct Kept(Mutex<Vec<(Arc<str>, Epoch, String, i64)>>);
+struct Kept(Mutex<Vec<Row>>);
+
+/// Stream, epoch, text and number of a row that a sink got.
+type Row = (Arc<str>, Epoch, String, i64);
 
 impl Kept {
     fn of(&self, stream: &str) -> Vec<(u64, String, i64)> {
