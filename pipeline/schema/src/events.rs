@@ -37,9 +37,9 @@ columns! {
     LOGINUID = "loginuid": optional Int64, "audit login uid; null where nobody logged in";
     COMM = "comm": optional Utf8, "short name of the process, at most 15 bytes";
     EXE = "exe": optional Utf8, "resolved path of the executable";
-    EXE_ARG0 = "exe_arg0": optional Utf8, "argv[0]";
+    EXE_ARG0 = "exe_arg0": optional Utf8, "argument 0, as it was given";
     CMDLINE = "cmdline": optional Utf8, "argv joined by blanks";
-    ARGS = "args": optional Utf8, "argv without argv[0], joined by blanks";
+    ARGS = "args": optional Utf8, "arguments from 1 on, joined by blanks";
     CWD = "cwd": optional Utf8, "working directory of the process";
     TTY = "tty": optional Int32, "controlling terminal as the kernel numbers it; 0 without one";
     PATH = "path": optional Utf8, "absolute path that the call names, . and .. folded, symbolic links kept; of a Unix socket its address";
@@ -76,7 +76,7 @@ columns! {
     CAP_INHERITABLE = "cap_inheritable": optional Utf8, "capabilities that the process may hand on";
     ANCESTOR_PIDS = "ancestor_pids": optional list(Int32), "process ids of the ancestors, the parent first, at most 16";
     ANCESTOR_NAMES = "ancestor_names": optional list(Utf8), "comm of each ancestor; empty where unknown";
-    ANCESTOR_EXES = "ancestor_exes": optional list(Utf8), "argv[0] of each ancestor";
+    ANCESTOR_EXES = "ancestor_exes": optional list(Utf8), "argument 0 of each ancestor";
     ANCESTOR_EXEPATHS = "ancestor_exepaths": optional list(Utf8), "resolved executable of each ancestor";
     ANCESTOR_CMDLINES = "ancestor_cmdlines": optional list(Utf8), "comm and arguments of each ancestor; cut to 512 bytes from the grandparent on";
     VPID = "vpid": optional Int32, "process id in its own pid namespace";
@@ -84,12 +84,12 @@ columns! {
     PVPID = "pvpid": optional Int32, "process id of the parent in the parent's own pid namespace";
     PGID = "pgid": optional Int32, "process group";
     PGID_NAME = "pgid_name": optional Utf8, "comm of the process group's leader";
-    PGID_EXE = "pgid_exe": optional Utf8, "argv[0] of the process group's leader";
+    PGID_EXE = "pgid_exe": optional Utf8, "argument 0 of the process group's leader";
     PGID_EXEPATH = "pgid_exepath": optional Utf8, "executable of the process group's leader";
     VPGID = "vpgid": optional Int32, "process group in the process's own pid namespace";
     SID = "sid": optional Int32, "session";
     SID_NAME = "sid_name": optional Utf8, "comm of the session's leader";
-    SID_EXE = "sid_exe": optional Utf8, "argv[0] of the session's leader";
+    SID_EXE = "sid_exe": optional Utf8, "argument 0 of the session's leader";
     SID_EXEPATH = "sid_exepath": optional Utf8, "executable of the session's leader";
     LOGIN_SHELL_PID = "login_shell_pid": optional Int32, "process id of the oldest shell among the process and its ancestors";
     PROC_START_NS = "proc_start_ns": optional Int64, "start of the process, nanoseconds since 1970";
