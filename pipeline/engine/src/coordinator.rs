@@ -10,7 +10,7 @@
 //! and a restart rolls forward (ONCE-2).
 
 use crate::intent::pieces;
-use crate::runtime::{Cut, Inlet, OperatorState, Recovered, Sealed};
+use crate::runtime::{Cut, Inlet, OperatorState, Recovered, Report};
 use crate::state::{Key, Place};
 use crate::{Error, Intent, IntentStore, Result, Sink, Source, Timer};
 use bodkin_schema::{Clock, Epoch, Incarnation, Position};
@@ -111,7 +111,7 @@ pub struct Run {
     /// Where barriers go in.
     pub inlet: Arc<Inlet>,
     /// What shards say at barriers.
-    pub reports: mpsc::UnboundedReceiver<Sealed>,
+    pub reports: mpsc::UnboundedReceiver<Report>,
     /// Requests for the end of an epoch.
     pub requests: FlushRequests,
     /// Fires when the last epoch is to end.
@@ -171,7 +171,7 @@ impl Coordinator {
     /// Runs epochs until it is stopped, then one last epoch.
     ///
     /// # Errors
-    /// [`Error::Fenced`] at once; everything else is tried again until it is stopped.
+    /// [`Error::Fenced`] and [`Error::Panicked`] at once; everything else is tried again until it is stopped.
     pub async fn run(mut self, mut run: Run) -> Result<()> {
         let timer = self.time.timer.clone();
         let mut tick = timer.sleep(self.options.interval);
@@ -185,6 +185,8 @@ impl Coordinator {
                     while let Ok(request) = run.requests.0.try_recv() { waiting.push(request) }
                     false
                 }
+                // Between barriers only the end of a shard is reported.
+                report = run.reports.recv() => return Err(report.and_then(std::result::Result::err).unwrap_or(Error::Stopped)),
                 () = &mut tick => false,
                 () = timer.sleep(LOOK_INTERVAL) => {
                     if self.pending_bytes() < self.options.pending_bytes_max { continue }
@@ -217,7 +219,7 @@ impl Coordinator {
         let cut = run.inlet.barrier(epoch);
         let mut states = Vec::new();
         for _ in 0..run.inlet.shards() {
-            let sealed = run.reports.recv().await.ok_or(Error::Stopped)?;
+            let sealed = run.reports.recv().await.ok_or(Error::Stopped)??;
             debug_assert_eq!(sealed.epoch, epoch, "epochs are ended one at a time");
             states.extend(sealed.states);
         }

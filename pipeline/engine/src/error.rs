@@ -85,6 +85,12 @@ pub enum Error {
     /// The operating system refused a thread.
     #[error("thread of a shard")]
     Thread(#[source] std::io::Error),
+    /// An operator panicked; its epoch does not end. The log has every row: the next process takes them again.
+    #[error("shard {shard} panicked")]
+    Panicked {
+        /// The shard.
+        shard: usize,
+    },
     /// The shards have stopped.
     #[error("the shards have stopped")]
     Stopped,

@@ -69,7 +69,9 @@ pub use key_group::{KEY_GROUPS, KeyGroup, key_groups};
 pub use operator::{Operator, Output, RestoreError, run_chain};
 pub use outbox::{Channel, ChannelError, Delivery, NoteLog, Outbox, OutboxOptions};
 pub use queue::Queue;
-pub use runtime::{Cut, Engine, EngineOptions, Inlet, OperatorState, Progress, Recovered, Sealed, ShardCore, Step};
+pub use runtime::{
+    Cut, Engine, EngineOptions, Inlet, OperatorState, Progress, Recovered, Report, Sealed, ShardCore, Step,
+};
 pub use runtime::{Tap, TapError};
 pub use side_input::{SIDE_TOPIC, SideInput};
 pub use signal::Signal;

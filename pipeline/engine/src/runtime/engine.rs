@@ -3,7 +3,7 @@
 use super::OperatorState;
 use super::inlet::{Inlet, Start};
 use super::level::Level;
-use super::shard::{Counts, Progress, Sealed, ShardCore};
+use super::shard::{Counts, Progress, Report, ShardCore};
 use super::stats::{Figures, NodeStats, ShardStats};
 use super::tap::{Tap, TapError, Taps};
 use crate::graph::{Graph, GraphStatus, NodeKind, NodeStatus, Plan, Target};
@@ -66,7 +66,7 @@ pub struct Recovered {
 pub struct Engine {
     inlet: Arc<Inlet>,
     sinks: Vec<Arc<dyn Sink>>,
-    reports: mpsc::UnboundedSender<Sealed>,
+    reports: mpsc::UnboundedSender<Report>,
     options: EngineOptions,
     taps: Arc<Taps>,
     running: Mutex<Running>,
@@ -100,7 +100,7 @@ struct Shared<'a> {
     sinks: &'a [Arc<dyn Sink>],
     taps: &'a Arc<Taps>,
     progress: &'a Progress,
-    reports: &'a mpsc::UnboundedSender<Sealed>,
+    reports: &'a mpsc::UnboundedSender<Report>,
     options: &'a EngineOptions,
 }
 
@@ -115,7 +115,7 @@ impl Engine {
         from: &Recovered,
         options: EngineOptions,
         clock: Arc<dyn Clock>,
-    ) -> Result<(Self, mpsc::UnboundedReceiver<Sealed>)> {
+    ) -> Result<(Self, mpsc::UnboundedReceiver<Report>)> {
         let plan = Arc::new(Plan::new(graph)?);
         let (inlet, built, taps, reports, receiver) = assemble(&plan, &sinks, from, &options, clock)?;
         let threads = spawn(built.cores)?;
@@ -133,7 +133,7 @@ impl Engine {
         from: &Recovered,
         options: EngineOptions,
         clock: Arc<dyn Clock>,
-    ) -> Result<(Arc<Inlet>, Vec<ShardCore>, mpsc::UnboundedReceiver<Sealed>)> {
+    ) -> Result<(Arc<Inlet>, Vec<ShardCore>, mpsc::UnboundedReceiver<Report>)> {
         let plan = Arc::new(Plan::new(graph)?);
         let (inlet, built, _, _, receiver) = assemble(&plan, sinks, from, &options, clock)?;
         Ok((inlet, built.cores, receiver))
@@ -272,7 +272,7 @@ fn status(name: &str, kind: NodeKind, does: &str, figures: Figures, now: EventTi
     }
 }
 
-type Assembled = (Arc<Inlet>, Built, Arc<Taps>, mpsc::UnboundedSender<Sealed>, mpsc::UnboundedReceiver<Sealed>);
+type Assembled = (Arc<Inlet>, Built, Arc<Taps>, mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>);
 
 fn assemble(
     plan: &Arc<Plan>,

@@ -23,7 +23,7 @@ mod tap;
 
 pub use engine::{Engine, EngineOptions, Recovered};
 pub use inlet::{Cut, Inlet};
-pub use shard::{Progress, Sealed, ShardCore, Step};
+pub use shard::{Progress, Report, Sealed, ShardCore, Step};
 pub use stats::Figures;
 pub use tap::{Tap, TapError};
 

@@ -11,7 +11,7 @@ use super::stats::ShardStats;
 use super::tap::Taps;
 use crate::graph::Plan;
 use crate::queue::tell;
-use crate::{Message, Signal, Sink};
+use crate::{Error, Message, Signal, Sink};
 use bodkin_schema::Epoch;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +26,24 @@ pub struct Sealed {
     pub shard: usize,
     /// The states of its operators.
     pub states: Vec<OperatorState>,
+}
+
+/// What shards say: that they have passed a barrier, or that one is gone.
+pub type Report = crate::Result<Sealed>;
+
+/// Tells the coordinator when the thread of a shard panics.
+struct Alarm {
+    shard: usize,
+    reports: mpsc::UnboundedSender<Report>,
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Without a coordinator there is nobody to tell: the process is going down.
+            let _ = self.reports.send(Err(Error::Panicked { shard: self.shard }));
+        }
+    }
 }
 
 /// How a step ended.
@@ -85,7 +103,7 @@ pub struct ShardCore {
     pub(super) stats: Arc<ShardStats>,
     pub(super) signal: Arc<Signal>,
     pub(super) progress: Progress,
-    pub(super) reports: mpsc::UnboundedSender<Sealed>,
+    pub(super) reports: mpsc::UnboundedSender<Report>,
     pub(super) states: Vec<OperatorState>,
     pub(super) unkeyed: u64,
     pub(super) is_ended: bool,
@@ -125,6 +143,7 @@ impl ShardCore {
 
     /// Steps until the graph is drained, waiting in between.
     pub(super) fn run(mut self) -> Self {
+        let _alarm = Alarm { shard: self.shard, reports: self.reports.clone() };
         loop {
             let seen = self.signal.seen();
             match self.step() {
@@ -161,7 +180,7 @@ impl ShardCore {
                 if is_last {
                     let sealed = Sealed { epoch, shard: *shard, states: std::mem::take(states) };
                     // Without a coordinator there is nobody to tell: the process is going down.
-                    let _ = self.reports.send(sealed);
+                    let _ = self.reports.send(Ok(sealed));
                 }
             }
             Turn::Control(_) => {

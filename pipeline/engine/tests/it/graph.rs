@@ -5,8 +5,8 @@ use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use bodkin_engine::{
-    Batch, Engine, EngineOptions, Graph, KeyGroup, Operator, OperatorSpec, Origin, Output, Recovered, RestoreError,
-    SIDE_TOPIC, Sealed, SideInput, Sink, SinkError, key_groups,
+    Batch, Engine, EngineOptions, Error, Graph, KeyGroup, Operator, OperatorSpec, Origin, Output, Recovered, Report,
+    RestoreError, SIDE_TOPIC, SideInput, Sink, SinkError, key_groups,
 };
 use bodkin_schema::{Epoch, EventTime, Incarnation, Lane, Position, Seq, Stream, SystemClock, Tenant};
 use bytes::Bytes;
@@ -136,7 +136,7 @@ fn rows(producer: usize, seq: u64, keys: &[String]) -> Batch {
     Batch::logged(origin, Tenant::default(), records.unwrap(), EventTime(seq as i64), Position(seq))
 }
 
-fn start(kept: &Arc<Kept>, from: &Recovered, shards: usize) -> (Engine, UnboundedReceiver<Sealed>) {
+fn start(kept: &Arc<Kept>, from: &Recovered, shards: usize) -> (Engine, UnboundedReceiver<Report>) {
     // Exchanges with room for a row or two: shards have to wait for each other all the time.
     let options = EngineOptions { shards, exchange_bytes_max: 100, queue_bytes_max: 500, ..Default::default() };
     Engine::start(&graph(), vec![kept.clone()], from, options, Arc::new(SystemClock::default())).unwrap()
@@ -151,11 +151,11 @@ fn push(engine: &Engine, round: u64) {
     }
 }
 
-async fn sealed(engine: &Engine, reports: &mut UnboundedReceiver<Sealed>, epoch: u64) -> Recovered {
+async fn sealed(engine: &Engine, reports: &mut UnboundedReceiver<Report>, epoch: u64) -> Recovered {
     let cut = engine.inlet().barrier(Epoch(epoch));
     let mut states = Vec::new();
     for _ in 0..engine.shards() {
-        states.extend(reports.recv().await.unwrap().states);
+        states.extend(reports.recv().await.unwrap().unwrap().states);
     }
     Recovered {
         epoch: cut.epoch,
@@ -202,7 +202,7 @@ async fn once_2_a_barrier_splits_all_streams_at_the_same_place() {
     let cut = engine.inlet().barrier(Epoch(1));
     push(&engine, 1);
     for _ in 0..engine.shards() {
-        reports.recv().await.unwrap();
+        reports.recv().await.unwrap().unwrap();
     }
     sealed(&engine, &mut reports, 2).await;
     assert_eq!(cut.position, Position(50));
@@ -266,4 +266,28 @@ async fn ack_2_caught_up_means_in_the_sinks() {
         assert_eq!(kept.of("drops").len() as u64, (round + 1) * 2000);
         assert_eq!(engine.inlet().progress().behind(), 0);
     }
+}
+
+/// Panics at the first batch.
+struct Broken;
+
+impl Operator for Broken {
+    fn name(&self) -> &str {
+        "broken"
+    }
+
+    fn on_batch(&mut self, _: Batch, _: &mut Output<'_>) {
+        panic!("an operator with a mistake");
+    }
+}
+
+#[tokio::test]
+async fn ack_1_the_end_of_a_shard_is_reported() {
+    let mut graph = Graph::of_streams(["drops"]);
+    graph.add(OperatorSpec::new("broken", Arc::new(|| Box::new(Broken) as Box<dyn Operator>)).reads(&["drops"]));
+    let options = EngineOptions { shards: 2, ..Default::default() };
+    let clock = Arc::new(SystemClock::default());
+    let (engine, mut reports) = Engine::start(&graph, vec![], &Recovered::default(), options, clock).unwrap();
+    engine.inlet().push(rows(0, 1, &["k".to_owned()]));
+    assert!(matches!(reports.recv().await, Some(Err(Error::Panicked { .. }))));
 }
