@@ -171,6 +171,11 @@ impl Outbox {
         }
     }
 
+    /// Names of its channels.
+    pub fn channels(&self) -> impl Iterator<Item = String> {
+        self.channels.keys().cloned()
+    }
+
     /// Its counters.
     pub fn stats(&self) -> &OutboxStats {
         &self.stats

@@ -2,43 +2,33 @@
 
 use anyhow::Context;
 use async_trait::async_trait;
-use bodkin_engine::{Batch, Inlet, Origin, SIDE_TOPIC, SinkError, Source, WATERMARK_TOPIC};
+use bodkin_engine::{Batch, Inlet, NoteLog, Origin, Outbox, SIDE_TOPIC, SinkError, Source, WATERMARK_TOPIC};
 use bodkin_ingest::{Downstream, IngestedBatch};
 use bodkin_schema::{Clock, Position};
 use bodkin_wal::{NoteFrame, Wal};
 use serde_json::Value;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often clocks are asked whether a producer is idle.
 const WATERMARK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Hands durable rows and notes to the graph, in log order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Feed {
-    inlet: OnceLock<Arc<Inlet>>,
-}
-
-impl Feed {
-    /// Connects the graph.
-    pub(crate) fn connect(&self, inlet: Arc<Inlet>) {
-        // A second graph would be a mistake of the wiring; the first stays.
-        let _ = self.inlet.set(inlet);
-    }
+    pub(crate) inlet: Arc<Inlet>,
+    pub(crate) outbox: Arc<Outbox>,
 }
 
 impl Downstream for Feed {
     fn push(&self, batch: IngestedBatch) {
         let IngestedBatch { tenant, lane, seq, ingest_time, position, records } = batch;
-        if let Some(inlet) = self.inlet.get() {
-            inlet.push(Batch::logged(Origin { lane, seq }, tenant, records, ingest_time, position));
-        }
+        self.inlet.push(Batch::logged(Origin { lane, seq }, tenant, records, ingest_time, position));
     }
 
     fn note(&self, position: Position, note: NoteFrame) {
-        if let Some(inlet) = self.inlet.get() {
-            inlet.note(position, &note.topic, &note.note);
-        }
+        self.inlet.note(position, &note.topic, &note.note);
+        self.outbox.note(&note.topic, &note.note);
     }
 }
 
@@ -101,5 +91,12 @@ impl Notes {
         };
         slot.send(Some(Box::new(apply))).await?;
         Ok(())
+    }
+}
+
+#[async_trait]
+impl NoteLog for Notes {
+    async fn log(&self, topic: &str, note: Value) -> Result<(), SinkError> {
+        Ok(Self::log(self, topic.to_owned(), note).await?)
     }
 }

@@ -1,23 +1,34 @@
 //! The counters of the parts, as `/metrics` shows them.
 
 use super::storage::Storage;
-use bodkin_engine::EpochStats;
+use bodkin_engine::{Engine, EpochStats, NodeStatus, Outbox};
 use bodkin_http::{Family, MetricKind, MetricsSource, Sample};
 use bodkin_ingest::IngestService;
+use bodkin_schema::Clock;
 use bodkin_table::Tables;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counters of ingest, log, epochs and tables.
+/// Counters of ingest, log, graph, epochs, tables and deliveries.
 pub(crate) struct ServerMetrics {
     ingest: Arc<IngestService>,
     epochs: Arc<EpochStats>,
     tables: Arc<Tables>,
+    engine: Arc<Engine>,
+    outbox: Arc<Outbox>,
+    clock: Arc<dyn Clock>,
 }
 
 impl ServerMetrics {
     pub(crate) fn new(storage: &Storage) -> Self {
-        Self { ingest: storage.ingest().clone(), epochs: storage.epochs().clone(), tables: storage.tables().clone() }
+        Self {
+            ingest: storage.ingest().clone(),
+            epochs: storage.epochs().clone(),
+            tables: storage.tables().clone(),
+            engine: storage.engine().clone(),
+            outbox: storage.outbox().clone(),
+            clock: storage.clock().clone(),
+        }
     }
 
     fn ingest(&self, families: &mut Vec<Family>) {
@@ -91,12 +102,52 @@ impl ServerMetrics {
     }
 }
 
+impl ServerMetrics {
+    /// What `bodkin graph` shows, by node. A node that has seen no row has no lag and no watermark.
+    fn graph(&self, families: &mut Vec<Family>) {
+        let nodes = self.engine.status(self.clock.now()).nodes;
+        let mut family = |name: &'static str, help: &'static str, kind, value: &dyn Fn(&NodeStatus) -> Option<f64>| {
+            let sample = |node: &NodeStatus| {
+                let labels = vec![("node".into(), node.name.clone()), ("kind".into(), node.kind.name().to_owned())];
+                Some(Sample { labels, value: value(node)?, ..Sample::default() })
+            };
+            let samples = nodes.iter().filter_map(sample).collect();
+            families.push(Family { name: name.into(), help: help.into(), kind, samples });
+        };
+        use MetricKind::{Counter, Gauge};
+        family("bodkin_graph_rows_in_total", "Rows that a node took.", Counter, &|node| Some(node.rows_in as f64));
+        family("bodkin_graph_rows_out_total", "Rows that a node gave.", Counter, &|node| Some(node.rows_out as f64));
+        family("bodkin_graph_lag_seconds", "Age of the newest row by its own time.", Gauge, &|node| {
+            node.lag_ms.map(|lag| lag as f64 / 1e3)
+        });
+        family("bodkin_graph_watermark_seconds", "Watermark as a Unix time.", Gauge, &|node| {
+            node.watermark_us.map(|time| time as f64 / 1e6)
+        });
+        family("bodkin_graph_state_bytes", "State of a node at the last barrier.", Gauge, &|node| {
+            Some(node.state_bytes as f64)
+        });
+        family("bodkin_graph_queue_bytes", "Rows that wait for a node.", Gauge, &|node| Some(node.queue_bytes as f64));
+    }
+
+    fn deliveries(&self, families: &mut Vec<Family>) {
+        let (stats, read) = (self.outbox.stats(), |counter: &AtomicU64| counter.load(Ordering::Relaxed));
+        families.extend([
+            Family::counter("bodkin_outbox_deliveries_sent_total", "Deliveries that were taken.", read(&stats.sent)),
+            Family::counter("bodkin_outbox_attempts_failed_total", "Attempts tried again.", read(&stats.failed)),
+            Family::counter("bodkin_outbox_deliveries_dead_total", "Deliveries given up.", read(&stats.dead)),
+            Family::gauge("bodkin_outbox_deliveries_pending", "Deliveries that wait.", self.outbox.pending() as f64),
+        ]);
+    }
+}
+
 impl MetricsSource for ServerMetrics {
     fn families(&self) -> Vec<Family> {
         let mut families = Vec::new();
         self.ingest(&mut families);
         self.wal(&mut families);
         self.tables(&mut families);
+        self.graph(&mut families);
+        self.deliveries(&mut families);
         families
     }
 }

@@ -31,6 +31,7 @@ pub(crate) use storage::lane_marks;
 use crate::config::ServerConfig;
 use crate::sql::ServerFile;
 use anyhow::Context;
+use bodkin_engine::{Outbox, OutboxOptions};
 use bodkin_ingest::LocalProducer;
 use bodkin_metrics::StoreView;
 use bodkin_promql::{Engine, EngineOptions};
@@ -84,7 +85,8 @@ impl Server {
         let config = ServerConfig::read(args.config.as_deref())?;
         let rules = RuleKeeper::new(&config.rules, &args.data_dir)?;
         let graph = graph::configured(args.config.as_deref(), &rules)?;
-        let storage = Storage::open(&args.data_dir, args.store.as_deref(), &graph, clock.clone()).await?;
+        let outbox = Outbox::new(OutboxOptions::default(), Vec::new());
+        let storage = Storage::open(&args.data_dir, args.store.as_deref(), &graph, outbox, clock.clone()).await?;
         let (query_log, query_log_writer) = QueryLog::new();
         let view = StoreView::new(storage.metrics().clone(), tokio::runtime::Handle::current());
         let promql = PromqlRows { engine: Engine::with_clock(EngineOptions::default(), clock.clone()), view };

@@ -6,7 +6,7 @@ use super::metric_store::{MetricFeed, MetricTables};
 use crate::store::TableStore;
 use anyhow::{Context, anyhow};
 use bodkin_engine::{
-    Batch, Coordinator, Engine, EngineOptions, EpochOptions, EpochStats, FlushHandle, Graph, IntentStore, Mark,
+    Batch, Coordinator, Engine, EngineOptions, EpochOptions, EpochStats, FlushHandle, Graph, IntentStore, Mark, Outbox,
     Recovered, Run, Sink, Source, Time, TokioTimer, flush_channel,
 };
 use bodkin_gateway::{Gateway, GatewayLimits};
@@ -31,6 +31,8 @@ pub(crate) struct Storage {
     clock: Arc<dyn Clock>,
     engine: Arc<Engine>,
     notes: Notes,
+    outbox: Arc<Outbox>,
+    deliveries: Vec<JoinHandle<()>>,
     flush: FlushHandle,
     epochs: Arc<EpochStats>,
     stop: Option<oneshot::Sender<()>>,
@@ -39,11 +41,13 @@ pub(crate) struct Storage {
 }
 
 impl Storage {
-    /// Opens the folder, finishes the last epoch that was decided and replays the log. Rows go through `graph`.
+    /// Opens the folder, finishes the last epoch that was decided and replays the log. Rows go through `graph`, what is to
+    /// be delivered to `outbox`.
     pub(crate) async fn open(
         path: &Path,
         store: Option<&str>,
         graph: &Graph,
+        outbox: Outbox,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
         let data_dir = DataDir::open(path)?;
@@ -55,15 +59,15 @@ impl Storage {
         let wal = Arc::new(wal);
 
         let source: Arc<dyn Source> = Arc::new(LogSource(wal.clone()));
-        let sinks: Vec<Arc<dyn Sink>> = vec![tables.clone()];
+        let outbox = Arc::new(outbox);
+        let sinks: Vec<Arc<dyn Sink>> = vec![tables.clone(), outbox.clone()];
         let time = Time { clock: clock.clone(), timer: Arc::new(TokioTimer) };
         let (coordinator, recovered) =
             Coordinator::recover(intents, sinks.clone(), source, EpochOptions::default(), time).await?;
         let (engine, reports) = Engine::start(graph, sinks, &recovered, EngineOptions::default(), clock.clone())?;
         let engine = Arc::new(engine);
         let inlet = engine.inlet().clone();
-        let feed = Arc::new(Feed::default());
-        feed.connect(inlet.clone());
+        let feed = Arc::new(Feed { inlet: inlet.clone(), outbox: outbox.clone() });
         let metrics = MetricStore::new(MetricOptions::default());
         let metric_tables = MetricTables { tables: tables.clone(), progress: inlet.progress().clone() };
         metrics.load(Arc::new(metric_tables), &tables.snapshot()).await.context("series and samples")?;
@@ -80,6 +84,7 @@ impl Storage {
         replay(&ingest, &recovered, &engine, data_dir.node(), &clock).await?;
         let notes = Notes { wal, inlet, clock: clock.clone() };
         let watching = tokio::spawn(notes.clone().watch_clocks());
+        let deliveries = deliver(&outbox, &notes).await;
         Ok(Self {
             data_dir,
             tables,
@@ -89,6 +94,8 @@ impl Storage {
             clock,
             engine,
             notes,
+            outbox,
+            deliveries,
             flush,
             epochs,
             stop: Some(stop),
@@ -148,6 +155,11 @@ impl Storage {
         &self.notes
     }
 
+    /// What is to be delivered.
+    pub(crate) fn outbox(&self) -> &Arc<Outbox> {
+        &self.outbox
+    }
+
     /// What queries see.
     pub(crate) fn catalog(&self) -> Arc<dyn Catalog> {
         Arc::new(LiveCatalog { tables: self.tables.clone(), progress: self.engine.inlet().progress().clone() })
@@ -165,6 +177,7 @@ impl Storage {
     /// Ends the last epoch, then the log and the graph. Nothing may be put any more.
     pub(crate) async fn close(mut self) -> anyhow::Result<()> {
         self.watching.abort();
+        self.deliveries.iter().for_each(JoinHandle::abort);
         if let Some(stop) = self.stop.take() {
             // Where the coordinator is gone already, its result says why.
             let _ = stop.send(());
@@ -178,6 +191,18 @@ impl Storage {
         .await?;
         result.context("the last epoch is not in the tables; its rows are in the log")
     }
+}
+
+/// Starts to send when the graph has taken all of the log: every note of a delivery is known by then, and every delivery
+/// that a replay offers again was offered.
+async fn deliver(outbox: &Arc<Outbox>, notes: &Notes) -> Vec<JoinHandle<()>> {
+    notes.inlet.progress().caught_up().await;
+    outbox.open();
+    let run = |channel: String| {
+        let (outbox, notes) = (outbox.clone(), notes.clone());
+        tokio::spawn(async move { outbox.run(&channel, &notes, &TokioTimer).await })
+    };
+    outbox.channels().map(run).collect()
 }
 
 /// What the intent remembers of lanes, for ingest.

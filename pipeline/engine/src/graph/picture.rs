@@ -15,6 +15,17 @@ pub enum NodeKind {
     Table,
 }
 
+impl NodeKind {
+    /// As in the picture's JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Operator => "operator",
+            Self::Table => "table",
+        }
+    }
+}
+
 /// One node, its figures summed over all shards.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeStatus {
