@@ -3,9 +3,11 @@
 use super::names;
 use crate::process::capabilities;
 use crate::process::users::Users;
-use arrow::array::{ArrayRef, MapBuilder, MapFieldNames, StringBuilder};
+use arrow::array::{ArrayBuilder, ArrayRef, MapBuilder, MapFieldNames, StringBuilder};
 use arrow::error::ArrowError;
+use bodkin_ebpf::call::NATIVE_BASE;
 use bodkin_ebpf::event::{Body, Event};
+use bodkin_ebpf::layout::call_of;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -29,8 +31,15 @@ impl Default for ArgumentColumn {
 }
 
 impl ArgumentColumn {
-    /// Appends the row of `event`.
-    pub(super) fn append(&mut self, event: &Event<'_>, users: &Users) -> Result<(), ArrowError> {
+    /// Says the arguments of `event` in a row; rows that are left out are null.
+    pub(super) fn put(&mut self, row: usize, event: &Event<'_>, users: &Users) -> Result<(), ArrowError> {
+        let may_have_any =
+            matches!(event.body, Body::Paths(_) | Body::Descriptor(_) | Body::Identity(_) | Body::Plain(_));
+        // Calls that are known by number alone have none that are told.
+        if !may_have_any || call_of(event.head.kind) >= NATIVE_BASE {
+            return Ok(());
+        }
+        self.map.append_nulls(row.saturating_sub(self.map.len()))?;
         let has_any = match &event.body {
             Body::Paths(paths) => self.paths(event.name, paths),
             Body::Descriptor(descriptor) => self.descriptor(event.name, descriptor.args, descriptor.text),
@@ -45,9 +54,10 @@ impl ArgumentColumn {
         self.bytes
     }
 
-    pub(super) fn finish(&mut self) -> ArrayRef {
+    pub(super) fn finish(&mut self, rows: usize) -> Result<ArrayRef, ArrowError> {
         self.bytes = 0;
-        Arc::new(self.map.finish())
+        self.map.append_nulls(rows.saturating_sub(self.map.len()))?;
+        Ok(Arc::new(self.map.finish()))
     }
 
     fn paths(&mut self, name: &str, paths: &bodkin_ebpf::event::Paths<'_>) -> bool {

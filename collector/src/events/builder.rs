@@ -7,8 +7,7 @@ use super::sockets::SocketTable;
 use super::text::{ConstColumn, constant};
 use crate::process::ProcessTable;
 use arrow::array::{
-    BooleanBuilder, Int32Builder, Int64Array, Int64Builder, RecordBatch, TimestampMicrosecondArray, UInt32Array,
-    new_null_array,
+    BooleanArray, Int32Array, Int64Array, RecordBatch, TimestampMicrosecondArray, UInt32Array, new_null_array,
 };
 use arrow::compute::kernels::cmp::neq;
 use arrow::compute::nullif;
@@ -70,22 +69,28 @@ fn wire_field(field: &Field) -> Field {
     Field::new(name, data_type, field.is_nullable())
 }
 
+/// Columns that every event has.
+#[derive(Debug, Default)]
+struct Heads {
+    ts_ns: Vec<i64>,
+    cpu: Vec<i32>,
+    seq: Vec<i64>,
+    pid: Vec<i32>,
+    tid: Vec<i32>,
+    uid: Vec<i64>,
+    gid: Vec<i64>,
+    result: Vec<i64>,
+    cgroup_id: Vec<i64>,
+    truncated: Vec<bool>,
+}
+
 /// Columns of `events` in the making: those of the event itself here, those of its kind and of its process in their
 /// own builders.
 #[derive(Debug)]
 pub struct EventsBuilder {
     origin: Origin,
-    ts_ns: Vec<i64>,
-    cpu: Int32Builder,
-    seq: Int64Builder,
     evt_type: ConstColumn,
-    pid: Int32Builder,
-    tid: Int32Builder,
-    uid: Int64Builder,
-    gid: Int64Builder,
-    result: Int64Builder,
-    cgroup_id: Int64Builder,
-    truncated: BooleanBuilder,
+    heads: Heads,
     detail: DetailColumns,
     processes: ProcessColumns,
     /// Row of `processes`, by row.
@@ -99,17 +104,8 @@ impl EventsBuilder {
     pub fn new(origin: Origin) -> Self {
         Self {
             origin,
-            ts_ns: Vec::new(),
-            cpu: Int32Builder::new(),
-            seq: Int64Builder::new(),
             evt_type: ConstColumn::default(),
-            pid: Int32Builder::new(),
-            tid: Int32Builder::new(),
-            uid: Int64Builder::new(),
-            gid: Int64Builder::new(),
-            result: Int64Builder::new(),
-            cgroup_id: Int64Builder::new(),
-            truncated: BooleanBuilder::new(),
+            heads: Heads::default(),
             detail: DetailColumns::default(),
             processes: ProcessColumns::default(),
             process_rows: Vec::new(),
@@ -128,8 +124,10 @@ impl EventsBuilder {
         sockets: &mut SocketTable,
         wall_offset_ns: i64,
     ) -> Result<(), ArrowError> {
-        self.append_head(&event.head, event.name, wall_offset_ns);
-        self.detail.append(event, table, sockets)?;
+        let row = self.rows();
+        self.heads.append(&event.head, wall_offset_ns);
+        self.evt_type.put(row, event.name);
+        self.detail.put(row, event, table, sockets)?;
         self.processes.set_wall_offset(wall_offset_ns);
         self.process_rows.push(table.row(event.head.tgid, &mut self.processes));
         Ok(())
@@ -181,44 +179,31 @@ impl EventsBuilder {
         RecordBatch::try_new(schema.clone(), in_order.collect())
     }
 
-    fn append_head(&mut self, head: &Head, name: &'static str, wall_offset_ns: i64) {
-        self.ts_ns.push(wall_offset_ns.wrapping_add(head.boot_ns as i64));
-        self.cpu.append_value(i32::from(head.cpu));
-        self.seq.append_value(head.seq as i64);
-        self.evt_type.push(Some(name));
-        self.pid.append_value(head.tgid as i32);
-        self.tid.append_value(head.tid as i32);
-        self.uid.append_value(i64::from(head.uid));
-        self.gid.append_value(i64::from(head.gid));
-        self.result.append_value(head.ret);
-        self.cgroup_id.append_value(head.cgroup_id as i64);
-        self.truncated.append_value(head.flags & flag::TRUNCATED != 0);
-    }
-
     fn finish_columns(&mut self, containers: ContainerLookup<'_>) -> Result<Vec<Named>, ArrowError> {
         let rows = self.rows();
-        let ts_ns = std::mem::take(&mut self.ts_ns);
-        let ts: Vec<i64> = ts_ns.iter().map(|ns| ns.div_euclid(1_000)).collect();
-        let (pid, tid) = (self.pid.finish(), self.tid.finish());
+        // The next batch is likely to be of the same size.
+        let heads = std::mem::replace(&mut self.heads, Heads::with_capacity(rows));
+        let ts: Vec<i64> = heads.ts_ns.iter().map(|ns| ns.div_euclid(1_000)).collect();
+        let (pid, tid) = (Int32Array::from(heads.pid), Int32Array::from(heads.tid));
         let is_other_thread = neq(&pid, &tid)?;
         let mut columns: Vec<Named> = vec![
             (events::TS, Arc::new(TimestampMicrosecondArray::from(ts).with_timezone("UTC"))),
-            (events::TS_NS, Arc::new(Int64Array::from(ts_ns))),
+            (events::TS_NS, Arc::new(Int64Array::from(heads.ts_ns))),
             (events::HOST, constant(&self.origin.host, rows)?),
             (events::HOST_ID, constant(&self.origin.host_id, rows)?),
             (events::INCARNATION, Arc::new(Int64Array::from(vec![self.origin.incarnation.0 as i64; rows]))),
-            (events::CPU, Arc::new(self.cpu.finish())),
-            (events::SEQ, Arc::new(self.seq.finish())),
-            (events::EVT_TYPE, self.evt_type.finish()?),
+            (events::CPU, Arc::new(Int32Array::from(heads.cpu))),
+            (events::SEQ, Arc::new(Int64Array::from(heads.seq))),
+            (events::EVT_TYPE, self.evt_type.finish(rows)?),
             (events::PID, Arc::new(pid)),
             (events::TID, Arc::new(tid)),
-            (events::UID, Arc::new(self.uid.finish())),
-            (events::GID, Arc::new(self.gid.finish())),
-            (events::RESULT, Arc::new(self.result.finish())),
-            (events::CGROUP_ID, Arc::new(self.cgroup_id.finish())),
-            (events::TRUNCATED, Arc::new(self.truncated.finish())),
+            (events::UID, Arc::new(Int64Array::from(heads.uid))),
+            (events::GID, Arc::new(Int64Array::from(heads.gid))),
+            (events::RESULT, Arc::new(Int64Array::from(heads.result))),
+            (events::CGROUP_ID, Arc::new(Int64Array::from(heads.cgroup_id))),
+            (events::TRUNCATED, Arc::new(BooleanArray::from(heads.truncated))),
         ];
-        columns.extend(self.detail.finish()?);
+        columns.extend(self.detail.finish(rows)?);
         let process_rows = UInt32Array::from(std::mem::take(&mut self.process_rows));
         let of_processes = self.processes.finish(&process_rows, containers)?;
         // The first thread has the number of its process.
@@ -227,6 +212,36 @@ impl EventsBuilder {
         }
         columns.extend(of_processes);
         Ok(columns)
+    }
+}
+
+impl Heads {
+    fn with_capacity(rows: usize) -> Self {
+        Self {
+            ts_ns: Vec::with_capacity(rows),
+            cpu: Vec::with_capacity(rows),
+            seq: Vec::with_capacity(rows),
+            pid: Vec::with_capacity(rows),
+            tid: Vec::with_capacity(rows),
+            uid: Vec::with_capacity(rows),
+            gid: Vec::with_capacity(rows),
+            result: Vec::with_capacity(rows),
+            cgroup_id: Vec::with_capacity(rows),
+            truncated: Vec::with_capacity(rows),
+        }
+    }
+
+    fn append(&mut self, head: &Head, wall_offset_ns: i64) {
+        self.ts_ns.push(wall_offset_ns.wrapping_add(head.boot_ns as i64));
+        self.cpu.push(i32::from(head.cpu));
+        self.seq.push(head.seq as i64);
+        self.pid.push(head.tgid as i32);
+        self.tid.push(head.tid as i32);
+        self.uid.push(i64::from(head.uid));
+        self.gid.push(i64::from(head.gid));
+        self.result.push(head.ret);
+        self.cgroup_id.push(head.cgroup_id as i64);
+        self.truncated.push(head.flags & flag::TRUNCATED != 0);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::process_columns::Named;
 use super::text::TextColumn;
 use crate::containers::ContainerInfo;
-use arrow::array::{ArrayRef, BooleanBuilder, Int64Builder, MapBuilder, MapFieldNames, StringBuilder};
+use arrow::array::{ArrayBuilder, ArrayRef, BooleanBuilder, Int64Builder, MapBuilder, MapFieldNames, StringBuilder};
 use arrow::error::ArrowError;
 use bodkin_schema::events as e;
 use std::collections::BTreeMap;
@@ -71,9 +71,12 @@ impl ContainerColumns {
             text(ContainerInfo::pod),
             text(ContainerInfo::pod_uid),
         ];
+        let row = self.privileged.len();
         for (column, text) in self.texts.iter_mut().zip(texts) {
-            let key = text.map_or(super::text::NULL, |text| column.key_of_str(text));
-            column.push(key);
+            if let Some(text) = text {
+                let key = column.key_of_str(text);
+                column.put(row, key);
+            }
         }
         self.privileged.append_option(info.and_then(|info| info.is_privileged));
         self.start_ns.append_option(info.and_then(|info| info.start_ns));
@@ -82,6 +85,7 @@ impl ContainerColumns {
     }
 
     pub(super) fn finish(&mut self) -> Result<Vec<Named>, ArrowError> {
+        let rows = self.privileged.len();
         let mut columns: Vec<Named> = vec![
             (e::CONTAINER_PRIVILEGED, Arc::new(self.privileged.finish())),
             (e::CONTAINER_START_NS, Arc::new(self.start_ns.finish())),
@@ -89,7 +93,7 @@ impl ContainerColumns {
             (e::K8S_POD_LABELS, Arc::new(self.pod_labels.finish())),
         ];
         for (name, column) in TEXTS.into_iter().zip(&mut self.texts) {
-            columns.push((name, column.finish()?));
+            columns.push((name, column.finish(rows)?));
         }
         Ok(columns)
     }

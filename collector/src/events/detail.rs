@@ -2,18 +2,18 @@
 
 use super::arguments::ArgumentColumn;
 use super::endpoint::{self, Ends};
-use super::flags::{FlagKind, FlagTexts, exe};
+use super::flags::{FlagKind, describe, exe};
 use super::paths::PathColumns;
 use super::process_columns::Named;
 use super::sockets::{SocketNote, SocketTable};
-use super::text::{ConstColumn, TextColumn};
+use super::sparse::Sparse;
+use super::text::{ConstColumn, MadeColumn};
 use crate::process::{Lineage, ProcessTable};
-use arrow::array::{ArrayRef, BinaryBuilder, BooleanBuilder, Int32Builder, Int64Builder, StringBuilder};
+use arrow::array::{BinaryBuilder, BooleanBuilder, Int32Builder, Int64Builder, StringBuilder};
 use arrow::error::ArrowError;
 use bodkin_ebpf::event::{Body, Descriptor, Event, Exec, Open, Paths, Socket};
 use bodkin_ebpf::layout::layer;
 use bodkin_schema::events as e;
-use std::sync::Arc;
 
 const O_CREAT: u64 = 0o100;
 const O_TMPFILE: u64 = 0o20_000_000;
@@ -23,46 +23,22 @@ const S_IFSOCK: u32 = 0o140_000;
 const FLAGS: [&str; 5] =
     [e::FD_IS_SERVER, e::FD_CONNECTED, e::FD_NAME_CHANGED, e::FD_IS_UPPER_LAYER, e::FD_IS_LOWER_LAYER];
 
-/// Builders of the columns, one row per event whether it has the value or not.
-#[derive(Debug)]
+/// Builders of the columns. A row costs what it says: what it leaves out is null.
+#[derive(Debug, Default)]
 pub(super) struct DetailColumns {
     paths: PathColumns,
-    fd: Int32Builder,
+    fd: Sparse<Int32Builder>,
     fd_type: ConstColumn,
-    flags: TextColumn,
-    mode: Int32Builder,
+    flags: MadeColumn<(FlagKind, u64)>,
+    mode: Sparse<Int32Builder>,
     ends: Ends,
-    booleans: [BooleanBuilder; FLAGS.len()],
-    fd_dev: Int64Builder,
-    fd_ino: Int64Builder,
-    env: StringBuilder,
+    booleans: [Sparse<BooleanBuilder>; FLAGS.len()],
+    fd_dev: Sparse<Int64Builder>,
+    fd_ino: Sparse<Int64Builder>,
+    env: Sparse<StringBuilder>,
     env_bytes: usize,
-    buffer: BinaryBuilder,
+    buffer: Sparse<BinaryBuilder>,
     arguments: ArgumentColumn,
-    flag_texts: FlagTexts,
-    scratch: String,
-}
-
-impl Default for DetailColumns {
-    fn default() -> Self {
-        Self {
-            paths: PathColumns::default(),
-            fd: Int32Builder::new(),
-            fd_type: ConstColumn::default(),
-            flags: TextColumn::default(),
-            mode: Int32Builder::new(),
-            ends: Ends::default(),
-            booleans: std::array::from_fn(|_| BooleanBuilder::new()),
-            fd_dev: Int64Builder::new(),
-            fd_ino: Int64Builder::new(),
-            env: StringBuilder::new(),
-            env_bytes: 0,
-            buffer: BinaryBuilder::new(),
-            arguments: ArgumentColumn::default(),
-            flag_texts: FlagTexts::default(),
-            scratch: String::new(),
-        }
-    }
 }
 
 /// The values of a row that are not texts of their own.
@@ -86,40 +62,34 @@ struct File {
 }
 
 impl DetailColumns {
-    pub(super) fn append(
+    /// Says in row `at` what is particular to `event`.
+    pub(super) fn put(
         &mut self,
+        at: usize,
         event: &Event<'_>,
         table: &ProcessTable,
         sockets: &mut SocketTable,
     ) -> Result<(), ArrowError> {
-        self.arguments.append(event, table.users())?;
+        self.arguments.put(at, event, table.users())?;
+        self.paths.set_row(at);
         let row = match &event.body {
             Body::Exec(exec) => {
-                self.paths.none();
-                self.environment(exec);
-                let flags = exe_flags(table.lineage(event.head.tgid));
-                return self.push(Row { flags, ..Row::default() }, sockets);
+                self.environment(at, exec);
+                Row { flags: exe_flags(table.lineage(event.head.tgid)), ..Row::default() }
             }
             Body::Fork(fork) => {
-                self.paths.none();
                 let flags = (fork.clone_flags != 0).then_some((FlagKind::Clone, fork.clone_flags));
                 Row { flags, ..Row::default() }
             }
-            Body::Exit(_) | Body::Plain(_) | Body::Move(_) => {
-                self.paths.none();
-                Row::default()
-            }
-            Body::Identity(identity) => {
-                self.paths.none();
-                Row { flags: flags_of(event.name, identity.args), ..Row::default() }
-            }
+            Body::Exit(_) | Body::Plain(_) | Body::Move(_) | Body::Flow(_) => return Ok(()),
+            Body::Identity(identity) => Row { flags: flags_of(event.name, identity.args), ..Row::default() },
             Body::Open(open) => self.open(event, open),
             Body::Paths(paths) => self.paths(event, paths),
             Body::Socket(socket) => self.socket(event, socket, sockets),
             Body::Descriptor(descriptor) => self.descriptor(event, descriptor, sockets),
         };
-        self.env.append_null();
-        self.push(row, sockets)
+        self.put_row(at, &row, sockets);
+        Ok(())
     }
 
     /// Bytes of texts appended so far.
@@ -128,31 +98,30 @@ impl DetailColumns {
         texts + self.env_bytes + self.arguments.bytes()
     }
 
-    pub(super) fn finish(&mut self) -> Result<Vec<Named>, ArrowError> {
+    pub(super) fn finish(&mut self, rows: usize) -> Result<Vec<Named>, ArrowError> {
         let mut columns: Vec<Named> = vec![
-            (e::FD, Arc::new(self.fd.finish())),
-            (e::FD_TYPE, self.fd_type.finish()?),
-            (e::FLAGS, self.flags.finish()?),
-            (e::MODE, Arc::new(self.mode.finish())),
-            (e::FD_DEV, Arc::new(self.fd_dev.finish())),
-            (e::FD_INO, Arc::new(self.fd_ino.finish())),
-            (e::ENV, Arc::new(self.env.finish())),
-            (e::BUFFER, Arc::new(self.buffer.finish())),
-            (e::EVT_ARGS, self.arguments.finish()),
+            (e::FD, self.fd.finish(rows)),
+            (e::FD_TYPE, self.fd_type.finish(rows)?),
+            (e::FLAGS, self.flags.finish(rows)?),
+            (e::MODE, self.mode.finish(rows)),
+            (e::FD_DEV, self.fd_dev.finish(rows)),
+            (e::FD_INO, self.fd_ino.finish(rows)),
+            (e::ENV, self.env.finish(rows)),
+            (e::BUFFER, self.buffer.finish(rows)),
+            (e::EVT_ARGS, self.arguments.finish(rows)?),
         ];
         self.env_bytes = 0;
-        columns.extend(self.paths.finish());
-        columns.extend(self.ends.finish()?);
-        let booleans = FLAGS.into_iter().zip(&mut self.booleans);
-        columns.extend(booleans.map(|(name, column)| (name, Arc::new(column.finish()) as ArrayRef)));
+        columns.extend(self.paths.finish(rows));
+        columns.extend(self.ends.finish(rows)?);
+        columns.extend(FLAGS.into_iter().zip(&mut self.booleans).map(|(name, column)| (name, column.finish(rows))));
         Ok(columns)
     }
 
-    fn environment(&mut self, exec: &Exec<'_>) {
+    fn environment(&mut self, at: usize, exec: &Exec<'_>) {
         let env = exec.env.strip_suffix(&[0]).unwrap_or(exec.env);
         let text = String::from_utf8_lossy(env).replace('\0', " ");
         self.env_bytes += text.len();
-        self.env.append_value(text);
+        self.env.at(at).append_value(text);
     }
 
     fn open<'a>(&mut self, event: &Event<'_>, open: &Open<'_>) -> Row<'a> {
@@ -203,10 +172,9 @@ impl DetailColumns {
             None => endpoint::file_kind(u32::from(d.inode_mode)),
         };
         match (is_socket, anonymous) {
-            (true, _) => self.paths.none(),
             (false, None) if !d.path.bytes.is_empty() => self.paths.walked(&d.path),
             (false, Some("memfd")) => self.paths.text(d.path.bytes.split(|byte| *byte == 0).next().unwrap_or_default()),
-            _ => self.paths.none(),
+            _ => {}
         }
         Row {
             fd: (d.socket.fd >= 0).then_some(d.socket.fd),
@@ -220,23 +188,41 @@ impl DetailColumns {
         }
     }
 
-    fn push(&mut self, row: Row<'_>, sockets: &SocketTable) -> Result<(), ArrowError> {
-        self.fd.append_option(row.fd);
-        self.fd_type.push(row.fd_type);
-        let flags = row.flags.and_then(|(kind, value)| self.flag_texts.text(kind, value));
-        let flags = self.flags.key_opt(flags.as_ref());
-        self.flags.push(flags);
-        self.mode.append_option(row.mode.map(|mode| (mode & 0o7777) as i32));
-        self.ends.append(row.socket, &sockets.names, &mut self.scratch);
-        let layer = |bit: u16| row.file.as_ref().filter(|file| file.dev != 0).map(|file| file.layer & bit != 0);
+    fn put_row(&mut self, at: usize, row: &Row<'_>, sockets: &SocketTable) {
+        if let Some(fd) = row.fd {
+            self.fd.at(at).append_value(fd);
+        }
+        if let Some(fd_type) = row.fd_type {
+            self.fd_type.put(at, fd_type);
+        }
+        if let Some((kind, value)) = row.flags {
+            self.flags.put(at, (kind, value), |text| describe(kind, value, text));
+        }
+        if let Some(mode) = row.mode {
+            self.mode.at(at).append_value((mode & 0o7777) as i32);
+        }
+        if let Some(socket) = row.socket {
+            self.ends.put(at, socket, &sockets.names);
+        }
+        if let Some(file) = &row.file {
+            self.fd_ino.at(at).append_value(file.ino as i64);
+        }
+        let on_disk = row.file.as_ref().filter(|file| file.dev != 0);
+        if let Some(file) = on_disk {
+            self.fd_dev.at(at).append_value(i64::from(file.dev));
+        }
+        let layer = |bit: u16| on_disk.map(|file| file.layer & bit != 0);
         let note = row.note;
         let values =
             [note.is_server, note.is_connected, note.is_name_changed, layer(layer::UPPER), layer(layer::LOWER)];
-        self.booleans.iter_mut().zip(values).for_each(|(column, value)| column.append_option(value));
-        self.fd_dev.append_option(row.file.as_ref().filter(|file| file.dev != 0).map(|file| i64::from(file.dev)));
-        self.fd_ino.append_option(row.file.as_ref().map(|file| file.ino as i64));
-        self.buffer.append_option(row.data);
-        Ok(())
+        for (column, value) in self.booleans.iter_mut().zip(values) {
+            if let Some(value) = value {
+                column.at(at).append_value(value);
+            }
+        }
+        if let Some(data) = row.data {
+            self.buffer.at(at).append_value(data);
+        }
     }
 }
 

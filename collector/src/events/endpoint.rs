@@ -1,7 +1,8 @@
 //! What descriptors are, and the ends of sockets.
 
 use super::process_columns::Named;
-use super::text::{ConstColumn, NULL, TextColumn};
+use super::sparse::Sparse;
+use super::text::{ConstColumn, MadeColumn, TextColumn};
 use crate::host_names::NamesByAddress;
 use arrow::array::Int32Builder;
 use arrow::error::ArrowError;
@@ -10,7 +11,6 @@ use bodkin_ebpf::layout::layer;
 use bodkin_schema::events as e;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
 
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
@@ -68,57 +68,55 @@ pub(super) fn socket_kind(socket: &Socket<'_>) -> Option<&'static str> {
 #[derive(Debug, Default)]
 pub(super) struct Ends {
     proto: ConstColumn,
-    local_addr: TextColumn,
-    local_port: Int32Builder,
-    remote_addr: TextColumn,
-    remote_port: Int32Builder,
-    local_name: TextColumn,
-    remote_name: TextColumn,
+    local: End,
+    remote: End,
+}
+
+/// Address, port and name of one end.
+#[derive(Debug, Default)]
+struct End {
+    address: MadeColumn<IpAddr>,
+    port: Sparse<Int32Builder>,
+    name: TextColumn,
 }
 
 impl Ends {
-    pub(super) fn append(&mut self, socket: Option<&Socket<'_>>, names: &NamesByAddress, scratch: &mut String) {
-        self.proto.push(socket.and_then(proto));
-        let local = socket.and_then(|socket| endpoint(socket.family, &socket.local, socket.local_port));
-        let remote = socket.and_then(|socket| endpoint(socket.family, &socket.remote, socket.remote_port));
-        push(local, &mut self.local_addr, &mut self.local_port, scratch);
-        push(remote, &mut self.remote_addr, &mut self.remote_port, scratch);
-        for (end, column) in [(local, &mut self.local_name), (remote, &mut self.remote_name)] {
-            let name = end.and_then(|(address, _)| names.get(&address));
-            let key = column.key_opt(name);
-            column.push(key);
+    /// Says the ends of a socket in a row.
+    pub(super) fn put(&mut self, row: usize, socket: &Socket<'_>, names: &NamesByAddress) {
+        if let Some(proto) = proto(socket) {
+            self.proto.put(row, proto);
         }
+        self.local.put(row, endpoint(socket.family, &socket.local, socket.local_port), names);
+        self.remote.put(row, endpoint(socket.family, &socket.remote, socket.remote_port), names);
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.local_addr.bytes() + self.remote_addr.bytes()
+        self.local.address.bytes() + self.remote.address.bytes()
     }
 
-    pub(super) fn finish(&mut self) -> Result<[Named; 7], ArrowError> {
+    pub(super) fn finish(&mut self, rows: usize) -> Result<[Named; 7], ArrowError> {
         Ok([
-            (e::PROTO, self.proto.finish()?),
-            (e::LOCAL_ADDR, self.local_addr.finish()?),
-            (e::LOCAL_PORT, Arc::new(self.local_port.finish())),
-            (e::REMOTE_ADDR, self.remote_addr.finish()?),
-            (e::REMOTE_PORT, Arc::new(self.remote_port.finish())),
-            (e::LOCAL_NAME, self.local_name.finish()?),
-            (e::REMOTE_NAME, self.remote_name.finish()?),
+            (e::PROTO, self.proto.finish(rows)?),
+            (e::LOCAL_ADDR, self.local.address.finish(rows)?),
+            (e::LOCAL_PORT, self.local.port.finish(rows)),
+            (e::REMOTE_ADDR, self.remote.address.finish(rows)?),
+            (e::REMOTE_PORT, self.remote.port.finish(rows)),
+            (e::LOCAL_NAME, self.local.name.finish(rows)?),
+            (e::REMOTE_NAME, self.remote.name.finish(rows)?),
         ])
     }
 }
 
-fn push(end: Option<(IpAddr, u16)>, addr: &mut TextColumn, port: &mut Int32Builder, scratch: &mut String) {
-    let key = match end {
-        Some((ip, _)) => {
-            scratch.clear();
-            // Writing to a String does not fail.
-            let _ = write!(scratch, "{ip}");
-            addr.key_of_str(scratch)
+impl End {
+    fn put(&mut self, row: usize, end: Option<(IpAddr, u16)>, names: &NamesByAddress) {
+        let Some((ip, port)) = end else { return };
+        // Writing to a String does not fail.
+        self.address.put(row, ip, |text| write!(text, "{ip}").is_ok());
+        self.port.at(row).append_value(i32::from(port));
+        if let Some(name) = names.get(&ip) {
+            self.name.put_text(row, name);
         }
-        None => NULL,
-    };
-    addr.push(key);
-    port.append_option(end.map(|(_, port)| i32::from(port)));
+    }
 }
 
 /// Address and port; IPv4 carried in IPv6 is IPv4. None where the socket has neither.

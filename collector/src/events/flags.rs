@@ -1,8 +1,5 @@
 //! Flags of calls by name, in Falco's order: rule conditions and outputs compare these texts.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 /// What a flags value belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum FlagKind {
@@ -159,8 +156,9 @@ const CLONE: &[(u64, &str)] = &[
     (0x2_0000_0000, "CLONE_INTO_CGROUP"),
 ];
 
-/// The names of the bits of `value` joined by `|`; bits without a name are left out. None where that names nothing.
-fn describe(kind: FlagKind, value: u64) -> Option<Arc<str>> {
+/// Writes the names of the bits of `value` joined by `|`; bits without a name are left out. False where that names
+/// nothing.
+pub(crate) fn describe(kind: FlagKind, value: u64, out: &mut String) -> bool {
     let mut rest = value;
     let mut names = Vec::new();
     for (bits, name) in kind.names() {
@@ -179,25 +177,8 @@ fn describe(kind: FlagKind, value: u64) -> Option<Arc<str>> {
             names.push("O_CLOEXEC");
         }
     }
-    (!names.is_empty()).then(|| names.join("|").into())
-}
-
-/// Texts of the values seen so far.
-#[derive(Debug, Default)]
-pub(crate) struct FlagTexts {
-    texts: HashMap<(FlagKind, u64), Option<Arc<str>>>,
-}
-
-impl FlagTexts {
-    /// Values are the caller's to choose, so their number is bounded.
-    const ENTRIES_MAX: usize = 1_024;
-
-    pub(crate) fn text(&mut self, kind: FlagKind, value: u64) -> Option<Arc<str>> {
-        if self.texts.len() >= Self::ENTRIES_MAX && !self.texts.contains_key(&(kind, value)) {
-            self.texts.clear();
-        }
-        self.texts.entry((kind, value)).or_insert_with(|| describe(kind, value)).clone()
-    }
+    out.push_str(&names.join("|"));
+    !names.is_empty()
 }
 
 #[cfg(test)]
@@ -226,19 +207,10 @@ mod tests {
             (FlagKind::Mount, 0x1000, Some("BIND")),
             (FlagKind::Memfd, 0, None),
         ];
-        let mut texts = FlagTexts::default();
         for (kind, value, expected) in table {
-            assert_eq!(texts.text(kind, value).as_deref(), expected, "{kind:?} {value:#o}");
-            assert_eq!(texts.text(kind, value).as_deref(), expected, "the second time too");
+            let mut text = String::new();
+            let has_any = describe(kind, value, &mut text);
+            assert_eq!(has_any.then_some(&*text), expected, "{kind:?} {value:#o}");
         }
-    }
-
-    #[test]
-    fn hostile_values_do_not_fill_memory() {
-        let mut texts = FlagTexts::default();
-        for value in 0..10_000 {
-            texts.text(FlagKind::Open, value << 32);
-        }
-        assert!(texts.texts.len() <= FlagTexts::ENTRIES_MAX);
     }
 }

@@ -12,7 +12,8 @@
 //! | [`sockets`] | [`SocketTable`]: who accepted a connection, which peer came last |
 //! | `detail`, `paths`, `endpoint`, `arguments` | the columns that depend on the kind of event |
 //! | `flags`, `names` | values by name |
-//! | `text` | dictionary columns in the making |
+//! | `text`, `sparse` | columns in the making: dictionaries, and such as are null in most rows |
+//! | `repeat` | values of processes repeated over rows |
 
 mod arguments;
 pub mod builder;
@@ -23,8 +24,10 @@ mod flags;
 mod names;
 mod paths;
 pub mod process_columns;
+mod repeat;
 pub mod sockets;
-mod text;
+mod sparse;
+pub(crate) mod text;
 
 pub use builder::{EventsBuilder, Origin};
 pub use process_columns::ProcessColumns;

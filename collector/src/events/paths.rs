@@ -1,45 +1,41 @@
 //! The columns of paths: as the call was given them, and made absolute.
 
 use super::process_columns::Named;
+use super::sparse::Sparse;
 use crate::path;
 use arrow::array::StringBuilder;
 use bodkin_ebpf::event::{Components, Event, Name, Paths, Socket};
 use bodkin_schema::events as e;
-use std::sync::Arc;
 
 const AF_UNIX: u16 = 1;
 
-/// `path`, `path2` and both as given.
+/// `path`, `path2` and both as given. A row that names none of them has none.
 #[derive(Debug, Default)]
 pub(super) struct PathColumns {
-    path: StringBuilder,
-    path2: StringBuilder,
-    raw: StringBuilder,
-    raw2: StringBuilder,
+    path: Sparse<StringBuilder>,
+    path2: Sparse<StringBuilder>,
+    raw: Sparse<StringBuilder>,
+    raw2: Sparse<StringBuilder>,
+    row: usize,
     scratch: String,
     bytes: usize,
 }
 
 impl PathColumns {
-    /// A row without paths.
-    pub(super) fn none(&mut self) {
-        self.path.append_null();
-        self.raw.append_null();
-        self.no_second();
+    /// The row that is told from now on.
+    pub(super) fn set_row(&mut self, row: usize) {
+        self.row = row;
     }
 
     /// A row with one name.
     pub(super) fn one(&mut self, name: &Name<'_>) {
         self.first(name);
-        self.no_second();
     }
 
     /// A row with the path of a file.
     pub(super) fn walked(&mut self, components: &Components<'_>) {
         path::write_components(components, &mut self.scratch);
         self.push_first();
-        self.raw.append_null();
-        self.no_second();
     }
 
     /// A row with a name that is no path.
@@ -47,14 +43,12 @@ impl PathColumns {
         self.scratch.clear();
         self.scratch.push_str(&String::from_utf8_lossy(name));
         self.push_first();
-        self.raw.append_null();
-        self.no_second();
     }
 
     /// A row of a socket: a Unix one has the path that it is bound to.
     pub(super) fn unix(&mut self, socket: &Socket<'_>) {
         if socket.family != AF_UNIX || socket.unix_path.is_empty() {
-            return self.none();
+            return;
         }
         self.scratch.clear();
         // An abstract name starts with NUL and is written with `@`, as /proc/net/unix does.
@@ -65,8 +59,6 @@ impl PathColumns {
         self.scratch.push_str(mark);
         self.scratch.push_str(&String::from_utf8_lossy(name));
         self.push_first();
-        self.raw.append_null();
-        self.no_second();
     }
 
     /// A row of a call with names.
@@ -85,7 +77,6 @@ impl PathColumns {
                 path::write_components(&folder, &mut self.scratch);
                 self.push_first();
                 self.push_raw(paths.name.raw);
-                self.no_second();
             }
             (_, Some(second)) => {
                 self.first(&paths.name);
@@ -99,13 +90,13 @@ impl PathColumns {
         self.bytes
     }
 
-    pub(super) fn finish(&mut self) -> [Named; 4] {
+    pub(super) fn finish(&mut self, rows: usize) -> [Named; 4] {
         self.bytes = 0;
         [
-            (e::PATH, Arc::new(self.path.finish())),
-            (e::PATH2, Arc::new(self.path2.finish())),
-            (e::PATH_RAW, Arc::new(self.raw.finish())),
-            (e::PATH2_RAW, Arc::new(self.raw2.finish())),
+            (e::PATH, self.path.finish(rows)),
+            (e::PATH2, self.path2.finish(rows)),
+            (e::PATH_RAW, self.raw.finish(rows)),
+            (e::PATH2_RAW, self.raw2.finish(rows)),
         ]
     }
 
@@ -118,57 +109,44 @@ impl PathColumns {
             Some(b'/') => target.raw.to_vec(),
             _ => [folder.as_bytes(), b"/", target.raw].concat(),
         };
-        match path::write_name(&Name { raw: &joined, base: None }, &mut self.scratch) {
-            true => self.push_first(),
-            false => self.path.append_null(),
+        if path::write_name(&Name { raw: &joined, base: None }, &mut self.scratch) {
+            self.push_first();
         }
         self.push_raw(target.raw);
-        match has_link {
-            true => {
-                self.bytes += at.len();
-                self.path2.append_value(&at);
-            }
-            false => self.path2.append_null(),
+        if has_link {
+            self.bytes += at.len();
+            self.path2.at(self.row).append_value(&at);
         }
         self.push_raw2(link.raw);
     }
 
     fn first(&mut self, name: &Name<'_>) {
-        match path::write_name(name, &mut self.scratch) {
-            true => self.push_first(),
-            false => self.path.append_null(),
+        if path::write_name(name, &mut self.scratch) {
+            self.push_first();
         }
         self.push_raw(name.raw);
     }
 
     fn second(&mut self, name: &Name<'_>, is_path: bool) {
-        match is_path && path::write_name(name, &mut self.scratch) {
-            true => {
-                self.bytes += self.scratch.len();
-                self.path2.append_value(&self.scratch);
-            }
-            false => self.path2.append_null(),
+        if is_path && path::write_name(name, &mut self.scratch) {
+            self.bytes += self.scratch.len();
+            self.path2.at(self.row).append_value(&self.scratch);
         }
         self.push_raw2(name.raw);
     }
 
-    fn no_second(&mut self) {
-        self.path2.append_null();
-        self.raw2.append_null();
-    }
-
     fn push_first(&mut self) {
         self.bytes += self.scratch.len();
-        self.path.append_value(&self.scratch);
+        self.path.at(self.row).append_value(&self.scratch);
     }
 
     fn push_raw(&mut self, raw: &[u8]) {
         self.bytes += raw.len();
-        self.raw.append_value(String::from_utf8_lossy(raw));
+        self.raw.at(self.row).append_value(String::from_utf8_lossy(raw));
     }
 
     fn push_raw2(&mut self, raw: &[u8]) {
         self.bytes += raw.len();
-        self.raw2.append_value(String::from_utf8_lossy(raw));
+        self.raw2.at(self.row).append_value(String::from_utf8_lossy(raw));
     }
 }

@@ -1,11 +1,11 @@
 //! What rows say of their process: one row per process and state, repeated over the rows of events at the end.
 
 use super::container_columns::ContainerColumns;
-use super::text::{Key, TextColumn, TextLists};
+use super::repeat::{repeat, repeat_lists};
+use super::text::{TextColumn, TextLists};
 use crate::containers::ContainerInfo;
 use crate::process::{Lineage, Process, capabilities, container};
 use arrow::array::{ArrayRef, BooleanBuilder, Int32Builder, Int64Builder, ListBuilder, UInt32Array};
-use arrow::compute::take;
 use arrow::datatypes::{DataType, Field};
 use arrow::error::ArrowError;
 use bodkin_ebpf::layout::layer;
@@ -71,6 +71,7 @@ pub(super) type Named = (&'static str, ArrayRef);
 pub struct ProcessColumns {
     batch: u64,
     rows: u32,
+    text_bytes: usize,
     wall_offset_ns: i64,
     texts: [TextColumn; TEXTS.len()],
     lists: [TextLists; LISTS.len()],
@@ -92,6 +93,7 @@ impl Default for ProcessColumns {
         Self {
             batch: next_batch(),
             rows: 0,
+            text_bytes: 0,
             wall_offset_ns: 0,
             texts: Default::default(),
             lists: Default::default(),
@@ -119,8 +121,7 @@ impl ProcessColumns {
 
     /// Bytes of texts so far.
     pub(super) fn text_bytes(&self) -> usize {
-        let lists = self.lists.iter().map(TextLists::bytes).sum::<usize>();
-        self.texts.iter().map(TextColumn::bytes).sum::<usize>() + lists
+        self.text_bytes
     }
 
     /// Wall-clock time minus boot time, for the starts of processes that are appended from now on.
@@ -134,6 +135,8 @@ impl ProcessColumns {
         self.append_ancestors(&lineage.ancestors);
         self.append_numbers(lineage);
         self.containers.push((lineage.process.container_id.clone(), lineage.process.cgroup.clone()));
+        let lists = self.lists.iter().map(TextLists::bytes).sum::<usize>();
+        self.text_bytes = self.texts.iter().map(TextColumn::bytes).sum::<usize>() + lists;
         let row = self.rows;
         self.rows += 1;
         row
@@ -167,21 +170,18 @@ impl ProcessColumns {
             session.and_then(|leader| leader.arg0.as_ref()),
             session.and_then(|leader| leader.exe.as_ref()),
         ];
+        let row = self.rows as usize;
         let (given, rest) = self.texts.split_at_mut(texts.len());
         for (column, text) in given.iter_mut().zip(texts) {
-            let key = column.key_opt(text);
-            column.push(key);
+            if let Some(text) = text {
+                column.put_text(row, text);
+            }
         }
         let caps = process.caps.map(|caps| [caps.permitted, caps.effective, caps.inheritable]);
-        for (at, column) in rest.iter_mut().enumerate() {
-            let key: Key = match caps.and_then(|caps| caps.get(at).copied()) {
-                Some(set) => {
-                    capabilities::write_names(set, &mut self.scratch);
-                    column.key_of_str(&self.scratch)
-                }
-                None => super::text::NULL,
-            };
-            column.push(key);
+        for (column, set) in rest.iter_mut().zip(caps.into_iter().flatten()) {
+            capabilities::write_names(set, &mut self.scratch);
+            let key = column.key_of_str(&self.scratch);
+            column.put(row, key);
         }
     }
 
@@ -241,12 +241,12 @@ impl ProcessColumns {
     pub(super) fn finish(&mut self, rows: &UInt32Array, info: ContainerLookup<'_>) -> Result<Vec<Named>, ArrowError> {
         let mut columns: Vec<Named> = Vec::new();
         for (name, column) in TEXTS.into_iter().zip(&mut self.texts) {
-            columns.push((name, column.finish()?));
+            columns.push((name, column.finish(self.rows as usize)?));
         }
+        let mut lists: Vec<Named> = vec![(e::ANCESTOR_PIDS, Arc::new(self.pids.finish()))];
         for (name, column) in LISTS.into_iter().zip(&mut self.lists) {
-            columns.push((name, column.finish()?));
+            lists.push((name, column.finish()?));
         }
-        columns.push((e::ANCESTOR_PIDS, Arc::new(self.pids.finish())));
         columns.extend(INTS.into_iter().zip(&mut self.ints).map(|(name, c)| (name, Arc::new(c.finish()) as ArrayRef)));
         columns
             .extend(LONGS.into_iter().zip(&mut self.longs).map(|(name, c)| (name, Arc::new(c.finish()) as ArrayRef)));
@@ -260,9 +260,13 @@ impl ProcessColumns {
             }
         }
         columns.extend(containers.finish()?);
-        self.rows = 0;
+        (self.rows, self.text_bytes) = (0, 0);
         self.batch = next_batch();
-        columns.into_iter().map(|(name, column)| Ok((name, take(&column, rows, None)?))).collect()
+        let mut repeated = repeat_lists(lists, rows)?;
+        for column in columns {
+            repeated.push(repeat(column, rows)?);
+        }
+        Ok(repeated)
     }
 }
 

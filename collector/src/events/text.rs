@@ -1,24 +1,23 @@
 //! Text columns of a batch in the making: each distinct text once, rows as keys.
 
-use arrow::array::{Array, ArrayRef, DictionaryArray, Int32Builder, ListArray, StringBuilder};
+use super::sparse::Sparse;
+use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Int32Builder, ListArray, StringBuilder};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{Field, Int32Type};
 use arrow::error::ArrowError;
 use rustc_hash::FxHashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 
-/// Key of a text in its column; negative for null.
+/// Key of a text in its column.
 pub(crate) type Key = i32;
-
-/// The key of a row without the text.
-pub(crate) const NULL: Key = -1;
 
 /// A dictionary column (Int32 keys, Utf8 values). Memory: the distinct texts of one batch twice, and 4 bytes a row.
 #[derive(Debug, Default)]
 pub(crate) struct TextColumn {
     index: FxHashMap<Arc<str>, Key>,
     values: StringBuilder,
-    keys: Int32Builder,
+    keys: Sparse<Int32Builder>,
     bytes: usize,
 }
 
@@ -31,11 +30,6 @@ impl TextColumn {
         }
     }
 
-    /// The key of a text that may be missing.
-    pub(crate) fn key_opt(&mut self, text: Option<&Arc<str>>) -> Key {
-        text.map_or(NULL, |text| self.key(text))
-    }
-
     /// The key of a text that is copied where it is new.
     pub(crate) fn key_of_str(&mut self, text: &str) -> Key {
         match self.index.get(text) {
@@ -44,13 +38,15 @@ impl TextColumn {
         }
     }
 
-    /// Appends a row.
-    pub(crate) fn push(&mut self, key: Key) {
-        if key >= 0 {
-            self.keys.append_value(key);
-        } else {
-            self.keys.append_null();
-        }
+    /// Says the text of `key` in a row; rows that are left out are null.
+    pub(crate) fn put(&mut self, row: usize, key: Key) {
+        self.keys.at(row).append_value(key);
+    }
+
+    /// Says a shared text in a row.
+    pub(crate) fn put_text(&mut self, row: usize, text: &Arc<str>) {
+        let key = self.key(text);
+        self.put(row, key);
     }
 
     /// Bytes of the distinct texts.
@@ -58,12 +54,13 @@ impl TextColumn {
         self.bytes
     }
 
-    /// The column; the builder is empty afterwards.
-    pub(crate) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+    /// The column of `rows` rows; the builder is empty afterwards.
+    pub(crate) fn finish(&mut self, rows: usize) -> Result<ArrayRef, ArrowError> {
         self.index.clear();
         self.bytes = 0;
         let values = Arc::new(self.values.finish());
-        Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(self.keys.finish(), values)?))
+        let keys = self.keys.finish(rows);
+        Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys.as_primitive().clone(), values)?))
     }
 
     fn add(&mut self, text: Arc<str>) -> Key {
@@ -80,6 +77,7 @@ impl TextColumn {
 pub(crate) struct TextLists {
     items: TextColumn,
     lengths: Vec<usize>,
+    count: usize,
     open: usize,
 }
 
@@ -87,15 +85,13 @@ impl TextLists {
     /// Adds a shared text to the row that is open.
     pub(crate) fn push(&mut self, text: &Arc<str>) {
         let key = self.items.key(text);
-        self.items.push(key);
-        self.open += 1;
+        self.push_key(key);
     }
 
     /// Adds a text that is copied where it is new.
     pub(crate) fn push_str(&mut self, text: &str) {
         let key = self.items.key_of_str(text);
-        self.items.push(key);
-        self.open += 1;
+        self.push_key(key);
     }
 
     /// Ends the row.
@@ -110,10 +106,16 @@ impl TextLists {
 
     /// The column; the builder is empty afterwards.
     pub(crate) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
-        let items = self.items.finish()?;
+        let items = self.items.finish(std::mem::take(&mut self.count))?;
         let offsets = OffsetBuffer::from_lengths(self.lengths.drain(..));
         let item = Arc::new(Field::new("item", items.data_type().clone(), false));
         Ok(Arc::new(ListArray::try_new(item, offsets, items, None)?))
+    }
+
+    fn push_key(&mut self, key: Key) {
+        self.items.put(self.count, key);
+        self.count += 1;
+        self.open += 1;
     }
 }
 
@@ -122,27 +124,78 @@ impl TextLists {
 pub(crate) struct ConstColumn {
     column: TextColumn,
     known: Vec<(&'static str, Key)>,
+    last: Option<(&'static str, Key)>,
 }
 
 impl ConstColumn {
-    pub(crate) fn push(&mut self, text: Option<&'static str>) {
-        let key = match text {
-            None => NULL,
-            Some(text) => match self.known.iter().find(|(known, _)| std::ptr::eq(*known, text)) {
-                Some((_, key)) => *key,
-                None => {
-                    let key = self.column.key_of_str(text);
-                    self.known.push((text, key));
-                    key
-                }
-            },
+    /// Says a text in a row; rows that are left out are null.
+    pub(crate) fn put(&mut self, row: usize, text: &'static str) {
+        let key = match self.last {
+            Some((last, key)) if std::ptr::eq(last, text) => key,
+            _ => self.find(text),
         };
-        self.column.push(key);
+        self.column.put(row, key);
     }
 
-    pub(crate) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+    pub(crate) fn finish(&mut self, rows: usize) -> Result<ArrayRef, ArrowError> {
         self.known.clear();
-        self.column.finish()
+        self.last = None;
+        self.column.finish(rows)
+    }
+
+    fn find(&mut self, text: &'static str) -> Key {
+        let key = match self.known.iter().find(|(known, _)| std::ptr::eq(*known, text)) {
+            Some((_, key)) => *key,
+            None => {
+                let key = self.column.key_of_str(text);
+                self.known.push((text, key));
+                key
+            }
+        };
+        self.last = Some((text, key));
+        key
+    }
+}
+
+/// A [`TextColumn`] of texts made from values, each value's once. Bounded by the rows of the batch.
+#[derive(Debug)]
+pub(crate) struct MadeColumn<V> {
+    column: TextColumn,
+    keys: FxHashMap<V, Option<Key>>,
+    scratch: String,
+}
+
+impl<V> Default for MadeColumn<V> {
+    fn default() -> Self {
+        Self { column: TextColumn::default(), keys: FxHashMap::default(), scratch: String::new() }
+    }
+}
+
+impl<V: Copy + Eq + Hash> MadeColumn<V> {
+    /// Says in a row what `write` makes of `value`; null where it says that there is no text.
+    pub(crate) fn put(&mut self, row: usize, value: V, write: impl FnOnce(&mut String) -> bool) {
+        let key = match self.keys.get(&value) {
+            Some(key) => *key,
+            None => {
+                self.scratch.clear();
+                let key = write(&mut self.scratch).then(|| self.column.key_of_str(&self.scratch));
+                self.keys.insert(value, key);
+                key
+            }
+        };
+        if let Some(key) = key {
+            self.column.put(row, key);
+        }
+    }
+
+    /// Bytes of the distinct texts.
+    pub(crate) fn bytes(&self) -> usize {
+        self.column.bytes()
+    }
+
+    pub(crate) fn finish(&mut self, rows: usize) -> Result<ArrayRef, ArrowError> {
+        self.keys.clear();
+        self.column.finish(rows)
     }
 }
 
@@ -169,26 +222,46 @@ mod tests {
     fn each_text_is_held_once() {
         let mut column = TextColumn::default();
         let shared: Arc<str> = "bash".into();
-        for key in [column.key(&shared), column.key_of_str("bash"), column.key_opt(None), column.key_of_str("")] {
-            column.push(key);
+        column.put_text(0, &shared);
+        for (row, text) in [(1, "bash"), (3, "")] {
+            let key = column.key_of_str(text);
+            column.put(row, key);
         }
         assert_eq!(column.bytes(), 4);
-        let array = column.finish().unwrap();
+        let array = column.finish(4).unwrap();
         assert_eq!(array.as_dictionary::<Int32Type>().values().len(), 2);
         assert_eq!(texts(&array), [Some("bash".into()), Some("bash".into()), None, Some("".into())]);
-        assert_eq!(column.finish().unwrap().len(), 0, "nothing is left over");
+        assert_eq!(column.finish(0).unwrap().len(), 0, "nothing is left over");
     }
 
     #[test]
     fn constants_are_found_by_address_and_by_text() {
         let mut column = ConstColumn::default();
         let copy: &'static str = String::from("openat").leak();
-        for text in [Some("openat"), Some(copy), None, Some("openat")] {
-            column.push(text);
+        for (row, text) in [(0, "openat"), (1, copy), (3, "openat")] {
+            column.put(row, text);
         }
-        let array = column.finish().unwrap();
+        let array = column.finish(4).unwrap();
         assert_eq!(array.as_dictionary::<Int32Type>().values().len(), 1);
         assert_eq!(texts(&array), [Some("openat".into()), Some("openat".into()), None, Some("openat".into())]);
         assert_eq!(texts(&constant("h", 2).unwrap()), [Some("h".into()), Some("h".into())]);
+    }
+
+    #[test]
+    fn a_text_is_made_once_of_each_value() {
+        let mut column = MadeColumn::<u64>::default();
+        let mut made = 0;
+        for (row, value) in [7, 0, 7, 8].into_iter().enumerate() {
+            column.put(row, value, |text| {
+                made += 1;
+                *text = format!("#{value}");
+                value > 0
+            });
+        }
+        assert_eq!((made, column.bytes()), (3, 4));
+        assert_eq!(
+            texts(&column.finish(5).unwrap()),
+            [Some("#7".into()), None, Some("#7".into()), Some("#8".into()), None]
+        );
     }
 }

@@ -36,7 +36,7 @@ struct Slot {
 
 /// Records waiting to be given, and the time up to which others have been.
 #[derive(Debug, Default)]
-pub(super) struct Merge {
+pub struct Merge {
     arena: Vec<u8>,
     spare: Vec<u8>,
     slots: Vec<Slot>,
@@ -47,7 +47,7 @@ pub(super) struct Merge {
 
 impl Merge {
     /// Takes a record; returns its time. One too short to have a time is given at once.
-    pub(super) fn push(&mut self, record: &[u8]) -> u64 {
+    pub fn push(&mut self, record: &[u8]) -> u64 {
         let boot_ns = decode::boot_ns(record).unwrap_or(0);
         self.slots.push(Slot { boot_ns, start: self.arena.len(), len: record.len() });
         self.arena.extend_from_slice(record);
@@ -56,17 +56,17 @@ impl Merge {
     }
 
     /// Records taken so far.
-    pub(super) fn records(&self) -> u64 {
+    pub fn records(&self) -> u64 {
         self.records
     }
 
     /// Records so far that were no event.
-    pub(super) fn undecodable(&self) -> u64 {
+    pub fn undecodable(&self) -> u64 {
         self.undecodable
     }
 
     /// Gives all events up to `cutoff` in the order of time and keeps the others.
-    pub(super) fn deliver(&mut self, cutoff: u64, on_event: &mut dyn FnMut(&Event<'_>)) -> DrainStats {
+    pub fn deliver(&mut self, cutoff: u64, on_event: &mut dyn FnMut(&Event<'_>)) -> DrainStats {
         let mut stats = DrainStats::default();
         // Stable, and nearly free on runs that are in order: two events of one processor and nanosecond stay as they came.
         self.slots.sort_by_key(|slot| slot.boot_ns);

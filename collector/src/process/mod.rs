@@ -16,7 +16,7 @@ pub mod proc_fs;
 pub mod table;
 pub mod users;
 
-use bodkin_ebpf::event::ExeFile;
+use bodkin_ebpf::event::{ExeFile, Head};
 use bodkin_ebpf::layout::{Capabilities, Ids};
 use std::sync::Arc;
 
@@ -128,6 +128,14 @@ impl Process {
             charged: 0,
             is_exited: false,
         }
+    }
+
+    /// Whether an event's head says of its process what is known already.
+    pub(crate) fn is_as_in(&self, head: &Head) -> bool {
+        let is_same_user = self.uid == Some(head.uid) && self.gid == Some(head.gid);
+        // Threads of one process may be in different (threaded) cgroups: its first one speaks for it.
+        let is_same_cgroup = self.cgroup_id == head.cgroup_id || head.tid != head.tgid;
+        is_same_user && is_same_cgroup && self.ppid.unwrap_or(0) == head.ppid
     }
 
     /// Takes over what is known of the executable, and whether its user may write it.
