@@ -11,6 +11,10 @@ pub struct FlushRule {
     pub text_bytes_max: usize,
     /// Longest time from the first row on: what an event waits at most before it is sent.
     pub delay: Duration,
+    /// Rows below which a batch may wait for more: a batch costs as much as some hundreds of rows.
+    pub rows_few: usize,
+    /// Longest time for so few rows.
+    pub delay_few: Duration,
     /// The same while the server is away: fewer, larger batches take less of the spool.
     pub delay_offline: Duration,
 }
@@ -21,6 +25,8 @@ impl Default for FlushRule {
             rows_max: 16 * 1024,
             text_bytes_max: 1 << 20,
             delay: Duration::from_millis(100),
+            rows_few: 64,
+            delay_few: Duration::from_millis(150),
             delay_offline: Duration::from_secs(2),
         }
     }
@@ -52,7 +58,11 @@ impl Batcher {
             return false;
         }
         let since = *self.first_row.get_or_insert(now);
-        let delay = if is_connected { self.rule.delay } else { self.rule.delay_offline };
+        let delay = match is_connected {
+            true if rows < self.rule.rows_few => self.rule.delay_few,
+            true => self.rule.delay,
+            false => self.rule.delay_offline,
+        };
         now.saturating_sub(since) >= delay
     }
 
@@ -72,11 +82,13 @@ mod tests {
     fn age_counts_from_the_first_row() {
         let mut batcher = Batcher::new(FlushRule::default());
         assert!(!batcher.is_due(0, MS(0), true));
-        assert!(!batcher.is_due(1, MS(500), true));
-        assert!(!batcher.is_due(2, MS(599), true));
-        assert!(batcher.is_due(3, MS(600), true));
+        assert!(!batcher.is_due(70, MS(500), true));
+        assert!(!batcher.is_due(80, MS(599), true));
+        assert!(batcher.is_due(90, MS(600), true));
+        assert!(!batcher.is_due(63, MS(649), true), "few rows wait for more");
+        assert!(batcher.is_due(63, MS(650), true));
         batcher.flushed();
-        assert!(!batcher.is_due(1, MS(650), true), "a new age begins");
+        assert!(!batcher.is_due(70, MS(650), true), "a new age begins");
         assert!(!batcher.is_due(1, MS(2_649), false), "offline batches wait longer");
         assert!(batcher.is_due(1, MS(2_650), false));
         assert!(!batcher.is_due(0, MS(9_000), true), "a flush for another reason");

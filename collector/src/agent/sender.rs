@@ -92,6 +92,10 @@ async fn upkeep(spool: &Arc<Spool>) {
             () = sleep(UPKEEP) => {}
             () = spool.pressure() => {}
         }
+        if spool.is_at_rest() {
+            // No thread is woken for nothing, which is what a quiet host has to keep up.
+            continue;
+        }
         let worker = spool.clone();
         let outcome = tokio::task::spawn_blocking(move || worker.maintain()).await;
         match outcome {

@@ -290,6 +290,12 @@ impl Spool {
         !lock(&self.queues).values().any(LaneQueue::is_pending)
     }
 
+    /// Whether upkeep has nothing to do: everything is acked, and nothing lies on disk.
+    pub fn is_at_rest(&self) -> bool {
+        let is_done = |queue: &LaneQueue| queue.is_live && !queue.is_pending();
+        self.disk_bytes.load(Ordering::Relaxed) == 0 && lock(&self.queues).values().all(is_done)
+    }
+
     /// A number that changes whenever a batch is pushed or acked.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
