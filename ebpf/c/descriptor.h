@@ -5,7 +5,6 @@
 static __always_inline void put_file(u8 *bytes, struct descriptor_body *body, struct task_struct *task, struct file *file)
 {
 	struct inode_facts facts;
-	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
 	inode_facts(&facts, BPF_CORE_READ(file, f_inode));
 	body->ino = facts.ino;
 	body->dev = facts.dev;
@@ -14,6 +13,7 @@ static __always_inline void put_file(u8 *bytes, struct descriptor_body *body, st
 	u32 format = facts.mode & S_IFMT;
 	if (format == S_IFSOCK || format == S_IFIFO || !task->fs)
 		return;
+	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
 	body->layer |= memfd_layer(dentry);
 	struct vfsmount *mnt = BPF_CORE_READ(file, f_path.mnt);
 	u16 start = text_end(bytes);

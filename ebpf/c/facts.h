@@ -94,13 +94,28 @@ static __always_inline u16 memfd_layer(struct dentry *dentry)
 	return name == MEMFD_PREFIX ? LAYER_MEMFD : 0;
 }
 
+// The beginning of an inode: one read, since each costs as much as ten loads.
+#define INODE_BYTES 80
+#define inode_offset(field) field_offset(struct inode, field)
+#define inode_at(bytes, type, field) (*(type *)((bytes) + (inode_offset(field))))
+#define inode_has(field) (inode_offset(field) + 8 <= INODE_BYTES && !(inode_offset(field) & 7))
+
 static __always_inline void inode_facts(struct inode_facts *facts, struct inode *inode)
 {
-	struct super_block *sb = BPF_CORE_READ(inode, i_sb);
-	facts->ino = BPF_CORE_READ(inode, i_ino);
-	facts->mode = BPF_CORE_READ(inode, i_mode);
-	facts->dev = BPF_CORE_READ(sb, s_dev);
+	u8 bytes[INODE_BYTES] __attribute__((aligned(8))) = {};
+	struct super_block *sb;
 	facts->layer = 0;
-	if (BPF_CORE_READ(sb, s_magic) == OVERLAYFS_MAGIC)
+	if (inode_has(i_sb) && inode_has(i_ino) && inode_has(i_mode)) {
+		bpf_probe_read_kernel(bytes, sizeof(bytes), inode);
+		sb = inode_at(bytes, struct super_block *, i_sb);
+		facts->ino = inode_at(bytes, unsigned long, i_ino);
+		facts->mode = inode_at(bytes, u16, i_mode);
+	} else {
+		sb = BPF_CORE_READ(inode, i_sb);
+		facts->ino = BPF_CORE_READ(inode, i_ino);
+		facts->mode = BPF_CORE_READ(inode, i_mode);
+	}
+	facts->dev = BPF_CORE_READ(sb, s_dev);
+	if ((facts->mode & S_IFMT) != S_IFSOCK && BPF_CORE_READ(sb, s_magic) == OVERLAYFS_MAGIC)
 		facts->layer = overlay_layer(inode);
 }
