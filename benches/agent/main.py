@@ -1,0 +1,102 @@
+"""What the agent takes: events of one producing core without loss, and what it does with more than it can take.
+
+    benches/run agent [throughput|overload] [--seconds 10]
+
+Runs `bodkin-agent --output null` (everything but the sending). Needs root, BTF and a C compiler.
+"""
+import argparse, json, os, re, signal, subprocess, sys, tempfile, time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+class Agent:
+    """The agent with a configuration; its figures are in its log once it has ended."""
+
+    def __init__(self, binary, config, folder):
+        path = os.path.join(folder, "agent.yaml")
+        with open(path, "w") as file:
+            json.dump({"agent": config}, file)
+        self.log = open(os.path.join(folder, "agent.log"), "w+")
+        command = [binary, "--output", "null", "--require-ebpf", "--config", path, "--data-dir", os.path.join(folder, "data")]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, env={**os.environ, "NO_COLOR": "1"})
+        self.process.stdout.readline()
+        time.sleep(1)
+        self.cpu_before = self.cpu()
+
+    def cpu(self):
+        fields = open(f"/proc/{self.process.pid}/stat").read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory(self):
+        status = open(f"/proc/{self.process.pid}/status").read()
+        return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
+
+    def end(self):
+        """Events offered, sent and lost in the kernel, rows, and losses by class."""
+        cpu, memory = self.cpu() - self.cpu_before, self.memory()
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=20)
+        self.log.seek(0)
+        text = self.log.read()
+        kernel = re.search(r"offered=(\d+) sent=(\d+) lost=(\d+)", text)
+        losses = {(m[1], m[2]): int(m[3]) for m in re.finditer(r'class="(\w+)" reason="(\w+)" count=(\d+)', text)}
+        rows = re.search(r"rows=(\d+) batches=(\d+)", text)
+        if not kernel or not rows:
+            sys.exit(f"the agent's figures are missing:\n{text}")
+        offered, sent, lost = map(int, kernel.groups())
+        return {"offered": offered, "sent": sent, "lost": lost, "losses": losses, "rows": int(rows[1]), "cpu": cpu, "memory": memory}
+
+
+def load(program, kind, seconds, cpu, prefix=()):
+    return subprocess.Popen([*prefix, program, kind, str(seconds), str(cpu)], stdout=subprocess.PIPE, text=True)
+
+
+def throughput(args, program, folder):
+    agent = Agent(args.agent, {"events": ["getppid"], "flows": False}, folder)
+    made = int(load(program, "getppid", args.seconds, 0).communicate()[0].split()[0])
+    found = agent.end()
+    print(f"throughput  made {made} in {args.seconds:g} s = {made / args.seconds / 1e6:.2f} M/s; offered {found['offered']}, "
+          f"sent {found['sent']}, lost {found['lost']}, rows {found['rows']}; agent {found['cpu'] / args.seconds * 100:.0f} % "
+          f"of one CPU, {found['memory']:.0f} MiB at most")
+    assert found["offered"] >= made and found["offered"] == found["sent"] + found["lost"]
+    return found["lost"] == 0
+
+
+def overload(args, program, folder):
+    """Both cores make events with precedence over the agent, so that it cannot keep up."""
+    names = ["read", "openat", "open", "connect", "socket", "getppid"]
+    agent = Agent(args.agent, {"events": names, "flows": False, "ring_mib": 1}, folder)
+    os.setpriority(os.PRIO_PROCESS, agent.process.pid, 15)
+    for thread in os.listdir(f"/proc/{agent.process.pid}/task"):
+        os.setpriority(os.PRIO_PROCESS, int(thread), 15)
+    loads = [load(program, "mixed", args.seconds, cpu) for cpu in (0, 1)]
+    counts = [list(map(int, each.communicate()[0].split())) for each in loads]
+    found = agent.end()
+    made, connects, programs = (sum(column) for column in zip(*counts))
+    print(f"overload    made {made} calls, {connects} connects, {programs} programs; offered {found['offered']} = sent "
+          f"{found['sent']} + lost {found['lost']} ({100 * found['lost'] / found['offered']:.0f} %)")
+    for (kind, reason), count in sorted(found["losses"].items()):
+        print(f"            {kind:12}{reason:12}{count}")
+    never = sum(count for (kind, _), count in found["losses"].items() if kind in ("exec", "fork", "exit", "socket"))
+    assert found["offered"] == found["sent"] + found["lost"] == found["rows"] + found["lost"], found
+    return never == 0
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--agent", required=True)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("what", nargs="?", choices=["throughput", "overload"])
+    args = parser.parse_args()
+    good = True
+    with tempfile.TemporaryDirectory() as folder:
+        program = os.path.join(folder, "load")
+        subprocess.run(["cc", "-O2", "-o", program, os.path.join(HERE, "load.c")], check=True)
+        for name, run in (("throughput", throughput), ("overload", overload)):
+            if args.what in (None, name):
+                os.makedirs(os.path.join(folder, name))
+                good &= run(args, program, os.path.join(folder, name))
+    sys.exit(0 if good else 1)
+
+
+main()
