@@ -123,9 +123,9 @@ impl ConfigWatch {
             Ok(section) => section,
             Err(error) => return tracing::error!(%error, "the configuration stays as it was"),
         };
-        let kept = |section: &AgentSection| (section.ring_mib, section.spool_mib, section.syscall_stats);
+        let kept = |section: &AgentSection| (section.ring_mib, section.spool_mib, section.syscall_stats, section.flows);
         if kept(&section) != kept(&self.section) {
-            tracing::warn!("agent.ring_mib, spool_mib and syscall_stats count from the next start on");
+            tracing::warn!("agent.ring_mib, spool_mib, syscall_stats and flows count from the next start on");
         }
         tracing::info!(file = %self.file.display(), "the configuration has changed");
         self.section = section;

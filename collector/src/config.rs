@@ -1,6 +1,7 @@
 //! The agent's part of the configuration file.
 
 use crate::containers::ContainersSection;
+use crate::filters::ExcludeSection;
 use crate::{Error, Result};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -27,6 +28,10 @@ pub struct AgentSection {
     pub events: Option<Vec<String>>,
     /// Counting of system calls.
     pub syscall_stats: SyscallStats,
+    /// What is not told at all.
+    pub exclude: ExcludeSection,
+    /// Network conversations become rows of `flows`.
+    pub flows: bool,
     /// MiB of all ring buffers together.
     pub ring_mib: usize,
     /// MiB that the spool may take on disk.
@@ -37,7 +42,15 @@ pub struct AgentSection {
 
 impl Default for AgentSection {
     fn default() -> Self {
-        Self { events: None, syscall_stats: SyscallStats::Off, ring_mib: 8, spool_mib: 1024, host_names: Vec::new() }
+        Self {
+            events: None,
+            syscall_stats: SyscallStats::Off,
+            exclude: ExcludeSection::default(),
+            flows: true,
+            ring_mib: 8,
+            spool_mib: 1024,
+            host_names: Vec::new(),
+        }
     }
 }
 
@@ -88,6 +101,7 @@ impl AgentSection {
         if !(1..=1024).contains(&self.ring_mib) {
             return Err(format!("agent.ring_mib: {} is not between 1 and 1024", self.ring_mib));
         }
+        self.exclude.check()?;
         match self.events.iter().flatten().find(|name| !bodkin_ebpf::syscall::is_exportable(name)) {
             Some(name) => Err(format!(
                 "agent.events: {name:?} is not known; names are those of system calls, and {}, signaldeliver, oomkill",
@@ -125,6 +139,8 @@ mod tests {
         assert!(error.contains('2'), "{error}");
         let error = ConfigFile::parse("agent: {ring_mib: 0}\n").unwrap_err();
         assert!(error.contains("agent.ring_mib"), "{error}");
+        let error = ConfigFile::parse("agent: {exclude: {paths: [proc]}}\n").unwrap_err();
+        assert!(error.contains("agent.exclude.paths"), "{error}");
         let error = ConfigFile::parse("agent: {events: [openat, opnat]}\n").unwrap_err();
         assert!(error.contains("\"opnat\"") && error.contains("system calls"), "{error}");
         assert!(ConfigFile::parse("agent: {syscall_stats: all}\n").is_err(), "said, not ignored");

@@ -25,6 +25,8 @@
 //! | [`process`], [`path`] | who did it, and on what |
 //! | [`containers`] | what runtimes say about containers |
 //! | [`events`] | rows of `events` |
+//! | [`filters`] | what is not told at all |
+//! | [`flows`] | rows of `flows` |
 //! | [`host_names`] | addresses of the names that rules compare with |
 //! | [`host_metrics`] | rows of `series` and `samples` |
 //! | [`syscall_stats`] | counts and times of system calls as metrics |
@@ -46,6 +48,8 @@ pub mod data_dir;
 pub mod error;
 pub mod events;
 pub mod fallback;
+pub mod filters;
+pub mod flows;
 pub mod host_metrics;
 pub mod host_names;
 pub mod losses;

@@ -9,6 +9,7 @@
 #include "syscalls.h"
 #include "open.h"
 #include "paths.h"
+#include "flow.h"
 #include "socket.h"
 #include "descriptor.h"
 #include "plain.h"

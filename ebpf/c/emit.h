@@ -55,10 +55,24 @@ struct {
 // Processes whose calls are not exported.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 256);
+	__uint(max_entries, 4096);
 	__type(key, u32);
 	__type(value, u32);
 } proc_policy SEC(".maps");
+
+// Beginnings of the names of files that are not told.
+struct path_prefix {
+	u32 bits;
+	u8 name[PREFIX_MAX_BYTES];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 64);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct path_prefix);
+	__type(value, u32);
+} path_drop SEC(".maps");
 
 // An event in the making.
 struct draft {
@@ -119,6 +133,7 @@ static __always_inline bool draft_begin(struct draft *d, struct task_struct *tas
 		if (!(seq & 7))
 			d->stats->waiting = bpf_ringbuf_query(d->ring, BPF_RB_AVAIL_DATA);
 		d->waiting = d->stats->waiting;
+		barrier_var(level); // the verifier wants to see the bound
 		if (d->waiting > settings.events_shed_at[level & (SHED_LEVELS - 1)]) {
 			class->shed++;
 			return false;
@@ -142,6 +157,15 @@ static __always_inline bool draft_begin(struct draft *d, struct task_struct *tas
 	head->pad = 0;
 	head->ppid = task->real_parent->tgid;
 	return true;
+}
+
+// Takes back an event that was begun: it is one that nobody wants. Its number goes to the next.
+static __always_inline void draft_drop(struct draft *d)
+{
+	struct class_stats *class = &d->stats->class[d->family];
+	class->offered--;
+	class->policy++;
+	d->stats->seq--;
 }
 
 // Sends an event up to its `head.len`; `head.pad` is not 0 if a text was cut. The reader looks by itself every few milliseconds; it is woken only when a ring passes

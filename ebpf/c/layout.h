@@ -13,6 +13,7 @@ enum family {
 	FAMILY_IDENTITY,
 	FAMILY_PLAIN,
 	FAMILY_MOVE,
+	FAMILY_FLOW,
 	FAMILY_COUNT
 };
 
@@ -42,6 +43,7 @@ enum call_id {
 	CALL_SIGNALDELIVER,
 	CALL_OOMKILL,
 	CALL_CGROUP_MOVE,
+	CALL_FLOW,
 	CALL_SOCKETCALL = 255, // i386: replaced by the call that the first argument names
 };
 
@@ -68,6 +70,8 @@ enum call_id {
 #define OPTION_PRCTL 2    // every prctl, not only those that change a state
 #define OPTION_SIGNALS 4
 #define OPTION_LATENCY 8  // calls are timed
+#define OPTION_FLOWS 16   // connections are told with their owners
+#define OPTION_PREFIXES 32 // files under some folders are not told
 
 // Counts of system calls.
 #define TIMES_BUCKETS 26
@@ -93,6 +97,7 @@ enum call_id {
 
 #define ENV_MAX_BYTES 4096
 #define DATA_MAX_BYTES 80
+#define PREFIX_MAX_BYTES 128
 
 // Bits of layer.
 #define LAYER_UPPER 1
@@ -243,6 +248,30 @@ struct move_body {
 	u16 cgroup_len;
 	u32 pad;
 };
+
+// A connection, or the datagrams of one process on one socket, so far.
+struct flow_body {
+	u64 sk;       // names the socket while it lives
+	u64 start_ns; // 0 if it was there before
+	u64 bytes_sent;
+	u64 bytes_received;
+	u32 packets_sent;
+	u32 packets_received;
+	u32 retransmits;
+	u32 rtt_us;
+	u32 connect_us;
+	u32 tgid; // 0 if it is not known whose it is
+	u8 local[16];
+	u8 remote[16];
+	u16 local_port;
+	u16 remote_port;
+	u16 family;
+	u8 protocol;
+	u8 direction;
+};
+
+#define FLOW_OUT 1
+#define FLOW_IN 2
 
 struct call_key {
 	u32 tgid;

@@ -47,6 +47,10 @@ int BPF_PROG(on_open, struct pt_regs *regs, long ret)
 		body->layer = facts.layer;
 	}
 	bool is_relative = put_name(d.bytes, name, ret, CUT_1);
+	if (is_unwanted_name(d.bytes, sizeof(struct head) + sizeof(*body))) {
+		draft_drop(&d);
+		return 0;
+	}
 	body->name_len = text_end(d.bytes) - sizeof(struct head) - sizeof(*body);
 	if (is_relative) {
 		u16 start = text_end(d.bytes);

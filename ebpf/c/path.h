@@ -166,6 +166,39 @@ static __always_inline void put_cgroup(u8 *bytes, struct task_struct *task)
 	text_parts(bytes) |= CUT_4;
 }
 
+#define EACH_BYTE(byte) (0x0101010101010101ULL * (byte))
+
+// Whether a name goes up. Without a branch, or the verifier would follow each byte both ways.
+static __always_inline bool has_two_dots(const u8 *name)
+{
+	u64 before = 0, found = 0;
+	for (int i = 0; i < PREFIX_MAX_BYTES / 8; i++) {
+		u64 word = ((const u64 *)name)[i] ^ EACH_BYTE('.');
+		u64 dots = ~(((word & EACH_BYTE(0x7f)) + EACH_BYTE(0x7f)) | word | EACH_BYTE(0x7f));
+		found |= dots & (dots << 8 | before);
+		before = dots >> 56;
+	}
+	return found;
+}
+
+// Says whether the name that begins at `start`, and is the last text so far, lies under a folder that nobody wants to
+// hear of. Not of a name that goes up: it may lead anywhere. What is longer, or relative, user space decides.
+static __always_inline bool is_unwanted_name(u8 *bytes, u64 start)
+{
+	struct path_prefix key __attribute__((aligned(8))) = {};
+	u8 name[PREFIX_MAX_BYTES] __attribute__((aligned(8))) = {};
+	u64 len = text_end(bytes) - start;
+	barrier_var(len);
+	if (!(settings.options & OPTION_PREFIXES) || len > PREFIX_MAX_BYTES || len < 1)
+		return false;
+	bpf_probe_read_kernel(name, len, bytes + start);
+	if (name[0] != '/' || has_two_dots(name))
+		return false;
+	key.bits = len * 8;
+	__builtin_memcpy(key.name, name, sizeof(key.name));
+	return bpf_map_lookup_elem(&path_drop, &key);
+}
+
 // Writes a name from user memory without its NUL, at most NAME_MAX_BYTES. True if it is a relative one.
 static __always_inline bool put_name(u8 *bytes, u64 pointer, s64 ret, u32 cut)
 {

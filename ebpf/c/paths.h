@@ -27,6 +27,12 @@ int BPF_PROG(on_paths, struct pt_regs *regs, long ret)
 	body->pad[0] = body->pad[1] = body->pad[2] = 0;
 	u16 start = text_end(d.bytes);
 	bool is_relative = put_name(d.bytes, body->args[shape & 7], ret, CUT_1);
+	// A second name may be wanted; what changes a state always is.
+	if ((shape >> 6 & 7) >= 6 && !(shape & SHAPE_LIFE) &&
+	    is_unwanted_name(d.bytes, sizeof(struct head) + sizeof(*body))) {
+		draft_drop(&d);
+		return 0;
+	}
 	body->name_len = text_end(d.bytes) - start;
 	start = text_end(d.bytes);
 	// A chdir that succeeded tells where it led.

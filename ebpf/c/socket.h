@@ -3,40 +3,60 @@
 
 #define SUN_PATH_BYTES 108
 
-// The socket of a descriptor, as an untrusted pointer; NULL if it is something else.
-static __always_inline struct sock *sock_of(struct task_struct *task, s32 fd)
+// The socket of a descriptor, as an untrusted pointer, and its inode; NULL if it is something else.
+static __always_inline struct sock *sock_of(struct task_struct *task, s32 fd, u64 *ino)
 {
 	struct file *file = file_of(task, fd);
-	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+	if (!file)
+		return NULL;
+	struct inode *inode = BPF_CORE_READ(file, f_inode);
+	*ino = BPF_CORE_READ(inode, i_ino);
+	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFSOCK)
 		return NULL;
 	struct socket *socket = BPF_CORE_READ(file, private_data);
 	return socket ? BPF_CORE_READ(socket, sk) : NULL;
 }
 
-static __always_inline u64 ino_of(struct task_struct *task, s32 fd)
+// Where the kernel has addresses, ports, family and state: one read, since each costs as much as ten loads.
+#define COMMON_BYTES 24
+#define common_offset(field) field_offset(struct sock, __sk_common.field)
+#define common_at(common, type, field) (*(type *)((common) + (common_offset(field))))
+#define common_has(field) (common_offset(field) + 4 <= COMMON_BYTES)
+
+static __always_inline void put_kind(struct socket_body *body, struct sock *sk)
 {
-	struct file *file = file_of(task, fd);
-	return file ? BPF_CORE_READ(file, f_inode, i_ino) : 0;
+	u16 kind[2] = {};
+	if (field_offset(struct sock, sk_protocol) == field_offset(struct sock, sk_type) + 2) {
+		bpf_core_read(kind, sizeof(kind), &sk->sk_type);
+		body->sock_type = kind[0];
+		body->protocol = kind[1];
+	} else {
+		body->sock_type = BPF_CORE_READ(sk, sk_type);
+		body->protocol = BPF_CORE_READ(sk, sk_protocol);
+	}
 }
 
 static __always_inline void put_endpoints(struct socket_body *body, struct sock *sk)
 {
-	body->family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	body->protocol = BPF_CORE_READ(sk, sk_protocol);
-	body->sock_type = BPF_CORE_READ(sk, sk_type);
-	body->state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	u8 common[COMMON_BYTES] __attribute__((aligned(8))) = {};
+	if (!common_has(skc_daddr) || !common_has(skc_rcv_saddr) || !common_has(skc_dport) || !common_has(skc_num) ||
+	    !common_has(skc_family) || !common_has(skc_state))
+		return; // no kernel so far
+	bpf_probe_read_kernel(common, sizeof(common), sk);
+	put_kind(body, sk);
+	body->family = common_at(common, u16, skc_family);
+	body->state = common_at(common, u8, skc_state);
 	if (body->family == AF_INET) {
-		u32 local = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr), remote = BPF_CORE_READ(sk, __sk_common.skc_daddr);
-		__builtin_memcpy(body->local, &local, 4);
-		__builtin_memcpy(body->remote, &remote, 4);
+		*(u32 *)body->local = common_at(common, u32, skc_rcv_saddr);
+		*(u32 *)body->remote = common_at(common, u32, skc_daddr);
 	} else if (body->family == AF_INET6 && bpf_core_field_exists(sk->__sk_common.skc_v6_daddr)) {
 		bpf_core_read(body->local, sizeof(body->local), &sk->__sk_common.skc_v6_rcv_saddr);
 		bpf_core_read(body->remote, sizeof(body->remote), &sk->__sk_common.skc_v6_daddr);
 	} else {
 		return;
 	}
-	body->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
-	body->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	body->local_port = common_at(common, u16, skc_num);
+	body->remote_port = bpf_ntohs(common_at(common, u16, skc_dport));
 }
 
 // The peer as the call was given it, where the socket has none: the call failed, the socket is not connected, or the
@@ -180,7 +200,8 @@ int BPF_PROG(on_socket, struct pt_regs *regs, long ret)
 	struct task_struct *task = bpf_get_current_task_btf();
 	// A failed accept has no new socket: the listener tells where.
 	s32 fd = is_accept(which) && ret >= 0 ? (s32)ret : (s32)args[0];
-	struct sock *sk = sock_of(task, fd);
+	u64 ino = 0;
+	struct sock *sk = sock_of(task, fd, &ino);
 	if (is_message(which) && !(settings.options & OPTION_STREAMS)) {
 		u16 family = sk ? BPF_CORE_READ(sk, __sk_common.skc_family) : 0;
 		if ((family != AF_INET && family != AF_INET6) || BPF_CORE_READ(sk, sk_type) == SOCK_STREAM)
@@ -193,7 +214,7 @@ int BPF_PROG(on_socket, struct pt_regs *regs, long ret)
 	u8 *path = (void *)(body + 1);
 	__builtin_memset(body, 0, sizeof(*body));
 	body->fd = is_accept(which) && ret < 0 ? -1 : fd;
-	body->ino = ino_of(task, fd);
+	body->ino = ino;
 	if (sk)
 		put_endpoints(body, sk);
 	struct message message = {};
@@ -211,6 +232,8 @@ int BPF_PROG(on_socket, struct pt_regs *regs, long ret)
 	text_end(d.bytes) += body->path_len;
 	if (is_message(which))
 		body->data_len = put_data(d.bytes, message.data, message.data_len, ret);
+	else if (settings.options & OPTION_FLOWS && which != CALL_BIND && sk && body->protocol == IPPROTO_TCP)
+		flow_owned(sk, task->tgid, ret);
 	draft_send(&d);
 	return 0;
 }

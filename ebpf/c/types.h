@@ -36,6 +36,7 @@ enum bpf_map_kind {
 	BPF_MAP_TYPE_PERCPU_HASH = 5,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_LPM_TRIE = 11,
 	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
 	BPF_MAP_TYPE_RINGBUF = 27,
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
@@ -63,6 +64,15 @@ enum bpf_map_kind {
 #define PF_KTHREAD 0x00200000
 #define PR_SET_NAME 15
 #define SOCK_STREAM 1
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define TCP_ESTABLISHED 1
+#define TCP_SYN_SENT 2
+#define TCP_TIME_WAIT 6
+#define TCP_CLOSE 7
+#define TCP_LISTEN 10
+#define TCP_NEW_SYN_RECV 12
+#define EINPROGRESS 115
 #define SIGNAL_GROUP_EXIT 4
 #define EEXIST 17
 #define ENAMETOOLONG 36
@@ -288,6 +298,7 @@ struct in6_addr {
 };
 
 struct sock_common {
+	unsigned long skc_flags;
 	u16 skc_family;
 	volatile unsigned char skc_state;
 	u16 skc_num;
@@ -306,6 +317,35 @@ struct sock {
 
 struct socket {
 	struct sock *sk;
+};
+
+struct inet_sock {
+	u16 inet_sport;
+};
+
+struct inet_connection_sock {
+	struct inet_sock icsk_inet;
+};
+
+struct tcp_sock {
+	struct inet_connection_sock inet_conn;
+	u64 bytes_sent, bytes_retrans, bytes_received, tcp_mstamp;
+	u32 segs_out, segs_in, total_retrans, srtt_us, retrans_stamp;
+};
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__tcp {
+	struct bpf_iter_meta *meta;
+	struct sock_common *sk_common;
+};
+
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	struct file *file;
 };
 
 struct sockaddr_un {
@@ -330,6 +370,7 @@ struct kernel_siginfo {
 
 // Values differ from kernel to kernel: relocated.
 enum cgroup_subsys_id { pids_cgrp_id = 1 };
+enum sock_flags { SOCK_DONE = 1 };
 enum bpf_func_id { BPF_FUNC_task_pt_regs = 175 };
 
 // Of uapi headers, read from user memory: plain layouts.

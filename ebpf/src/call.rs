@@ -1,5 +1,6 @@
 //! The events that the programs know by name, and how each one's arguments are read.
 
+use crate::layout::family::FLOW as FLOW_FAMILY;
 use crate::layout::family::{DESCRIPTOR, EXEC, EXIT, FORK, IDENTITY, MOVE, OPEN, PATHS, PLAIN, SOCKET};
 
 /// Bits of a shape, as `c/layout.h` explains them.
@@ -46,8 +47,11 @@ pub const PROCEXIT: u16 = 7;
 /// Call number of a move to another cgroup.
 pub const CGROUP_MOVE: u16 = 24;
 
+/// Call number of the end of a connection.
+pub const FLOW: u16 = 25;
+
 /// Names that the programs tell apart themselves: `c/layout.h` has a constant for each.
-pub const IN_C: usize = 24;
+pub const IN_C: usize = 25;
 
 const fn call(name: &'static str, family: u16) -> Call {
     Call { name, family, shape: 0 }
@@ -111,7 +115,7 @@ pub const ALL: &[Call] = &[
     life(path("chdir", 0)),
     identity("prctl"),
     call("signaldeliver", PLAIN), call("oomkill", PLAIN),
-    call("cgroup_move", MOVE),
+    call("cgroup_move", MOVE), call("flow", FLOW_FAMILY),
 
     path("unlink", 0), path_at("unlinkat", 1, 0), path("rmdir", 0), path("mkdir", 0), path_at("mkdirat", 1, 0),
     paths("rename", (0, NONE), (1, NONE)), paths("renameat", (1, 0), (3, 2)), paths("renameat2", (1, 0), (3, 2)),
@@ -191,6 +195,9 @@ pub const STATE: &[&str] = &[
     "setgroups", "setpgid", "setregid", "setresgid", "setresuid", "setreuid", "setsid", "setuid", "unshare",
 ];
 
+/// Calls whose events tell whose a connection is: told to user space where flows are wanted.
+pub const FLOW_OWNERS: &[&str] = &["accept", "accept4", "connect"];
+
 /// The number of a known name; O(n).
 pub fn by_name(name: &str) -> Option<u16> {
     let at = ALL.iter().position(|call| !call.name.is_empty() && call.name == name)?;
@@ -216,12 +223,13 @@ mod tests {
         for (number, call) in ALL.iter().enumerate().skip(1) {
             assert_eq!(by_name(call.name), Some(number as u16), "{}", call.name);
         }
-        for set in [SECURITY, STATE] {
+        for set in [SECURITY, STATE, FLOW_OWNERS] {
             assert!(set.windows(2).all(|pair| pair[0] < pair[1]), "sorted");
             assert!(set.iter().all(|name| by_name(name).is_some()));
         }
         assert_eq!(by_name("procexit"), Some(PROCEXIT));
         assert_eq!(by_name("cgroup_move"), Some(CGROUP_MOVE));
+        assert_eq!(by_name("flow"), Some(FLOW));
         assert_eq!((by_name(""), by_name("opne")), (None, None));
     }
 

@@ -4,11 +4,11 @@ use core::mem::{offset_of, size_of};
 
 use crate::call;
 use crate::event::{
-    Body, Components, Descriptor, Event, ExeFile, Exec, Exit, Fork, Head, Identity, Name, Open, Paths, Socket,
+    Body, Components, Descriptor, Event, ExeFile, Exec, Exit, Flow, Fork, Head, Identity, Name, Open, Paths, Socket,
 };
 use crate::layout::{
-    Capabilities, DescriptorBody, ExecBody, ExitBody, ForkBody, IdentityBody, Ids, MoveBody, OpenBody, PathsBody,
-    PlainBody, SocketBody, call_of, family, family_of, part,
+    Capabilities, DescriptorBody, ExecBody, ExitBody, FlowBody, ForkBody, IdentityBody, Ids, MoveBody, OpenBody,
+    PathsBody, PlainBody, SocketBody, call_of, family, family_of, part,
 };
 use crate::syscall::Abi;
 
@@ -86,10 +86,22 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
             let parts = u16_at(at, offset_of!(MoveBody, parts));
             Body::Move(texts.components(u16_at(at, offset_of!(MoveBody, cgroup_len)), parts & part::CUT_4)?)
         }
+        family::FLOW => {
+            let (at, _) = body::<{ size_of::<FlowBody>() }>(&head, rest)?;
+            Body::Flow(flow(at))
+        }
         _ => return Err(DecodeError::Kind { kind }),
     };
     Ok(Event { head, name, body })
 }
+
+/// The flows that an iterator wrote, one body after the other; what is left over at the end is none.
+pub fn flows(bytes: &[u8]) -> impl Iterator<Item = Flow> {
+    bytes.chunks_exact(FLOW_BYTES).filter_map(|chunk| chunk.first_chunk().map(flow))
+}
+
+/// Bytes of one flow as an iterator, or a map, has it.
+pub const FLOW_BYTES: usize = size_of::<FlowBody>();
 
 /// Time of an event of which only the head is looked at; None if the record is shorter.
 pub fn boot_ns(bytes: &[u8]) -> Option<u64> {
@@ -227,6 +239,28 @@ fn socket<'a>(at: &[u8; size_of::<SocketBody>()]) -> Socket<'a> {
         flags: u32_at(at, offset_of!(SocketBody, flags)),
         unix_path: &[],
         data: &[],
+    }
+}
+
+fn flow(at: &[u8; FLOW_BYTES]) -> Flow {
+    Flow {
+        sk: u64_at(at, offset_of!(FlowBody, sk)),
+        start_ns: u64_at(at, offset_of!(FlowBody, start_ns)),
+        tgid: u32_at(at, offset_of!(FlowBody, tgid)),
+        family: u16_at(at, offset_of!(FlowBody, family)),
+        protocol: array_at::<_, 1>(at, offset_of!(FlowBody, protocol))[0],
+        direction: array_at::<_, 1>(at, offset_of!(FlowBody, direction))[0],
+        local: array_at(at, offset_of!(FlowBody, local)),
+        local_port: u16_at(at, offset_of!(FlowBody, local_port)),
+        remote: array_at(at, offset_of!(FlowBody, remote)),
+        remote_port: u16_at(at, offset_of!(FlowBody, remote_port)),
+        bytes_sent: u64_at(at, offset_of!(FlowBody, bytes_sent)),
+        bytes_received: u64_at(at, offset_of!(FlowBody, bytes_received)),
+        packets_sent: u32_at(at, offset_of!(FlowBody, packets_sent)),
+        packets_received: u32_at(at, offset_of!(FlowBody, packets_received)),
+        retransmits: u32_at(at, offset_of!(FlowBody, retransmits)),
+        rtt_us: u32_at(at, offset_of!(FlowBody, rtt_us)),
+        connect_us: u32_at(at, offset_of!(FlowBody, connect_us)),
     }
 }
 

@@ -61,6 +61,8 @@ pub enum Body<'a> {
     Plain([u64; 6]),
     /// The process was moved to another cgroup.
     Move(Components<'a>),
+    /// A connection ended.
+    Flow(Flow),
 }
 
 /// An event and its decoded body.
@@ -256,6 +258,45 @@ pub struct Descriptor<'a> {
     pub text: &'a [u8],
     /// The descriptor's number (-1 without one), and its ends if it is a socket.
     pub socket: Socket<'a>,
+}
+
+/// A connection, or the datagrams of one process on one socket, so far. Addresses as in [`Socket`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Names the socket while it lives.
+    pub sk: u64,
+    /// When it was made since boot; 0 if it was there before the programs.
+    pub start_ns: u64,
+    /// Process id of its owner; 0 where unknown.
+    pub tgid: u32,
+    /// AF_*.
+    pub family: u16,
+    /// IPPROTO_*.
+    pub protocol: u8,
+    /// [`crate::layout::FLOW_OUT`], [`crate::layout::FLOW_IN`], or 0.
+    pub direction: u8,
+    /// Local address.
+    pub local: [u8; 16],
+    /// Local port.
+    pub local_port: u16,
+    /// Remote address.
+    pub remote: [u8; 16],
+    /// Remote port.
+    pub remote_port: u16,
+    /// Bytes sent, repeated ones not counted.
+    pub bytes_sent: u64,
+    /// Bytes received.
+    pub bytes_received: u64,
+    /// Packets sent.
+    pub packets_sent: u32,
+    /// Packets received.
+    pub packets_received: u32,
+    /// Packets sent again.
+    pub retransmits: u32,
+    /// Round trip, smoothed.
+    pub rtt_us: u32,
+    /// Time of the handshake of who connected.
+    pub connect_us: u32,
 }
 
 /// Fields of [`Body::Identity`]: the arguments, and what the process is after the call.

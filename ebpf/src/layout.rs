@@ -30,12 +30,14 @@ pub mod family {
     pub const PLAIN: u16 = 9;
     /// A process was moved to another cgroup.
     pub const MOVE: u16 = 10;
+    /// A connection ended.
+    pub const FLOW: u16 = 11;
     /// One more than the highest family.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 12;
 
     /// Names for counters, by family.
     pub const NAMES: [&str; COUNT] =
-        ["none", "exec", "fork", "exit", "open", "paths", "socket", "descriptor", "identity", "plain", "move"];
+        ["none", "exec", "fork", "exit", "open", "paths", "socket", "descriptor", "identity", "plain", "move", "flow"];
 }
 
 /// Bits of the call in a kind.
@@ -102,6 +104,10 @@ pub mod option {
     pub const SIGNALS: u32 = 4;
     /// System calls are timed.
     pub const LATENCY: u32 = 8;
+    /// Connections are told with their owners.
+    pub const FLOWS: u32 = 16;
+    /// Files under some folders are not told.
+    pub const PREFIXES: u32 = 32;
 }
 
 /// Process group and session, and ids as the process itself sees them.
@@ -346,6 +352,50 @@ pub struct MoveBody {
     pub pad: u32,
 }
 
+/// A connection, or the datagrams of one process on one socket, so far.
+#[repr(C)]
+pub struct FlowBody {
+    /// Names the socket while it lives.
+    pub sk: u64,
+    /// When the connection was made since boot; 0 if it was there before.
+    pub start_ns: u64,
+    /// Bytes sent, repeated ones not counted.
+    pub bytes_sent: u64,
+    /// Bytes received.
+    pub bytes_received: u64,
+    /// Packets sent.
+    pub packets_sent: u32,
+    /// Packets received.
+    pub packets_received: u32,
+    /// Packets sent again.
+    pub retransmits: u32,
+    /// Round trip, smoothed.
+    pub rtt_us: u32,
+    /// Time of the handshake of who connected.
+    pub connect_us: u32,
+    /// Process; 0 if it is not known whose it is.
+    pub tgid: u32,
+    /// Local address.
+    pub local: [u8; 16],
+    /// Remote address.
+    pub remote: [u8; 16],
+    /// Local port, host order.
+    pub local_port: u16,
+    /// Remote port, host order.
+    pub remote_port: u16,
+    /// AF_*.
+    pub family: u16,
+    /// IPPROTO_*.
+    pub protocol: u8,
+    /// [`FLOW_OUT`], [`FLOW_IN`], or 0 where it is not known.
+    pub direction: u8,
+}
+
+/// Direction of a connection that the process made.
+pub const FLOW_OUT: u8 = 1;
+/// Direction of a connection that the process accepted.
+pub const FLOW_IN: u8 = 2;
+
 /// Table sizes of [`Settings`].
 pub const CALLS: usize = 512;
 /// Numbers of socketcall, rounded up.
@@ -489,6 +539,8 @@ pub const NAME_MAX_BYTES: usize = 4096;
 pub const ENV_MAX_BYTES: usize = 4096;
 /// Longest piece of a message that is read.
 pub const DATA_MAX_BYTES: usize = 80;
+/// Longest beginning of a name by which files are left out.
+pub const PREFIX_MAX_BYTES: usize = 128;
 /// Longest argv that is read.
 pub const ARGV_MAX_BYTES: usize = 8192;
 /// Bytes of the buffer in which an event is made; no event is longer.
@@ -516,7 +568,7 @@ pub fn checks() -> Vec<(String, u64)> {
     for kind in [(family::MOVE, call::CGROUP_MOVE), (family::PLAIN, call::COMPAT_BASE)] {
         out.push((format!("KIND({}, {})", kind.0, kind.1), u64::from(self::kind(kind.0, kind.1))));
     }
-    let constants: [(&str, u64); 39] = [
+    let constants: [(&str, u64); 44] = [
         ("CALL_SOCKETCALL", u64::from(call::SOCKETCALL)),
         ("FAMILY_COUNT", family::COUNT as u64),
         ("FLAG_TRUNCATED", u64::from(flag::TRUNCATED)),
@@ -535,6 +587,11 @@ pub fn checks() -> Vec<(String, u64)> {
         ("OPTION_PRCTL", u64::from(option::PRCTL)),
         ("OPTION_SIGNALS", u64::from(option::SIGNALS)),
         ("OPTION_LATENCY", u64::from(option::LATENCY)),
+        ("OPTION_FLOWS", u64::from(option::FLOWS)),
+        ("OPTION_PREFIXES", u64::from(option::PREFIXES)),
+        ("PREFIX_MAX_BYTES", PREFIX_MAX_BYTES as u64),
+        ("FLOW_OUT", u64::from(FLOW_OUT)),
+        ("FLOW_IN", u64::from(FLOW_IN)),
         ("TIMES_BUCKETS", TIMES_BUCKETS as u64),
         ("TIMES_FIRST_BITS", u64::from(TIMES_FIRST_BITS)),
         ("CALL_KEY_COMPAT", u64::from(CALL_KEY_COMPAT)),
@@ -590,6 +647,10 @@ fn structures() -> Vec<(String, u64)> {
     fields!(out, IdentityBody = "identity_body" { args, ids, caps, comm });
     fields!(out, PlainBody = "plain_body" { args });
     fields!(out, MoveBody = "move_body" { parts, cgroup_len, pad });
+    fields!(out, FlowBody = "flow_body" {
+        sk, start_ns, bytes_sent, bytes_received, packets_sent, packets_received, retransmits, rtt_us, connect_us, tgid,
+        local, remote, local_port, remote_port, family, protocol, direction,
+    });
     fields!(out, Settings = "settings" {
         calls, socketcalls, shapes, own_tgid, policies, events_wake_at, life_wake_at, events_shed_at, options, pad,
     });

@@ -1,5 +1,7 @@
 //! The thread that makes rows of `events`, and of `drops` once a second.
 
+use super::exclusions::Exclusions;
+use super::flows::Flows;
 use super::metrics::push as push_metrics;
 use super::status::Shared;
 use super::waiting::Waiting;
@@ -9,13 +11,14 @@ use crate::events::{EventsBuilder, Origin, SocketTable};
 use crate::fallback::{INTERVAL, ProcPoller};
 use crate::host_names::HostNames;
 use crate::losses::{Losses, reason};
-use crate::probe::{Loss, Probe, clock};
+use crate::probe::{Loss, Probe, ProbeConfig, clock};
 use crate::process::users::Users;
 use crate::process::{Limits, ProcFs, ProcessTable, container};
 use crate::spool::Spool;
 use crate::syscall_stats::SyscallStats;
 use crate::{Error, Result};
 use bodkin_ebpf::Event;
+use bodkin_ebpf::event::Body;
 use bodkin_ebpf::syscall::CallSet;
 use bodkin_schema::{Clock, Stream};
 use std::path::Path;
@@ -24,9 +27,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Shortest and longest time between two looks into the rings.
+/// Shortest and longest time between two looks into the rings. A ring that is a quarter full ends a pause early.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
-const PAUSE_MAX: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_millis(32);
+
+/// Events of one look from which on the next comes sooner, and up to which it comes later: a look costs as much as some
+/// dozens of events.
+const EVENTS_BUSY: u64 = 256;
+const EVENTS_QUIET: u64 = 64;
 
 /// Time between two rounds of upkeep.
 const UPKEEP: Duration = Duration::from_secs(1);
@@ -36,6 +44,9 @@ const SWEEP_ROUNDS: u64 = 30;
 
 /// Rounds of upkeep between two readings of the counts of system calls.
 const SYSCALL_ROUNDS: u64 = 10;
+
+/// Rounds of upkeep between two readings of the conversations that last.
+const FLOW_ROUNDS: u64 = 10;
 
 /// Rounds of upkeep between two batches of `drops` while the server is away: they take room in the spool.
 const DROPS_ROUNDS_OFFLINE: u64 = 60;
@@ -107,6 +118,7 @@ pub(super) fn start(source: Source, origin: Origin, containers: Containers, cont
         let waiting = capture.waiting.take_all();
         waiting.into_iter().for_each(|builder| capture.push(builder));
         capture.flush();
+        capture.flows.flush(&capture.context);
         capture.context.spool.tell_losses(&capture.host_id);
     });
     let thread = spawned.map_err(Error::io(Path::new("bodkin-events"), "start thread"))?;
@@ -129,12 +141,15 @@ struct Capture {
     upkeep_at: Duration,
     rounds: u64,
     syscalls: SyscallStats,
+    flows: Flows,
+    exclusions: Exclusions,
 }
 
 impl Capture {
     fn new(origin: Origin, containers: Containers, context: Context) -> Self {
         let users = Users::open("/etc/passwd");
         let syscalls = SyscallStats::new(&origin.host);
+        let flows = Flows::new(&origin);
         Self {
             table: ProcessTable::new(Limits::default(), ProcFs::default(), users),
             sockets: SocketTable::default(),
@@ -149,18 +164,24 @@ impl Capture {
             upkeep_at: context.clock.monotonic() + UPKEEP,
             rounds: 0,
             syscalls,
+            flows,
+            exclusions: Exclusions::default(),
             context,
         }
     }
 
     fn run_kernel(&mut self, mut probe: Probe, stop: &AtomicBool) {
         let mut pause = PAUSE_MIN;
+        self.reconfigure(&mut probe);
+        // What was moved before is not told.
+        self.flows.read(&mut probe, &self.table, &self.context, self.wall_offset_ns);
         while !stop.load(Ordering::Relaxed) {
             let rows = probe.rows().clone();
             let drained = probe.drain(&mut |event| self.add(event, &rows));
+            self.exclusions.apply(&mut probe);
             self.settle();
             self.flush_if_due();
-            pause = if drained.delivered > 0 { (pause / 2).max(PAUSE_MIN) } else { (pause * 2).min(PAUSE_MAX) };
+            pause = next_pause(pause, drained.delivered);
             if self.is_upkeep_due() {
                 match probe.losses() {
                     Ok(losses) => self.count(&losses),
@@ -171,6 +192,9 @@ impl Capture {
                 if self.rounds.is_multiple_of(SYSCALL_ROUNDS) {
                     self.count_syscalls(&mut probe);
                 }
+                if self.rounds.is_multiple_of(FLOW_ROUNDS) {
+                    self.flows.read(&mut probe, &self.table, &self.context, self.wall_offset_ns);
+                }
             }
             if let Err(error) = probe.wait(pause) {
                 tracing::warn!(%error, "cannot wait for the kernel side");
@@ -178,8 +202,18 @@ impl Capture {
             }
         }
         let rows = probe.rows().clone();
+        self.flows.read(&mut probe, &self.table, &self.context, self.wall_offset_ns);
         match probe.finish(&mut |event| self.add(event, &rows)) {
-            Ok(ending) => self.count(&ending.losses),
+            Ok(ending) => {
+                self.count(&ending.losses);
+                let totals = ending.totals;
+                tracing::info!(
+                    offered = totals.offered(),
+                    sent = totals.sent(),
+                    lost = totals.lost(),
+                    "events of the kernel"
+                );
+            }
             Err(error) => tracing::warn!(%error, "losses of the kernel side are unknown"),
         }
     }
@@ -203,8 +237,11 @@ impl Capture {
 
     /// Learns from an event; one of `rows` becomes a row.
     fn add(&mut self, event: &Event<'_>, rows: &CallSet) {
+        if let Body::Flow(flow) = &event.body {
+            return self.flows.ended(flow, &self.table, &self.context, self.wall_offset_ns);
+        }
         self.table.apply(event);
-        if !rows.contains(event.head.kind) {
+        if self.exclusions.hides(event, &self.table) || !rows.contains(event.head.kind) {
             return;
         }
         self.rows += 1;
@@ -273,17 +310,25 @@ impl Capture {
         send(&mut builder, &self.containers, &self.context);
     }
 
-    /// The kernel's losses: its classes are kinds of events, all of them rows of the security class.
+    /// The kernel's losses: its classes are kinds of events, rows of the security class but for flows.
     fn count(&self, losses: &[Loss]) {
         for loss in losses {
-            self.context.losses.count(Stream::Events.class(), loss.reason.as_str(), loss.count);
+            let stream = if loss.class == "flow" { Stream::Flows } else { Stream::Events };
+            self.context.losses.count(stream.class(), loss.reason.as_str(), loss.count);
             self.context.shared.add_kernel_loss(loss.class, loss.reason.as_str(), loss.count);
         }
     }
 
     /// Applies what the configuration says since it changed.
     fn reconfigure(&mut self, probe: &mut Probe) {
-        let Some(wanted) = self.context.shared.take_wanted() else { return };
+        let Some(section) = self.context.shared.take_wanted() else { return };
+        if let Err(error) = self.exclusions.set(&section.exclude, probe) {
+            tracing::error!(%error, "what is left out stays as it was");
+        }
+        let wanted = ProbeConfig::of(&section);
+        if wanted.events == *probe.programs().1 {
+            return;
+        }
         match probe.set_events(wanted.events, wanted.streams) {
             Ok(()) => {
                 let events: Vec<String> = probe.programs().1.iter().cloned().collect();
@@ -323,6 +368,7 @@ impl Capture {
             .shared
             .set_rows_per_second(((self.rows - self.rows_told) as f64 / seconds.max(1.0)).round() as u64);
         self.rows_told = self.rows;
+        self.context.shared.set_filtered(self.exclusions.filtered());
         self.rounds += 1;
         self.wall_offset_ns = clock::wall_offset_ns();
         self.sockets.set_names(self.context.names.addresses());
@@ -331,10 +377,20 @@ impl Capture {
             self.table.sweep(boot_ns);
         }
         self.table.expire(boot_ns);
+        self.flows.flush(&self.context);
         self.context.shared.set_processes(self.table.stats());
         if self.context.spool.is_connected() || self.rounds.is_multiple_of(DROPS_ROUNDS_OFFLINE) {
             self.context.spool.tell_losses(&self.host_id);
         }
+    }
+}
+
+/// The pause after a look that gave so many events.
+fn next_pause(pause: Duration, delivered: u64) -> Duration {
+    match delivered {
+        EVENTS_BUSY.. => (pause / 2).max(PAUSE_MIN),
+        0..=EVENTS_QUIET => (pause * 2).min(PAUSE_MAX),
+        _ => pause,
     }
 }
 
@@ -350,5 +406,19 @@ fn send(builder: &mut EventsBuilder, containers: &Containers, context: &Context)
     });
     if let Err(error) = built.and_then(|batch| context.spool.push(Stream::Events, &batch)) {
         tracing::error!(%error, "a batch of events is lost");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quiet_host_is_looked_at_rarely_and_a_busy_one_often() {
+        let after = |looks: usize, events: u64, pause| (0..looks).fold(pause, |pause, _| next_pause(pause, events));
+        assert_eq!(after(8, 0, PAUSE_MIN), PAUSE_MAX);
+        assert_eq!(after(8, EVENTS_QUIET, PAUSE_MIN), PAUSE_MAX, "a trickle is quiet");
+        assert_eq!(after(8, 10_000, PAUSE_MAX), PAUSE_MIN);
+        assert_eq!(after(8, 100, PAUSE_MIN * 5), PAUSE_MIN * 5);
     }
 }

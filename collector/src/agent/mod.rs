@@ -11,12 +11,16 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `capture` | the thread of events |
+//! | `exclusions` | what nobody wants, as the kernel side is told |
+//! | `flows` | conversations on their way to rows |
 //! | `metrics` | the thread of host metrics |
 //! | `sender` | the thread that sends, and looks after the spool |
 //! | `waiting` | rows that wait until their container is known |
 //! | [`status`] | [`AgentStatus`] |
 
 mod capture;
+mod exclusions;
+mod flows;
 mod metrics;
 mod sender;
 pub mod status;
@@ -141,6 +145,7 @@ impl Agent {
             Output::Server(server) => Some(Arc::new(Client::new(spool.clone(), server))),
             Output::Null => None,
         };
+        shared.set_wanted(config.section.clone());
         let names = HostNames::start()?;
         names.set(config.section.host_names.iter().cloned());
         let context = capture::Context {
@@ -169,7 +174,7 @@ impl Agent {
         })
     }
 
-    /// Takes over what can change while the agent runs: the events, and names of hosts. The rest of the section counts
+    /// Takes over what can change while the agent runs: the events, what is left out, and names of hosts. The rest of the section counts
     /// from the next start on.
     ///
     /// # Errors
@@ -177,7 +182,7 @@ impl Agent {
     pub fn reconfigure(&self, section: &AgentSection) -> Result<()> {
         section.check().map_err(Error::Invalid)?;
         self.names.set(section.host_names.iter().cloned());
-        self.shared.set_wanted(ProbeConfig::of(section));
+        self.shared.set_wanted(section.clone());
         Ok(())
     }
 
@@ -201,6 +206,7 @@ impl Agent {
             spool: self.spool.stats(),
             client: self.client.as_ref().map(|client| client.stats()).unwrap_or_default(),
             processes: self.shared.processes(),
+            filtered: self.shared.filtered(),
             losses: losses.map(loss).collect(),
             kernel_losses: self.shared.kernel_losses(),
         }
@@ -223,7 +229,20 @@ impl Agent {
         }
         // What was refused or shed meanwhile.
         self.spool.tell_losses(&self.host_id);
-        self.spool.close()
+        let outcome = self.spool.close();
+        self.say_figures();
+        outcome
+    }
+}
+
+impl Agent {
+    /// What was done in this life, for the log.
+    fn say_figures(&self) {
+        for loss in self.shared.kernel_losses() {
+            tracing::info!(class = loss.class, reason = loss.reason, count = loss.rows, "lost in the kernel");
+        }
+        let stats = self.spool.stats();
+        tracing::info!(rows = stats.rows, batches = stats.batches, "the agent ends");
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the agent says about itself.
 
 use crate::client::ClientStats;
-use crate::probe::ProbeConfig;
+use crate::config::AgentSection;
 use crate::process::TableStats;
 use crate::spool::SpoolStats;
 use serde::Serialize;
@@ -41,6 +41,8 @@ pub struct AgentStatus {
     pub client: ClientStats,
     /// Figures of the process table.
     pub processes: TableStats,
+    /// Events left out by `agent.exclude` beside those that the kernel side left out.
+    pub filtered: u64,
     /// All losses since the start.
     pub losses: Vec<LossCount>,
     /// The kernel's among them, by kind of event (open, exec, ...) and reason.
@@ -54,8 +56,9 @@ pub(super) struct Shared {
     pub(super) programs: Vec<String>,
     pub(super) unseen: Vec<String>,
     events: Mutex<Vec<String>>,
-    /// Events that are wanted from now on, until the thread that reads them knows.
-    wanted: Mutex<Option<ProbeConfig>>,
+    /// What is wanted from now on, until the thread that reads events knows.
+    wanted: Mutex<Option<AgentSection>>,
+    filtered: AtomicU64,
     rows_per_second: AtomicU64,
     processes: Mutex<TableStats>,
     kernel_losses: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
@@ -69,17 +72,18 @@ impl Shared {
             unseen,
             events: Mutex::new(events),
             wanted: Mutex::default(),
+            filtered: AtomicU64::new(0),
             rows_per_second: AtomicU64::new(0),
             processes: Mutex::default(),
             kernel_losses: Mutex::default(),
         }
     }
 
-    pub(super) fn set_wanted(&self, wanted: ProbeConfig) {
+    pub(super) fn set_wanted(&self, wanted: AgentSection) {
         *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(wanted);
     }
 
-    pub(super) fn take_wanted(&self) -> Option<ProbeConfig> {
+    pub(super) fn take_wanted(&self) -> Option<AgentSection> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -89,6 +93,14 @@ impl Shared {
 
     pub(super) fn events(&self) -> Vec<String> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_filtered(&self, events: u64) {
+        self.filtered.store(events, Ordering::Relaxed);
+    }
+
+    pub(super) fn filtered(&self) -> u64 {
+        self.filtered.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_rows_per_second(&self, rows: u64) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
+use aya::maps::lpm_trie::LpmTrie;
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf};
 use aya::programs::{BtfTracePoint, Program, ProgramError};
 use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
@@ -12,7 +13,7 @@ use bodkin_ebpf::{OBJECT, call, syscall};
 use rustix::event::epoll;
 use rustix::thread::CapabilitySet;
 
-use super::{Probe, ProbeConfig, ProbeError, calls, counters, merge};
+use super::{Probe, ProbeConfig, ProbeError, calls, counters, flows, merge};
 use crate::config::SyscallStats;
 
 /// Programs that other programs jump to, with the family that each is for.
@@ -65,9 +66,9 @@ pub(super) fn attach(config: &ProbeConfig) -> Result<Probe, ProbeError> {
 
     let btf = Btf::from_sys_fs().map_err(|error| ProbeError::setup("read the kernel's types", error))?;
     let stats = config.syscall_stats;
-    let mut ebpf = match load(&btf, &sizes, stats, VerifierLogLevel::empty()) {
+    let mut ebpf = match load(&btf, &sizes, config, VerifierLogLevel::empty()) {
         // Logs are long and slow: only a program that was refused is verified again with one.
-        Err(ProbeError::LoadFailed { .. }) => load(&btf, &sizes, stats, VerifierLogLevel::DEBUG)?,
+        Err(ProbeError::LoadFailed { .. }) => load(&btf, &sizes, config, VerifierLogLevel::DEBUG)?,
         other => other?,
     };
     let mut settings_map = Array::try_from(take(&mut ebpf, ".bss")?).map_err(wrong_map)?;
@@ -79,18 +80,28 @@ pub(super) fn attach(config: &ProbeConfig) -> Result<Probe, ProbeError> {
     let handlers = set_handlers(&mut ebpf)?;
     let counters = PerCpuArray::try_from(take(&mut ebpf, "stats")?).map_err(wrong_map)?;
     let policy_map = HashMap::try_from(take(&mut ebpf, "proc_policy")?).map_err(wrong_map)?;
+    let path_map = LpmTrie::try_from(take(&mut ebpf, "path_drop")?).map_err(wrong_map)?;
     for (name, _) in TRACEPOINTS {
         tracepoint(&mut ebpf, name)?.attach().map_err(|error| refused(name, error))?;
     }
-    let missing = attach_optional(&mut ebpf);
+    let missing = attach_optional(&mut ebpf, optional(config.flows));
     let calls = attach_counting(&mut ebpf, stats)?;
+    let flows = match config.flows {
+        true => {
+            let datagrams = HashMap::try_from(take(&mut ebpf, "datagrams")?).map_err(wrong_map)?;
+            Some(flows::Flows::new(&mut ebpf, datagrams))
+        }
+        false => None,
+    };
     Ok(Probe {
         missing,
         calls,
+        flows,
         rows: rows(&config.events),
         ebpf,
         settings_map,
         policy_map,
+        path_map,
         _handlers: handlers,
         settings,
         excluded: BTreeSet::new(),
@@ -127,10 +138,18 @@ fn attach_counting(ebpf: &mut Ebpf, stats: SyscallStats) -> Result<Option<calls:
     Ok(Some(calls::Calls { counts, times }))
 }
 
+/// Programs that may be missing.
+fn optional(flows: bool) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    OPTIONAL.into_iter().chain(flows::PROGRAMS.into_iter().filter(move |_| flows))
+}
+
 /// Attaches what the kernel has; returns what it has not.
-fn attach_optional(ebpf: &mut Ebpf) -> Vec<String> {
+fn attach_optional(
+    ebpf: &mut Ebpf,
+    programs: impl Iterator<Item = (&'static str, &'static str, &'static str)>,
+) -> Vec<String> {
     let mut missing = Vec::new();
-    for (name, _, loss) in OPTIONAL {
+    for (name, _, loss) in programs {
         let program = tracepoint(ebpf, name);
         let attached = program.and_then(|program| program.attach().map(drop).map_err(|error| refused(name, error)));
         if let Err(error) = attached {
@@ -149,7 +168,7 @@ pub(super) fn rows(events: &BTreeSet<String>) -> CallSet {
 /// Detaches all programs; what they wrote stays in the rings.
 pub(super) fn detach(ebpf: &mut Ebpf) {
     let counting = counting(SyscallStats::Latency).iter().map(|(name, _)| *name);
-    let others = OPTIONAL.iter().map(|(name, ..)| *name).chain(counting);
+    let others = optional(true).map(|(name, ..)| name).chain(counting);
     for name in TRACEPOINTS.iter().map(|(name, _)| *name).chain(others) {
         if tracepoint(ebpf, name).is_ok_and(|program| program.fd().is_err()) {
             continue; // it was not loaded
@@ -168,10 +187,12 @@ pub(super) fn set_calls(settings: &mut Settings, events: &BTreeSet<String>, stre
         return Err(ProbeError::UnknownEvent { name: name.clone() });
     }
     let choice = |name: &str, bit: u32| if events.contains(name) { bit } else { 0 };
-    settings.options &= option::LATENCY;
+    settings.options &= option::LATENCY | option::FLOWS | option::PREFIXES;
+    let flows = settings.options & option::FLOWS != 0;
     settings.options |= choice("prctl", option::PRCTL) | choice("signaldeliver", option::SIGNALS);
     settings.options |= if streams { option::STREAMS } else { 0 };
-    let (calls, socketcalls) = syscall::tables(&|name| events.contains(name));
+    let (calls, socketcalls) =
+        syscall::tables(&|name| events.contains(name) || (flows && call::FLOW_OWNERS.contains(&name)));
     settings.calls = *calls;
     settings.socketcalls = socketcalls;
     Ok(())
@@ -205,7 +226,8 @@ fn empty_settings(config: &ProbeConfig, sizes: &RingSizes) -> Settings {
         // Never; opens for reading; what looks at files; reads and writes.
         events_shed_at: [u32::MAX, share(sizes.events, 85), share(sizes.events, 75), share(sizes.events, 65)],
         life_wake_at: share(sizes.life, 25),
-        options: if config.syscall_stats == SyscallStats::Latency { option::LATENCY } else { 0 },
+        options: if config.syscall_stats == SyscallStats::Latency { option::LATENCY } else { 0 }
+            | if config.flows { option::FLOWS } else { 0 },
         pad: 0,
     }
 }
@@ -244,13 +266,17 @@ fn possible_cpus() -> Result<u32, ProbeError> {
 }
 
 /// Parses the object, makes its maps and loads every program.
-fn load(btf: &Btf, sizes: &RingSizes, stats: SyscallStats, log: VerifierLogLevel) -> Result<Ebpf, ProbeError> {
+fn load(btf: &Btf, sizes: &RingSizes, config: &ProbeConfig, log: VerifierLogLevel) -> Result<Ebpf, ProbeError> {
+    let stats = config.syscall_stats;
     let life = u32::try_from(sizes.life).map_err(|error| ProbeError::setup("size of the ring", error))?;
     let keys = |is_wanted: bool| if is_wanted { calls::KEYS_MAX } else { 1 };
+    let flow_keys = |keys: u32| if config.flows { keys } else { 1 };
     let mut ebpf = EbpfLoader::new()
         .allow_unsupported_maps() // storage of tasks, which only the programs use
         .map_max_entries("call_counts", keys(stats != SyscallStats::Off))
         .map_max_entries("call_times", keys(stats == SyscallStats::Latency))
+        .map_max_entries("flow_states", flow_keys(flows::CONNECTIONS_MAX))
+        .map_max_entries("datagrams", flow_keys(flows::DATAGRAMS_MAX))
         .btf(Some(btf))
         .verifier_log_level(log)
         .map_max_entries("life", life)
@@ -264,7 +290,10 @@ fn load(btf: &Btf, sizes: &RingSizes, stats: SyscallStats, log: VerifierLogLevel
     for (name, point) in counting(stats) {
         load_program(tracepoint(&mut ebpf, name)?, point, btf).map_err(|error| refused(name, error))?;
     }
-    for (name, point, _) in OPTIONAL {
+    if config.flows {
+        flows::load(&mut ebpf, btf);
+    }
+    for (name, point, _) in optional(config.flows) {
         // Said when it cannot be attached.
         if let Err(error) = load_program(tracepoint(&mut ebpf, name)?, point, btf) {
             tracing::debug!(program = name, %error, "program is not loaded");

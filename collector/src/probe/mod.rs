@@ -8,11 +8,12 @@
 //!
 //! - [`clock`]: the kernel's clock of events, and its distance from the wall clock.
 //! - `load`: requirements, rings, programs. `merge`: time order over rings. `counters`: the programs' own counts.
-//!   `calls`: counts of system calls.
+//!   `calls`: counts of system calls. `flows`: connections.
 
 mod calls;
 pub mod clock;
 mod counters;
+mod flows;
 mod load;
 mod merge;
 
@@ -23,15 +24,17 @@ use std::time::Duration;
 
 use crate::config::{AgentSection, SyscallStats};
 use aya::Ebpf;
+use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, ProgramArray, RingBuf};
-use bodkin_ebpf::layout::{SETTINGS_BYTES, Settings};
+use bodkin_ebpf::event::Flow;
+use bodkin_ebpf::layout::{PREFIX_MAX_BYTES, SETTINGS_BYTES, Settings, option};
 use bodkin_ebpf::syscall::CallSet;
 use bodkin_ebpf::{Event, call, syscall};
 use rustix::event::{Timespec, epoll};
 
 pub use calls::CallReading;
 pub use counters::{Loss, Reason, Totals};
-pub use merge::DrainStats;
+pub use merge::{DrainStats, Merge};
 
 /// How long events are held back so that those of all processors come in order: an event is in its ring a few
 /// microseconds after the time in its head, unless its processor was taken away by a hypervisor.
@@ -50,6 +53,8 @@ pub struct ProbeConfig {
     pub streams: bool,
     /// Counting of system calls.
     pub syscall_stats: SyscallStats,
+    /// Network conversations are told.
+    pub flows: bool,
     /// Bytes of all rings together: half for exec, fork and exit, half over the processors. Rounded down to powers of two,
     /// at least a page each. A mapped ring counts twice in resident memory.
     pub ring_bytes: usize,
@@ -63,6 +68,7 @@ impl Default for ProbeConfig {
             events: call::SECURITY.iter().map(|name| (*name).to_owned()).collect(),
             streams: false,
             syscall_stats: SyscallStats::Off,
+            flows: false,
             ring_bytes: 8 << 20,
             excluded_tgid: Some(std::process::id()),
         }
@@ -73,8 +79,8 @@ impl ProbeConfig {
     /// What a section of the configuration asks for.
     pub fn of(section: &AgentSection) -> Self {
         const MESSAGES: [&str; 4] = ["sendto", "sendmsg", "recvfrom", "recvmsg"];
-        let (ring_bytes, syscall_stats) = (section.ring_mib << 20, section.syscall_stats);
-        let mut config = Self { ring_bytes, syscall_stats, ..Self::default() };
+        let (ring_bytes, syscall_stats, flows) = (section.ring_mib << 20, section.syscall_stats, section.flows);
+        let mut config = Self { ring_bytes, syscall_stats, flows, ..Self::default() };
         if let Some(events) = &section.events {
             config.events = events.iter().cloned().collect();
             // Who names them wants all of them; the default set has those of datagrams alone.
@@ -160,6 +166,7 @@ pub struct Probe {
     ebpf: Ebpf,
     settings_map: Array<MapData, [u8; SETTINGS_BYTES]>,
     policy_map: HashMap<MapData, u32, u32>,
+    path_map: LpmTrie<MapData, [u8; PREFIX_MAX_BYTES], u32>,
     /// Only held: the kernel empties an array of programs when its last descriptor is closed.
     _handlers: ProgramArray<MapData>,
     settings: Settings,
@@ -173,6 +180,7 @@ pub struct Probe {
     rows: CallSet,
     missing: Vec<String>,
     calls: Option<calls::Calls>,
+    flows: Option<flows::Flows>,
 }
 
 impl std::fmt::Debug for Probe {
@@ -221,7 +229,30 @@ impl Probe {
         Ok(())
     }
 
-    /// Stops exporting the calls of a process. At most 256 at a time; its exec, fork and exit still come.
+    /// Stops exporting calls on the one file that they name where the name begins with one of `prefixes`, none longer than
+    /// [`PREFIX_MAX_BYTES`]; those given before count no more. Relative names and such as hold `..` are told all the same.
+    ///
+    /// # Errors
+    /// The kernel refuses an entry.
+    pub fn exclude_paths(&mut self, prefixes: &[String]) -> Result<(), ProbeError> {
+        let refused = |error| ProbeError::setup("exclude a folder", error);
+        let old: Vec<_> = self.path_map.keys().filter_map(Result::ok).collect();
+        for key in old {
+            self.path_map.remove(&key).map_err(refused)?;
+        }
+        for prefix in prefixes {
+            let mut name = [0; PREFIX_MAX_BYTES];
+            name.iter_mut().zip(prefix.bytes()).for_each(|(slot, byte)| *slot = byte);
+            let bits = prefix.len().min(PREFIX_MAX_BYTES) as u32 * 8;
+            self.path_map.insert(&Key::new(bits, name), 1, 0).map_err(refused)?;
+        }
+        let mut settings = self.settings.clone();
+        settings.options &= !option::PREFIXES;
+        settings.options |= if prefixes.is_empty() { 0 } else { option::PREFIXES };
+        self.write_settings(settings)
+    }
+
+    /// Stops exporting the calls of a process. At most 4,096 at a time; its exec, fork and exit still come.
     ///
     /// # Errors
     /// The kernel refuses the entry.
@@ -292,6 +323,22 @@ impl Probe {
     pub fn forget_calls(&mut self, readings: &[CallReading], gone: &[u32]) {
         if let Some(calls) = &mut self.calls {
             calls.forget(readings.iter().filter(|reading| gone.contains(&reading.tgid)).map(|reading| reading.key));
+        }
+    }
+
+    /// Every connection there is, and the datagrams of each process and socket, with counts since their beginning; empty
+    /// where they are not told. Connections that end in between come as events.
+    ///
+    /// # Errors
+    /// The kernel refuses to list them.
+    pub fn flows(&mut self) -> Result<Vec<Flow>, ProbeError> {
+        self.flows.as_mut().map_or(Ok(Vec::new()), |flows| flows.read(&mut self.ebpf))
+    }
+
+    /// Forgets the counts of datagrams that move no more, so that there is room for others.
+    pub fn forget_flows(&mut self, quiet: &[Flow]) {
+        if let Some(flows) = &mut self.flows {
+            quiet.iter().for_each(|flow| flows.forget(flow));
         }
     }
 

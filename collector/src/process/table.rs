@@ -106,6 +106,8 @@ impl ProcessTable {
         match &event.body {
             Body::Exec(exec) => self.exec(head, exec),
             Body::Fork(fork) => self.fork(head, fork),
+            // It may come from an interrupt: its head says nothing of its process.
+            Body::Flow(_) => return,
             Body::Exit(exit) => {
                 self.ensure(pid);
                 self.observe(head);
@@ -130,7 +132,13 @@ impl ProcessTable {
                 self.ensure(pid);
                 self.change(pid, |process, scratch| set_components(&mut process.cwd, &descriptor.path, scratch));
             }
-            Body::Open(_) | Body::Paths(_) | Body::Socket(_) | Body::Descriptor(_) | Body::Plain(_) => self.ensure(pid),
+            Body::Open(_) | Body::Paths(_) | Body::Socket(_) | Body::Descriptor(_) | Body::Plain(_) => {
+                // Nearly every event: one look says that nothing has changed.
+                if self.entries.get(&pid).is_some_and(|process| process.is_as_in(head)) {
+                    return;
+                }
+                self.ensure(pid);
+            }
         }
         self.observe(head);
     }
@@ -178,6 +186,11 @@ impl ProcessTable {
     }
 
     /// The entry of `pid`, if it is known.
+    pub fn get(&self, pid: u32) -> Option<&Process> {
+        self.entries.get(&pid)
+    }
+
+    /// The same, to be changed.
     pub fn get_mut(&mut self, pid: u32) -> Option<&mut Process> {
         self.entries.get_mut(&pid)
     }

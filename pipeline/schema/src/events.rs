@@ -9,7 +9,7 @@ macro_rules! columns {
     ($($constant:ident = $name:literal : $kind:ident $data_type:expr, $comment:literal;)*) => {
         $(#[doc = $comment] pub const $constant: &str = $name;)*
 
-        /// The schema of `events`.
+        /// The newest schema.
         pub fn schema() -> SchemaRef {
             static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
                 Arc::new(Schema::new(vec![$($kind($constant, $data_type, $comment),)*]))
@@ -18,6 +18,8 @@ macro_rules! columns {
         }
     };
 }
+
+pub(crate) use columns;
 
 columns! {
     TS = "ts": required timestamp(), "time of the event (end of the system call), microseconds UTC; kernel boot clock plus the wall clock's offset";

@@ -1,6 +1,6 @@
 //! The built-in streams. A stream is what flows; the table of the same name is where it comes to rest.
 
-use crate::{audit, drops, events, findings, metrics, queries};
+use crate::{audit, drops, events, findings, flows, metrics, queries};
 use arrow_schema::SchemaRef;
 use std::fmt;
 
@@ -57,11 +57,13 @@ pub enum Stream {
     Audit,
     /// One query that was asked.
     Queries,
+    /// One network conversation per interval.
+    Flows,
 }
 
 impl Stream {
     /// Every built-in stream.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Events,
         Self::Series,
         Self::Samples,
@@ -70,6 +72,7 @@ impl Stream {
         Self::Findings,
         Self::Audit,
         Self::Queries,
+        Self::Flows,
     ];
 
     /// The name on the wire and of the table.
@@ -83,6 +86,7 @@ impl Stream {
             Self::Findings => "findings",
             Self::Audit => "audit",
             Self::Queries => "queries",
+            Self::Flows => "flows",
         }
     }
 
@@ -103,6 +107,7 @@ impl Stream {
             Self::Findings => findings::schema(),
             Self::Audit => audit::schema(),
             Self::Queries => queries::schema(),
+            Self::Flows => flows::schema(),
         }
     }
 
@@ -116,6 +121,7 @@ impl Stream {
             Self::Findings => &[findings::RULE, findings::TS],
             Self::Audit => &[audit::ACTOR, audit::TS],
             Self::Queries => &[queries::PRINCIPAL, queries::TS],
+            Self::Flows => &[flows::CONTAINER_ID, flows::TS],
         }
     }
 
@@ -129,6 +135,7 @@ impl Stream {
             Self::Findings => Some(findings::TS),
             Self::Audit => Some(audit::TS),
             Self::Queries => Some(queries::TS),
+            Self::Flows => Some(flows::TS),
         }
     }
 
@@ -137,7 +144,7 @@ impl Stream {
         match self {
             Self::Events | Self::Drops | Self::Findings => Class::Security,
             Self::Audit => Class::Audit,
-            Self::Series | Self::Samples | Self::Histograms => Class::Metrics,
+            Self::Series | Self::Samples | Self::Histograms | Self::Flows => Class::Metrics,
             Self::Queries => Class::Debug,
         }
     }
@@ -153,6 +160,7 @@ impl Stream {
             Self::Findings => "one rule that fired for one event",
             Self::Audit => "one action of a user or an API, as Kubernetes and cloud trails record it",
             Self::Queries => "one query that was asked",
+            Self::Flows => "one network conversation per interval: bytes, packets, latency, process and container",
         }
     }
 }

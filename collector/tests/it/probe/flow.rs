@@ -33,6 +33,31 @@ fn excluded_processes_and_unwanted_calls_are_silent() {
     ));
 }
 
+#[test]
+fn files_under_excluded_folders_are_silent() {
+    let Some(mut probe) = watch_all() else { return };
+    let marker = marker("folder");
+    let read = |path: &str| drop(std::fs::read(path.replace("MARKER", &marker)));
+    probe.exclude_paths(&["/nowhere/quiet/".to_string()]).unwrap();
+    read("/nowhere/quiet/MARKER-1");
+    drop(std::fs::remove_file(format!("/nowhere/quiet/{marker}-2")));
+    read("/nowhere/quiet/../loud/MARKER-3");
+    read("/nowhere/quietly/MARKER-4");
+    let long = format!("/nowhere/quiet/{}/MARKER-5", "x".repeat(150));
+    read(&long);
+    // What has a second name may be wanted for that.
+    drop(std::fs::rename(format!("/nowhere/quiet/{marker}-6"), "/nowhere/loud"));
+    probe.exclude_paths(&[]).unwrap();
+    read("/nowhere/quiet/MARKER-7");
+    let found = lines(&mut probe, &marker, 5).join(" ");
+    for (number, is_told) in [(1, false), (2, false), (3, true), (4, true), (5, true), (6, true), (7, true)] {
+        assert_eq!(found.contains(&format!("{marker}-{number}")), is_told, "{number}: {found}");
+    }
+    let totals = probe.totals().unwrap();
+    assert_eq!(totals.offered(), totals.sent(), "what nobody wants is not offered");
+    assert_no_loss(&mut probe);
+}
+
 // DROP-1: offered = delivered + lost, exactly, whatever the load; and events of one processor keep their numbers.
 #[test]
 fn every_loss_is_counted() {

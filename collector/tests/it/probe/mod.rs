@@ -10,6 +10,7 @@ mod cgroups;
 mod compat;
 mod files;
 mod flow;
+mod flows;
 mod life;
 mod sockets;
 #[cfg(target_arch = "x86_64")]
@@ -22,7 +23,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use bodkin_collector::probe::{Probe, ProbeConfig, ProbeError};
-use bodkin_ebpf::event::{Components, Name};
+use bodkin_ebpf::event::{Components, Flow, Name};
 use bodkin_ebpf::{Body, Event};
 
 const ENOENT: i64 = -2;
@@ -148,6 +149,7 @@ enum Detail {
     },
     Plain([u64; 6]),
     Move(String),
+    Flow(Flow),
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -226,6 +228,7 @@ impl Seen {
             },
             Body::Plain(args) => Detail::Plain(*args),
             Body::Move(cgroup) => Detail::Move(joined(*cgroup)),
+            Body::Flow(flow) => Detail::Flow(*flow),
         };
         let head = event.head;
         Self { name: event.name, tgid: head.tgid, ret: head.ret, flags: head.flags, boot_ns: head.boot_ns, detail }

@@ -22,6 +22,7 @@ async fn tables_and_views_are_listed() {
             "events BASE TABLE",
             "file_events VIEW",
             "findings BASE TABLE",
+            "flows BASE TABLE",
             "histograms BASE TABLE",
             "metrics VIEW",
             "network_events VIEW",
