@@ -19,7 +19,7 @@
 //! | [`store`] | [`MetricStore`]: rows in, labels and values out |
 //! | [`select`] | [`StoreView`]: the store as the evaluator's `Storage` |
 //! | `index`, `postings` | the label index: terms to series, matchers to series |
-//! | `head` | recent samples by series, bounded in bytes |
+//! | `head` | recent samples by series, packed, bounded in bytes |
 //! | [`cold`] | older samples from files and tail; [`Tables`] |
 //! | `file` | a file in the store, for the Parquet reader |
 //! | `load` | what a start reads |

@@ -130,7 +130,17 @@ impl Storage for StoreView {
         }
         let cold_end = end_ms.min(complete_from.saturating_sub(1));
         let cold = self.cold(&places, start_ms, cold_end, Some(request))?;
-        Ok(Box::new(Found { view: self.clone(), places, series, start_ms, end_ms, complete_from, cold }))
+        let is_newest_only = request.hints.is_newest_only;
+        Ok(Box::new(Found {
+            view: self.clone(),
+            places,
+            series,
+            start_ms,
+            end_ms,
+            complete_from,
+            cold,
+            is_newest_only,
+        }))
     }
 }
 
@@ -144,6 +154,8 @@ struct Found {
     /// Where the head began when the series were found.
     complete_from: i64,
     cold: FxHashMap<u32, ColdSeries>,
+    /// Of each series the newest sample is enough.
+    is_newest_only: bool,
 }
 
 impl Found {
@@ -156,12 +168,18 @@ impl Found {
         let mut columns = Columns::new(places.len());
         for place in places {
             if let Some(cold) = self.cold.get(place) {
-                columns.floats(&cold.times_ms, &cold.values);
+                columns.times.extend_from_slice(&cold.times_ms);
+                columns.values.extend_from_slice(&cold.values);
                 cold.histograms.iter().for_each(|(ts_ms, value)| columns.histogram(*ts_ms, value.clone()));
             }
             if let Some(series) = head.series(*place) {
-                let (times, values) = series.floats(from_ms, self.end_ms);
-                columns.floats(times, values);
+                match series.newest_float(from_ms, self.end_ms).filter(|_| self.is_newest_only) {
+                    Some((ts_ms, value)) => {
+                        columns.times.push(ts_ms);
+                        columns.values.push(value);
+                    }
+                    None => series.read(from_ms, self.end_ms, &mut columns.times, &mut columns.values),
+                }
                 let (times, values) = series.histograms(from_ms, self.end_ms);
                 times.iter().zip(values).for_each(|(ts_ms, value)| columns.histogram(*ts_ms, value.clone()));
             }
@@ -192,6 +210,7 @@ impl Selection for Found {
                     end_ms: self.end_ms,
                     complete_from,
                     cold,
+                    is_newest_only: self.is_newest_only,
                 };
                 let again = later.collect(places);
                 again.map_err(|_| StorageError::Internal("the head gives samples up faster than they are read".into()))
@@ -214,11 +233,6 @@ impl Columns {
         offsets.push(0);
         let histograms = HistogramColumns { offsets: offsets.clone(), ..Default::default() };
         Self { offsets, times: Vec::new(), values: Vec::new(), histograms }
-    }
-
-    fn floats(&mut self, times: &[i64], values: &[f64]) {
-        self.times.extend_from_slice(times);
-        self.values.extend_from_slice(values);
     }
 
     fn histogram(&mut self, ts_ms: i64, value: Arc<bodkin_promql::FloatHistogram>) {

@@ -52,6 +52,8 @@ pub struct SelectHints<'a> {
     pub is_by: bool,
     /// Stops after this many series where it is not 0.
     pub series_limit: usize,
+    /// Of the floats and of the histograms of a series only the newest counts.
+    pub is_newest_only: bool,
 }
 
 /// The series that a [`Select`] found.

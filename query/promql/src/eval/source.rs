@@ -161,7 +161,8 @@ impl<'e> Evaluator<'_> {
         let after_ms = if is_smoothed { self.lookback_ms } else { 0 };
         let from = look.time(steps.start_ms).saturating_sub(self.lookback_ms).saturating_add(1);
         let to = look.time(steps.last()).saturating_add(after_ms);
-        let hints = SelectHints { step_ms: self.query.step_ms, ..SelectHints::default() };
+        let is_newest_only = !is_smoothed && (steps.count == 1 || look.at_ms.is_some());
+        let hints = SelectHints { step_ms: self.query.step_ms, is_newest_only, ..SelectHints::default() };
         let selection = self.select(&selector.matchers, (from, to), hints, notes)?;
         if is_smoothed {
             return Ok(Source::Smoothed { selection, look, span: selector.span });
