@@ -35,6 +35,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use writer::Writer;
 
+/// A segment that is in tables as a whole is ended before it is full where it has this many bytes.
+const RENEWED_BYTES_MIN: u64 = 1 << 20;
 /// Name of the file whose lock makes one process the owner.
 const LOCK_FILE: &str = "LOCK";
 
@@ -177,8 +179,8 @@ impl Wal {
         Ok(Replay::open_on(self.disk.clone(), &self.dir, from)?.up_to(self.durable()))
     }
 
-    /// Deletes the segments that end at or before `position`, the oldest first; never the one that is written.
-    /// Returns how many.
+    /// Deletes the segments that end at or before `position`, the oldest first. The one that is written is replaced by
+    /// a new one, soon after this returns, if it ends there and is worth it. Returns how many were deleted at once.
     ///
     /// # Errors
     /// [`Error::Io`]; calling again goes on.
@@ -191,6 +193,10 @@ impl Wal {
             }
             self.disk.remove(&segment.path).map_err(|source| Error::io(&segment.path, "delete segment", source))?;
             deleted += 1;
+        }
+        let written = found.last().map_or(0, |last| self.durable().0.saturating_sub(last.start.0));
+        if position == self.durable() && written >= RENEWED_BYTES_MIN {
+            self.queue.renew(position);
         }
         Ok(deleted)
     }

@@ -121,6 +121,8 @@ impl Future for Ticket {
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
+    /// Where the segment may end and go: everything before it is in tables.
+    renewal: Option<Position>,
     is_closing: bool,
     stopped: Option<Error>,
 }
@@ -174,10 +176,22 @@ impl Queue {
         self.room.available_permits() * PERMIT_BYTES
     }
 
+    /// Asks the writer for a new segment, if the present one still ends at `position` when it gets to it.
+    pub(super) fn renew(&self, position: Position) {
+        self.state().renewal = Some(position);
+        self.work.notify_one();
+        self.work_task.notify_one();
+    }
+
+    /// What was asked for by [`Self::renew`].
+    pub(super) fn take_renewal(&self) -> Option<Position> {
+        self.state().renewal.take()
+    }
+
     /// Waits for work; false when the queue is closed and empty.
     pub(super) fn wait(&self) -> bool {
         let mut state = self.state();
-        while state.jobs.is_empty() {
+        while state.jobs.is_empty() && state.renewal.is_none() {
             if state.is_closing {
                 return false;
             }
@@ -192,8 +206,9 @@ impl Queue {
             let notified = self.work_task.notified();
             {
                 let state = self.state();
-                if !state.jobs.is_empty() || state.is_closing {
-                    return !state.jobs.is_empty();
+                let has_work = !state.jobs.is_empty() || state.renewal.is_some();
+                if has_work || state.is_closing {
+                    return has_work;
                 }
             }
             notified.await;

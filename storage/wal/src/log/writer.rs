@@ -68,6 +68,12 @@ impl WalDriver {
 
     /// Writes and syncs what waits, at most one group, and tells the outcome.
     pub fn turn(&mut self) -> Turn {
+        if let Some(position) = self.writer.queue.take_renewal()
+            && let Err(error) = self.writer.renew(position)
+        {
+            // It is begun when the segment is full, then.
+            tracing::warn!(%error, "no new segment could be begun");
+        }
         let mut rest = self.writer.queue.take(self.writer.options.group_bytes);
         if rest.is_empty() {
             return Turn::Idle;
@@ -147,6 +153,18 @@ impl Writer {
         self.segment = SegmentWriter::create_on(self.disk.as_ref(), &self.dir, self.segment.position())?;
         self.counters.segment(self.segment.durable());
         Ok(())
+    }
+
+    /// Begins a new segment and deletes the present one where it ends at `position`, up to which nobody needs the log.
+    fn renew(&mut self, position: Position) -> Result<()> {
+        if self.segment.is_empty() || self.segment.position() != position || self.segment.durable() != position {
+            return Ok(());
+        }
+        let old = self.segment.path().to_owned();
+        let new = SegmentWriter::create_on(self.disk.as_ref(), &self.dir, position)?;
+        self.segment = new;
+        self.counters.segment(self.segment.durable());
+        self.disk.remove(&old).map_err(|source| Error::io(&old, "delete segment", source))
     }
 
     /// Fails a group and all that waits behind it: a lane must not get a later batch durable where an earlier one

@@ -160,6 +160,28 @@ async fn segments_roll_stand_alone_and_are_trimmed() {
     assert!(wal.append(frame(21, 1).encode().unwrap()).await.unwrap() > ends[19]);
 }
 
+#[tokio::test]
+async fn a_segment_that_is_in_tables_is_not_kept_until_it_is_full() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = open(dir.path());
+    let mut seq = 0;
+    while wal.stats().bytes < 2 << 20 {
+        seq += 1;
+        wal.append(frame(seq, 2000).encode().unwrap()).await.unwrap();
+    }
+    let end = wal.durable();
+    assert_eq!(wal.trim(end).unwrap(), 0, "it is being written");
+    while segments(dir.path()).unwrap()[0].start != end {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let after = wal.append(frame(seq + 1, 1).encode().unwrap()).await.unwrap();
+    assert!(after > end && segments(dir.path()).unwrap().len() == 1);
+    assert_eq!(seqs(wal.replay(end).unwrap()), (vec![seq + 1], 0));
+    assert_eq!(wal.trim(after).unwrap(), 0, "it is not worth a new one");
+    drop(wal);
+    assert_eq!(everything(dir.path()), (vec![seq + 1], 0));
+}
+
 #[test]
 fn the_log_has_one_owner_and_a_floor() {
     let dir = tempfile::tempdir().unwrap();
