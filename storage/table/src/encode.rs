@@ -174,9 +174,17 @@ fn properties(stream: Stream, zstd_level: i32) -> Result<WriterProperties, Parqu
             builder = builder.set_column_statistics_enabled(column(), EnabledStatistics::None);
         }
         if is_delta_packed(field.data_type(), field.name()) {
+            builder = builder.set_column_encoding(column(), Encoding::DELTA_BINARY_PACKED);
+            // A series is one number many times over; where there are too many for a dictionary, deltas follow.
+            if !is_series_key(field.name()) {
+                builder = builder.set_column_dictionary_enabled(column(), false);
+            }
+        }
+        if stream == Stream::Samples && field.name() == metrics::VALUE {
+            // Values of a series share their upper bytes: planes of bytes compress where whole numbers do not.
             builder = builder
                 .set_column_dictionary_enabled(column(), false)
-                .set_column_encoding(column(), Encoding::DELTA_BINARY_PACKED);
+                .set_column_encoding(column(), Encoding::BYTE_STREAM_SPLIT);
         }
     }
     for name in bloom_columns(stream) {
@@ -193,6 +201,11 @@ fn properties(stream: Stream, zstd_level: i32) -> Result<WriterProperties, Parqu
 fn is_delta_packed(data_type: &DataType, name: &str) -> bool {
     matches!(data_type, DataType::Timestamp(..))
         || [events::TS_NS, events::SEQ, events::CGROUP_ID, metrics::METRIC_ID, metrics::SERIES_ID].contains(&name)
+}
+
+/// Ids by which metrics are sorted.
+fn is_series_key(name: &str) -> bool {
+    [metrics::METRIC_ID, metrics::SERIES_ID].contains(&name)
 }
 
 /// Texts that nobody asks for by a range or a whole value; gathering their bounds costs more than encoding them.
