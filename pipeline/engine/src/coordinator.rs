@@ -36,7 +36,7 @@ pub struct EpochOptions {
 
 impl Default for EpochOptions {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(10), pending_bytes_max: 256 << 20, retry: Duration::from_secs(1) }
+        Self { interval: Duration::from_secs(10), pending_bytes_max: 64 << 20, retry: Duration::from_secs(1) }
     }
 }
 
