@@ -5,8 +5,9 @@ use crate::decompress::{DecompressError, Encoding, decompress};
 use crate::delta::Deltas;
 use crate::intake::{Intake, Problems, Taken, Written};
 use crate::limits::GatewayLimits;
-use crate::memory::Memory;
+use crate::memory::{Memory, Metadata};
 use crate::otlp;
+use crate::own::{self, OwnSample};
 use crate::remote_write::{Version, read_v1, read_v2};
 use crate::series::SeriesCache;
 use crate::text::{self, TextFormat};
@@ -23,6 +24,9 @@ use xxhash_rust::xxh3::xxh3_128;
 
 /// Bodies larger than this are read on a thread that may block.
 const INLINE_BYTES_MAX: usize = 256 << 10;
+
+/// More samples than this are looked up on a thread that may block.
+const INLINE_SAMPLES_MAX: usize = 1000;
 
 /// Why a body is not stored, or not all of it.
 #[derive(Debug, thiserror::Error)]
@@ -192,6 +196,36 @@ impl Gateway {
         let now_ms = now_us.div_euclid(1000);
         let read = move |bytes: &[u8], intake: &mut Intake<'_>| text::read(bytes, format, now_ms, intake);
         let taken = self.take(encoding, body, now_us, true, read).await?;
+        self.store(tenant, taken, now_us).await
+    }
+
+    /// Stores samples that this process made, and what is said of their metrics; answers when they are durable and
+    /// visible.
+    ///
+    /// # Errors
+    /// As [`WriteError`]; after [`WriteError::Partial`] the rest is durable.
+    pub async fn append(
+        self: &Arc<Self>,
+        tenant: &Tenant,
+        samples: Vec<OwnSample>,
+        metadata: Vec<Metadata>,
+    ) -> Result<Written, WriteError> {
+        let now_us = self.producer.now().micros();
+        let gateway = self.clone();
+        let is_large = samples.len() > INLINE_SAMPLES_MAX;
+        let work = move || {
+            let mut intake = Intake::new(&gateway.cache, &gateway.limits, now_us);
+            intake.metadata = metadata;
+            let mut key = Vec::new();
+            samples.iter().for_each(|sample| own::take(sample, &mut key, &mut intake));
+            intake.end(gateway.memory.as_ref(), true)
+        };
+        let taken = if is_large {
+            let joined = tokio::task::spawn_blocking(work).await;
+            joined.map_err(|error| WriteError::Internal(format!("reading ended early: {error}")))?
+        } else {
+            work()
+        };
         self.store(tenant, taken, now_us).await
     }
 

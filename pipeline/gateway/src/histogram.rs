@@ -9,24 +9,42 @@ const CUSTOM: i32 = -53;
 
 /// Buckets of one sign: spans and the absolute count of each bucket.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Buckets {
-    pub(crate) offsets: Vec<i32>,
-    pub(crate) lengths: Vec<i32>,
-    pub(crate) counts: Vec<f64>,
+pub struct Buckets {
+    /// How far each span lies from the end of the one before.
+    pub offsets: Vec<i32>,
+    /// Buckets of each span.
+    pub lengths: Vec<i32>,
+    /// Observations of each bucket.
+    pub counts: Vec<f64>,
 }
 
 /// One native histogram; integer counts have become floats.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Histogram {
-    pub(crate) count: f64,
-    pub(crate) sum: f64,
-    pub(crate) schema: i32,
-    pub(crate) zero_threshold: f64,
-    pub(crate) zero_count: f64,
-    pub(crate) positive: Buckets,
-    pub(crate) negative: Buckets,
-    pub(crate) custom_bounds: Vec<f64>,
-    pub(crate) reset_hint: i32,
+pub struct Histogram {
+    /// Observations.
+    pub count: f64,
+    /// Their sum.
+    pub sum: f64,
+    /// The resolution; -53 for custom bounds.
+    pub schema: i32,
+    /// Up to where observations count as zero.
+    pub zero_threshold: f64,
+    /// Observations that do.
+    pub zero_count: f64,
+    /// Buckets above zero.
+    pub positive: Buckets,
+    /// Buckets below zero.
+    pub negative: Buckets,
+    /// Upper bounds of custom buckets.
+    pub custom_bounds: Vec<f64>,
+    /// Whether it was reset: 0 unknown, 1 yes, 2 no, 3 a gauge.
+    pub reset_hint: i32,
+}
+
+/// Checks a histogram that was not read from bytes.
+pub(crate) fn check(histogram: &Histogram, buckets_max: usize) -> Result<(), HistogramError> {
+    // Sums of floats need not agree with their count to the last bit.
+    validate(histogram, false, buckets_max)
 }
 
 /// Why a histogram is refused; the words are Prometheus's.

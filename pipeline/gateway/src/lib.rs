@@ -24,11 +24,13 @@
 //! | [`gateway`] | [`Gateway`]: bodies in, answers when they are durable |
 //! | `remote_write` | Prometheus remote write v1 and v2 |
 //! | `otlp`, `delta` | OTLP metrics; changes added up to totals |
+//! | [`statsd`] | StatsD and DogStatsD, added up |
 //! | `text` | Prometheus's text format and OpenMetrics |
 //! | `wire`, `decompress` | protocol buffers and compressed bodies from outside (SAFE-1) |
 //! | `series` | series by the bytes of their labels |
 //! | `intake`, `rows`, `histogram` | a request as columns |
 //! | `bodies` | bodies that are sent again |
+//! | [`own`] | samples that this process makes itself |
 //! | [`memory`] | [`Memory`]: who holds recent samples, exemplars and metadata |
 //! | [`limits`] | [`GatewayLimits`] |
 
@@ -41,18 +43,22 @@ mod intake;
 pub mod limits;
 pub mod memory;
 mod otlp;
+pub mod own;
 mod remote_write;
 mod rows;
 mod series;
+pub mod statsd;
 mod text;
 mod wire;
 
 pub use decompress::{DecompressError, Encoding};
 pub use gateway::{Gateway, GatewayStats, WriteError};
+pub use histogram::{Buckets, Histogram};
 pub use intake::{Problems, Written};
 pub use limits::GatewayLimits;
 pub use memory::{Exemplar, Memory, Metadata, Suspect, SuspectValue, Verdict};
+pub use own::{OwnLabels, OwnSample, OwnValue};
 pub use remote_write::Version;
 pub use series::SeriesError;
-pub use text::TextFormat;
+pub use text::{PageSample, TextFormat, read_page};
 pub use wire::WireError;

@@ -28,12 +28,90 @@ impl TextFormat {
     }
 }
 
-/// One sample.
+/// One sample of a page.
 #[derive(Clone, Debug, PartialEq)]
 struct Line<'a> {
     labels: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     value: f64,
     ts_ms: Option<i64>,
+}
+
+/// One sample of a page, with its labels as they were written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PageSample<'a> {
+    /// The name and the labels as text: equal texts are one series.
+    pub series: &'a str,
+    /// The value.
+    pub value: f64,
+    /// The time that the page says, in milliseconds.
+    pub ts_ms: Option<i64>,
+}
+
+impl PageSample<'_> {
+    /// The labels, the name as `__name__` among them.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub fn labels(&self) -> Result<Vec<(String, String)>, String> {
+        let (labels, rest) = series_of(self.series)?;
+        if !rest.trim().is_empty() {
+            return Err(format!("{rest:?} after the labels"));
+        }
+        Ok(labels.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
+    }
+}
+
+/// Reads a page without looking at labels: `sample` is called for each line, and says whether it goes on. What the page
+/// says of metrics is returned. Unlike a body that is pushed, a page with one bad line is refused as a whole, as Prometheus
+/// does.
+///
+/// # Errors
+/// The first line that is none.
+pub fn read_page<'a>(
+    page: &'a str,
+    format: TextFormat,
+    mut sample: impl FnMut(PageSample<'a>) -> Result<(), String>,
+) -> Result<Vec<Metadata>, String> {
+    let (mut metadata, mut said) = (Vec::new(), None);
+    for (number, line) in page.lines().enumerate() {
+        let line = line.trim_matches([' ', '\t', '\r']);
+        if let Some(comment) = line.strip_prefix('#') {
+            if format == TextFormat::OpenMetrics && comment.trim() == "EOF" {
+                break;
+            }
+            comment_line(comment, &mut said, &mut metadata);
+            continue;
+        }
+        if line.is_empty() {
+            continue;
+        }
+        let end = series_end(line).ok_or_else(|| format!("line {}: no value", number + 1))?;
+        let (series, rest) = line.split_at(end);
+        let (value, ts_ms) = numbers_of(rest, format).map_err(|why| format!("line {}: {why}", number + 1))?;
+        sample(PageSample { series, value, ts_ms }).map_err(|why| format!("line {}: {why}", number + 1))?;
+    }
+    metadata.extend(said);
+    Ok(metadata)
+}
+
+/// Where name and labels end: at the closing brace, or before the first blank.
+fn series_end(line: &str) -> Option<usize> {
+    let open = line.find(['{', ' ', '\t'])?;
+    let brace = open + line[open..].find(|c: char| c != ' ' && c != '\t')?;
+    if line.as_bytes().get(brace) != Some(&b'{') {
+        return Some(open);
+    }
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    for (index, byte) in line.bytes().enumerate().skip(brace) {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_quoted => is_escaped = true,
+            b'"' => is_quoted = !is_quoted,
+            b'}' if !is_quoted => return Some(index + 1),
+            _ => {}
+        }
+    }
+    None
 }
 
 struct Pairs<'s>(&'s [(Cow<'s, str>, Cow<'s, str>)]);
@@ -54,7 +132,7 @@ pub(crate) fn read(page: &[u8], format: TextFormat, now_ms: i64, intake: &mut In
     for (number, line) in page.lines().enumerate() {
         let line = line.trim_matches([' ', '\t', '\r']);
         if let Some(comment) = line.strip_prefix('#') {
-            comment_line(comment, &mut said, intake);
+            comment_line(comment, &mut said, &mut intake.metadata);
             continue;
         }
         if line.is_empty() {
@@ -84,12 +162,12 @@ fn take(line: &Line<'_>, now_ms: i64, key: &mut Vec<u8>, intake: &mut Intake<'_>
 }
 
 /// `# HELP name text`, `# TYPE name kind`, `# UNIT name unit`; other comments say nothing.
-fn comment_line(comment: &str, said: &mut Option<Metadata>, intake: &mut Intake<'_>) {
+fn comment_line(comment: &str, said: &mut Option<Metadata>, metadata: &mut Vec<Metadata>) {
     let mut words = comment.trim_start().splitn(3, [' ', '\t']);
     let (Some(keyword @ ("HELP" | "TYPE" | "UNIT")), Some(name)) = (words.next(), words.next()) else { return };
     let text = words.next().unwrap_or_default();
     if said.as_ref().is_none_or(|said| said.name != name) {
-        intake.metadata.extend(said.take());
+        metadata.extend(said.take());
         *said = Some(Metadata { name: name.to_owned(), kind: "unknown", help: String::new(), unit: String::new() });
     }
     let Some(said) = said else { return };
@@ -106,7 +184,16 @@ fn kind_of(text: &str) -> &'static str {
 }
 
 fn parse_line(line: &str, format: TextFormat) -> Result<Line<'_>, String> {
-    let end = line.find(['{', ' ', '\t']).ok_or("no value")?;
+    let (labels, rest) = series_of(line)?;
+    let (value, ts_ms) = numbers_of(rest, format)?;
+    Ok(Line { labels, value, ts_ms })
+}
+
+type Labels<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
+/// Name and labels, and what follows them.
+fn series_of(line: &str) -> Result<(Labels<'_>, &str), String> {
+    let end = line.find(['{', ' ', '\t']).unwrap_or(line.len());
     let (name, mut rest) = line.split_at(end);
     let mut labels = Vec::with_capacity(8);
     if !name.is_empty() {
@@ -116,6 +203,11 @@ fn parse_line(line: &str, format: TextFormat) -> Result<Line<'_>, String> {
     if let Some(inside) = rest.strip_prefix('{') {
         rest = label_list(inside, &mut labels)?;
     }
+    Ok((labels, rest))
+}
+
+/// Value and time.
+fn numbers_of(rest: &str, format: TextFormat) -> Result<(f64, Option<i64>), String> {
     // What follows a "#" is an exemplar.
     let numbers = rest.split_once(" #").map_or(rest, |(numbers, _)| numbers);
     let mut numbers = numbers.split_ascii_whitespace();
@@ -126,7 +218,7 @@ fn parse_line(line: &str, format: TextFormat) -> Result<Line<'_>, String> {
     };
     match numbers.next() {
         Some(more) => Err(format!("{more:?} after the time")),
-        None => Ok(Line { labels, value, ts_ms }),
+        None => Ok((value, ts_ms)),
     }
 }
 
@@ -270,6 +362,17 @@ mod tests {
         ] {
             assert!(line(nonsense).is_err(), "{nonsense}");
         }
+        let page = "# TYPE a counter\n# HELP a it\na{b=\"}\\\"\"} 1\na {b=\"c\"} 2 7 # {t=\"x\"} 1\nb 3\n# EOF\n";
+        let mut read = Vec::new();
+        let metadata = read_page(page, TextFormat::OpenMetrics, |sample| {
+            read.push((sample.labels()?, sample.value, sample.ts_ms));
+            Ok(())
+        });
+        assert_eq!(metadata.unwrap()[0].kind, "counter");
+        let of = |b: &str| pairs(&[("__name__", "a"), ("b", b)]);
+        let b = (pairs(&[("__name__", "b")]), 3.0, None);
+        assert_eq!(read, [(of("}\""), 1.0, None), (of("c"), 2.0, Some(7000)), b]);
+        assert!(read_page("a 1\nb x\n", TextFormat::Prometheus, |_| Ok(())).unwrap_err().starts_with("line 2"));
         let open = parse_line("up 1 1.5", TextFormat::OpenMetrics).unwrap();
         assert_eq!(open.ts_ms, Some(1500));
     }
@@ -278,6 +381,7 @@ mod tests {
         #[test]
         fn safe_1_any_text_ends(text in "\\PC{0,60}") {
             let _ = parse_line(&text, TextFormat::Prometheus);
+            let _ = read_page(&text, TextFormat::OpenMetrics, |sample| sample.labels().map(drop));
         }
     }
 }
