@@ -1,8 +1,8 @@
 //! Time order over several rings.
 //!
 //! Each ring is in order but for a few microseconds; the rings among each other are not. Records are copied into one
-//! arena as they are read and sorted by time; what is younger than the cutoff stays for the next round. The copy is what
-//! lets the rings be freed at once, and no event costs an allocation.
+//! arena as they are read and sorted by time; what is younger than the cutoff stays where it is for the next round. The copy
+//! is what lets the rings be freed at once, and no event costs an allocation.
 //!
 //! Worst case: the arena holds one reading of all rings (their size) and the hold-back window's worth of events.
 
@@ -38,7 +38,6 @@ struct Slot {
 #[derive(Debug, Default)]
 pub struct Merge {
     arena: Vec<u8>,
-    spare: Vec<u8>,
     slots: Vec<Slot>,
     given_up_to: u64,
     records: u64,
@@ -91,21 +90,19 @@ impl Merge {
         stats
     }
 
-    /// Moves the records from `due` on into a fresh arena.
+    /// Forgets the records before `due`. What is left is moved to the front only when at least as much before it is free: a
+    /// record that is held for many rounds is moved once.
     fn keep_from(&mut self, due: usize) {
         self.slots.drain(..due);
-        self.spare.clear();
-        for slot in &mut self.slots {
-            let record = self.arena.get(slot.start..slot.start + slot.len).unwrap_or_default();
-            slot.start = self.spare.len();
-            self.spare.extend_from_slice(record);
-        }
         let used = self.arena.len();
-        std::mem::swap(&mut self.arena, &mut self.spare);
-        for arena in [&mut self.arena, &mut self.spare] {
-            if arena.capacity() > IDLE_BYTES.max(4 * used) {
-                arena.shrink_to(IDLE_BYTES);
-            }
+        let first = self.slots.iter().map(|slot| slot.start).min().unwrap_or(used);
+        if first >= used - first {
+            self.arena.copy_within(first.., 0);
+            self.arena.truncate(used - first);
+            self.slots.iter_mut().for_each(|slot| slot.start -= first);
+        }
+        if self.arena.capacity() > IDLE_BYTES.max(4 * used) {
+            self.arena.shrink_to(IDLE_BYTES);
         }
     }
 }
@@ -175,6 +172,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_held_for_rounds_is_given_whole() {
+        let mut merge = Merge::default();
+        let mut given = Vec::new();
+        for round in 0..200_u64 {
+            // Two rings, of which one is ahead of the other.
+            for n in 0..7 {
+                merge.push(&record(round * 10 + n, round * 10 + n));
+            }
+            merge.push(&record(round * 10 + 35, 100_000 + round));
+            let mut times = |event: &Event<'_>| given.push(event.head.boot_ns);
+            assert_eq!(merge.deliver((round * 10).saturating_sub(30), &mut times).undecodable, 0);
+            assert!(merge.arena.len() < 200 * RECORD_BYTES);
+        }
+        merge.deliver(u64::MAX, &mut |event| given.push(event.head.boot_ns));
+        assert!(given.is_sorted() && given.len() == 200 * 8);
+        assert_eq!((merge.arena.len(), merge.slots.len()), (0, 0));
+    }
+
+    #[test]
     fn a_burst_does_not_keep_its_memory() {
         let mut merge = Merge::default();
         for at in 0..40_000 {
@@ -186,6 +202,6 @@ mod tests {
             merge.push(&record(50_000, 1));
             drain(&mut merge, u64::MAX);
         }
-        assert!(merge.arena.capacity() <= IDLE_BYTES && merge.spare.capacity() <= IDLE_BYTES);
+        assert!(merge.arena.capacity() <= IDLE_BYTES);
     }
 }
