@@ -1,20 +1,41 @@
 //! Values of processes repeated over the rows of events, each of which names the row of its process.
 
 use super::process_columns::Named;
-use arrow::array::{Array, ArrayRef, AsArray, ListArray, UInt32Array, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, DictionaryArray, ListArray, PrimitiveArray, UInt32Array,
+    new_null_array,
+};
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::take;
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, Int32Type, Int64Type};
 use arrow::error::ArrowError;
 use std::sync::Arc;
 
-/// Repeats a column. What no process has is made null at once.
+/// Repeats a column. What no process has, or all have, is filled in at once.
 pub(super) fn repeat((name, column): Named, rows: &UInt32Array) -> Result<Named, ArrowError> {
-    let repeated = match column.null_count() == column.len() && !rows.is_empty() {
-        true => new_null_array(column.data_type(), rows.len()),
-        false => take(&column, rows, None)?,
+    if column.null_count() == column.len() && !rows.is_empty() {
+        return Ok((name, new_null_array(column.data_type(), rows.len())));
+    }
+    let filled = match column.data_type() {
+        DataType::Int32 => the_same::<Int32Type>(&column, rows.len()).map(|all| Arc::new(all) as ArrayRef),
+        DataType::Int64 => the_same::<Int64Type>(&column, rows.len()).map(|all| Arc::new(all) as ArrayRef),
+        DataType::Dictionary(..) => match column.as_dictionary_opt::<Int32Type>() {
+            Some(texts) => match the_same::<Int32Type>(texts.keys(), rows.len()) {
+                Some(keys) => Some(Arc::new(DictionaryArray::try_new(keys, texts.values().clone())?) as ArrayRef),
+                None => None,
+            },
+            None => None,
+        },
+        _ => None,
     };
-    Ok((name, repeated))
+    Ok((name, filled.map_or_else(|| take(&column, rows, None), Ok)?))
+}
+
+/// `rows` times the value that all processes have; None where they have not.
+fn the_same<T: ArrowPrimitiveType>(column: &dyn Array, rows: usize) -> Option<PrimitiveArray<T>> {
+    let values = column.as_primitive_opt::<T>().filter(|values| values.null_count() == 0)?.values();
+    let (first, rest) = values.split_first()?;
+    rest.iter().all(|value| value == first).then(|| PrimitiveArray::from_value(*first, rows))
 }
 
 /// Repeats lists of which all have the same lengths, without nulls: where their items go is found once for all.
@@ -66,6 +87,13 @@ mod tests {
         assert_eq!(cells(&repeat(("t", texts), &rows).unwrap().1), ["c", "a", "c", ""]);
         let nothing: ArrayRef = Arc::new(Int32Array::from(vec![None; 3]));
         assert_eq!(repeat(("n", nothing), &rows).unwrap().1.null_count(), 4);
+        let same: ArrayRef = Arc::new(Int32Array::from(vec![5; 3]));
+        assert_eq!(cells(&repeat(("s", same), &rows).unwrap().1), ["5", "5", "5", "5"]);
+        let some: ArrayRef = Arc::new(Int32Array::from(vec![Some(5), None, Some(5)]));
+        assert_eq!(cells(&repeat(("s", some), &rows).unwrap().1), ["5", "5", "5", ""]);
+        let user: DictionaryArray<Int32Type> = ["root", "root", "root"].into_iter().collect();
+        let texts = repeat(("u", Arc::new(user)), &rows).unwrap().1;
+        assert_eq!((cells(&texts), texts.as_any_dictionary().values().len()), (vec!["root".to_owned(); 4], 1));
         let item = Arc::new(Field::new("item", DataType::Int32, false));
         let list = |values: Vec<i32>| -> ArrayRef {
             let offsets = OffsetBuffer::from_lengths([2, 0, 1]);
