@@ -2,10 +2,11 @@
 // knows what the descriptor is; no table of descriptors is kept.
 #pragma once
 
-static __always_inline void put_file(u8 *bytes, struct descriptor_body *body, struct task_struct *task, struct file *file)
+static __always_inline void put_file(u8 *bytes, struct descriptor_body *body, struct task_struct *task, struct file *file,
+				     struct inode *inode)
 {
 	struct inode_facts facts;
-	inode_facts(&facts, BPF_CORE_READ(file, f_inode));
+	inode_facts(&facts, inode);
 	body->ino = facts.ino;
 	body->dev = facts.dev;
 	body->inode_mode = facts.mode;
@@ -43,9 +44,11 @@ int BPF_PROG(on_descriptor, struct pt_regs *regs, long ret)
 	body->socket.fd = fd < 0 ? -1 : (s32)fd;
 	struct file *file = fd >= 0 ? file_of(task, fd) : NULL;
 	if (file) {
-		put_file(d.bytes, body, task, file);
+		struct inode *inode;
+		struct socket *socket;
+		file_parts(file, &inode, (void **)&socket);
+		put_file(d.bytes, body, task, file, inode);
 		if ((body->inode_mode & S_IFMT) == S_IFSOCK) {
-			struct socket *socket = BPF_CORE_READ(file, private_data);
 			struct sock *sk = socket ? BPF_CORE_READ(socket, sk) : NULL;
 			body->socket.ino = body->ino;
 			if (sk)

@@ -115,7 +115,10 @@ static __always_inline void inode_facts(struct inode_facts *facts, struct inode 
 		facts->ino = BPF_CORE_READ(inode, i_ino);
 		facts->mode = BPF_CORE_READ(inode, i_mode);
 	}
+	facts->dev = 0;
+	if ((facts->mode & S_IFMT) == S_IFSOCK)
+		return; // it lies on no device
 	facts->dev = BPF_CORE_READ(sb, s_dev);
-	if ((facts->mode & S_IFMT) != S_IFSOCK && BPF_CORE_READ(sb, s_magic) == OVERLAYFS_MAGIC)
+	if (BPF_CORE_READ(sb, s_magic) == OVERLAYFS_MAGIC)
 		facts->layer = overlay_layer(inode);
 }

@@ -112,6 +112,20 @@ static __always_inline struct file *file_of(struct task_struct *task, s32 fd)
 	return file;
 }
 
+// What a file is, and what its kind keeps with it: one read where they lie side by side, as they have since 6.12.
+static __always_inline void file_parts(struct file *file, struct inode **inode, void **private_data)
+{
+	if (field_offset(struct file, f_inode) == field_offset(struct file, private_data) + sizeof(void *)) {
+		void *pair[2] = {};
+		bpf_core_read(pair, sizeof(pair), &file->private_data);
+		*private_data = pair[0];
+		*inode = pair[1];
+	} else {
+		*private_data = BPF_CORE_READ(file, private_data);
+		*inode = BPF_CORE_READ(file, f_inode);
+	}
+}
+
 // Writes where a name starts that is relative to `dirfd`: the working directory, or the descriptor's folder. False if
 // there is no such descriptor.
 static __always_inline bool put_base(u8 *bytes, struct task_struct *task, s32 dirfd, u32 cut)

@@ -9,11 +9,14 @@ static __always_inline struct sock *sock_of(struct task_struct *task, s32 fd, u6
 	struct file *file = file_of(task, fd);
 	if (!file)
 		return NULL;
-	struct inode *inode = BPF_CORE_READ(file, f_inode);
-	*ino = BPF_CORE_READ(inode, i_ino);
-	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFSOCK)
+	struct inode_facts facts;
+	struct inode *inode;
+	struct socket *socket;
+	file_parts(file, &inode, (void **)&socket);
+	inode_facts(&facts, inode);
+	*ino = facts.ino;
+	if ((facts.mode & S_IFMT) != S_IFSOCK)
 		return NULL;
-	struct socket *socket = BPF_CORE_READ(file, private_data);
 	return socket ? BPF_CORE_READ(socket, sk) : NULL;
 }
 
