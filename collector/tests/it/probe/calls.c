@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -75,6 +76,106 @@ static void sockets(void)
 	call(sendto, pair[0], "quiet", 5, 0, NULL, 0);
 }
 
+struct how {
+	unsigned long long flags, mode, resolve;
+};
+
+// What was not done above, and what fails.
+static void more_files(void)
+{
+	int dir = open(".", O_RDONLY | O_DIRECTORY);
+	struct how how = { .flags = O_RDONLY };
+	call(open, "file", O_RDONLY | O_CLOEXEC);
+	call(open, "absent", O_RDONLY);
+	call(creat, "made", 0640);
+	call(creat, "absent/made", 0640);
+	call(openat2, dir, "file", &how, sizeof(how));
+	call(openat2, dir, "absent", &how, sizeof(how));
+	call(rename, "made", "moved");
+	call(rename, "absent", "moved");
+	call(renameat, dir, "moved", dir, "moved2");
+	call(renameat, dir, "absent", -1, "moved2");
+	call(renameat2, dir, "moved2", dir, "moved3", 1 /* RENAME_NOREPLACE */);
+	call(renameat2, dir, "file", dir, "moved3", 1);
+	call(unlink, "moved3");
+	call(unlink, "absent");
+	call(unlinkat, dir, "folder1", AT_REMOVEDIR);
+	call(unlinkat, dir, "absent", 0);
+	call(symlink, "anything", "sym1");
+	call(symlinkat, "anything", -1, "sym3");
+	call(link, "absent", "hard3");
+	call(linkat, -1, "file", dir, "hard3", 0);
+	call(mkdir, "file", 0700);
+	call(mkdirat, -1, "folder3", 0700);
+	call(rmdir, "file");
+	call(chmod, "absent", 0600);
+	call(fchmodat, dir, "absent", 0600);
+	call(fchmod, -1, 0600);
+	call(dup, -1);
+	call(dup2, -1, 5);
+	call(dup3, dir, dir, 0);
+	call(open, "n\xff\xfe", O_RDONLY);
+	// A folder that is gone: what is named in it is named from where it was.
+	mkdir("gone", 0700);
+	call(chdir, "gone");
+	rmdir("../gone");
+	call(open, "inside", O_RDONLY);
+	call(fchdir, dir);
+}
+
+static void more_sockets(void)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in6 to6 = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	struct sockaddr_un path = { .sun_family = AF_UNIX, .sun_path = "a.sock" };
+	struct sockaddr *ends[] = { (void *)&to, (void *)&to6, (void *)&path };
+	socklen_t lens[] = { sizeof(to), sizeof(to6), sizeof(path) };
+	int families[] = { AF_INET, AF_INET6, AF_UNIX };
+	for (int i = 0; i < 3; i++) {
+		int listener = call(socket, families[i], SOCK_STREAM | SOCK_NONBLOCK, 0);
+		call(bind, listener, ends[i], lens[i]);
+		call(listen, listener, 4);
+		if (i < 2)
+			getsockname(listener, ends[i], &lens[i]);
+		call(accept, listener, NULL, NULL); // nobody is there
+		int client = socket(families[i], SOCK_STREAM, 0);
+		call(connect, client, ends[i], lens[i]);
+		int got = i ? call(accept4, listener, NULL, NULL, SOCK_CLOEXEC) : call(accept, listener, NULL, NULL);
+		close(got);
+		close(client);
+		close(listener);
+		client = socket(families[i], SOCK_STREAM, 0);
+		call(connect, client, ends[i], lens[i]); // nobody is there any more
+		close(client);
+	}
+	call(accept4, -1, NULL, NULL, 0);
+	call(bind, -1, &to, sizeof(to));
+	call(listen, -1, 1);
+	call(socket, 9999, SOCK_STREAM, 0);
+	int datagrams = socket(AF_INET, SOCK_DGRAM, 0);
+	char buffer[10];
+	call(sendto, datagrams, "to nobody", 9, 0, NULL, 0);
+	call(recvfrom, datagrams, buffer, sizeof(buffer), MSG_DONTWAIT, NULL, NULL);
+	struct msghdr none = {};
+	call(sendmsg, datagrams, &none, 0);
+	call(recvmsg, datagrams, &none, MSG_DONTWAIT);
+}
+
+static void more_rights(void)
+{
+	char *nothing[] = { "x", NULL };
+	struct {
+		unsigned type, key, value, entries;
+		char rest[100];
+	} map = { 2, 4, 4, 1 };
+	call(execve, "absent", nothing, nothing + 1);
+	call(execveat, AT_FDCWD, "absent/too", nothing, nothing + 1, 0);
+	call(setuid, -1);
+	call(unshare, 1);
+	call(userfaultfd, 0x7f);
+	call(bpf, 0 /* BPF_MAP_CREATE */, &map, sizeof(map));
+}
+
 static void rights(void)
 {
 	call(prctl, PR_SET_NAME, "renamed");
@@ -91,7 +192,7 @@ static void rights(void)
 	call(init_module, "", 0, "another=option");
 	call(delete_module, "no_such_module", 0);
 	call(io_uring_setup, 0, NULL);
-	call(process_vm_writev, -1, NULL, 0, NULL, 0, 0);
+	call(process_vm_writev, 0x7fffffffL, NULL, 1L, NULL, 1L, 0L);
 	call(kill, getpid(), 0);
 	call(getppid);
 }
@@ -102,6 +203,9 @@ int main(int argc, char **argv)
 		return 0;
 	files();
 	sockets();
+	more_files();
+	more_sockets();
+	more_rights();
 	rights();
 	// At last it becomes a program that lies in no file system.
 	int memory = call(memfd_create, "in-memory", 0);
