@@ -44,3 +44,14 @@ need_tests() {
     cp "$wanted" "$venv/requirements.txt"
   fi
 }
+
+# What the slow tests of the agent need besides: the other runtimes.
+need_runtimes() {
+  local missing=()
+  command -v podman >/dev/null || missing+=(podman)
+  command -v runc >/dev/null || missing+=(runc)
+  command -v busybox >/dev/null || missing+=(busybox-static)
+  command -v containerd >/dev/null || missing+=(containerd)
+  command -v dockerd >/dev/null || missing+=(docker.io)
+  [ ${#missing[@]} = 0 ] || need_packages "to test the agent" "${missing[@]}"
+}

@@ -3,12 +3,12 @@
 use crate::containers::ContainersSection;
 use crate::filters::ExcludeSection;
 use crate::{Error, Result};
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// Counting of system calls in the kernel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SyscallStats {
     /// None.
@@ -21,7 +21,7 @@ pub enum SyscallStats {
 }
 
 /// The section `agent`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AgentSection {
     /// Names of the calls that become events; the security set where it is missing. exec, fork and exit always do.
@@ -67,6 +67,7 @@ pub struct ConfigFile {
     /// Where runtimes are asked about containers.
     pub containers: ContainersSection,
     /// Of other roles: one file may configure them all.
+    agents: IgnoredAny,
     rules: IgnoredAny,
     graph: IgnoredAny,
 }
@@ -81,7 +82,11 @@ impl ConfigFile {
         Self::parse(&text).map_err(|why| Error::Invalid(format!("{}: {why}", file.display())))
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Reads a text. An empty one is all defaults.
+    ///
+    /// # Errors
+    /// What is wrong, with the key and its line.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let is_empty = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
         if text.lines().all(is_empty) {
             return Ok(Self::default());

@@ -8,13 +8,13 @@ use crate::path;
 use crate::process::Process;
 use bodkin_ebpf::event::{Body, Event};
 use bodkin_ebpf::layout::PREFIX_MAX_BYTES;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Most folders: each costs a place in the kernel.
 const PATHS_MAX: usize = 64;
 
 /// The section `agent.exclude`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExcludeSection {
     /// Folders (absolute): calls that name files under them are not told.

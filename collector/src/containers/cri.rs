@@ -168,6 +168,15 @@ where
     Ok(client.unary(Request::new(request), path, codec).await?.into_inner())
 }
 
+/// What the bytes of a container's status say; the answer is not from us.
+///
+/// # Errors
+/// They are no such message.
+pub fn parse(bytes: &[u8]) -> Result<ContainerInfo, prost::DecodeError> {
+    let answer: ContainerStatusResponse = prost::Message::decode(bytes)?;
+    Ok(read(answer).0.bounded())
+}
+
 /// What an answer says, and the id of the pod.
 fn read(answer: ContainerStatusResponse) -> (ContainerInfo, Option<String>) {
     let status = answer.status.unwrap_or_default();

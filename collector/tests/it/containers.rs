@@ -23,6 +23,23 @@ events_logger = "none"
 
 const IMAGE: &str = "localhost/bodkin-test:1.0";
 
+/// A root file system of busybox, as a tar file.
+pub(crate) fn rootfs(folder: &Path) -> PathBuf {
+    let bin = folder.join("rootfs/bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    let busybox = Command::new("sh").args(["-c", "command -v busybox"]).output().unwrap();
+    let busybox = String::from_utf8(busybox.stdout).unwrap();
+    std::fs::copy(busybox.trim(), bin.join("busybox")).unwrap();
+    for name in ["sh", "cat", "cp", "sleep"] {
+        std::os::unix::fs::symlink("busybox", bin.join(name)).unwrap();
+    }
+    let image = folder.join("image.tar");
+    let mut tar = Command::new("tar");
+    tar.arg("-C").arg(folder.join("rootfs")).arg("-cf").arg(&image).arg(".");
+    assert!(tar.status().unwrap().success());
+    image
+}
+
 /// Podman with storage of its own.
 struct Podman {
     folder: PathBuf,
@@ -40,19 +57,9 @@ impl Podman {
             return None;
         }
         std::fs::write(folder.join("containers.conf"), CONFIG).unwrap();
-        let bin = folder.join("rootfs/bin");
-        std::fs::create_dir_all(&bin).unwrap();
-        let busybox = Command::new("sh").args(["-c", "command -v busybox"]).output().unwrap();
-        let busybox = String::from_utf8(busybox.stdout).unwrap();
-        std::fs::copy(busybox.trim(), bin.join("busybox")).unwrap();
-        for name in ["sh", "cat", "cp", "sleep"] {
-            std::os::unix::fs::symlink("busybox", bin.join(name)).unwrap();
-        }
-        let mut tar = Command::new("tar");
-        tar.arg("-C").arg(folder.join("rootfs")).arg("-cf").arg(folder.join("image.tar")).arg(".");
-        assert!(tar.status().unwrap().success());
+        let image = rootfs(folder);
         let mut podman = Self { folder: folder.to_path_buf(), service: None };
-        podman.run(&["import", "-q", folder.join("image.tar").to_str().unwrap(), IMAGE]);
+        podman.run(&["import", "-q", image.to_str().unwrap(), IMAGE]);
         let socket = format!("unix://{}", podman.socket().display());
         let service = podman.command(&["system", "service", "--time=0", &socket]).spawn().unwrap();
         podman.service = Some(service);
@@ -91,7 +98,7 @@ impl Drop for Podman {
 }
 
 /// Rows of `events` as text by column, nulls as `-`, of the process with that command line.
-fn rows(server: &TestServer, marker: &str, columns: &[&str]) -> Vec<BTreeMap<String, String>> {
+pub(crate) fn rows(server: &TestServer, marker: &str, columns: &[&str]) -> Vec<BTreeMap<String, String>> {
     let mut found = Vec::new();
     for stored in server.stored("events") {
         let cell = |name: &str, row: usize| {

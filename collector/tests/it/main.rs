@@ -4,6 +4,7 @@
 mod agent;
 mod containers;
 mod probe;
+mod runtimes;
 mod sending;
 mod server;
 
