@@ -321,11 +321,13 @@ impl Capture {
 
     /// Applies what the configuration says since it changed.
     fn reconfigure(&mut self, probe: &mut Probe) {
-        let Some(section) = self.context.shared.take_wanted() else { return };
-        if let Err(error) = self.exclusions.set(&section.exclude, probe) {
+        let Some(wanted) = self.context.shared.take_wanted() else { return };
+        if let Err(error) = self.exclusions.set(&wanted.section.exclude, probe) {
             tracing::error!(%error, "what is left out stays as it was");
         }
-        let wanted = ProbeConfig::of(&section);
+        let rule_events = wanted.rule_events;
+        let mut wanted = ProbeConfig::of(&wanted.section);
+        wanted.events.extend(rule_events);
         if wanted.events == *probe.programs().1 {
             return;
         }

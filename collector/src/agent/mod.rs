@@ -11,6 +11,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `capture` | the thread of events |
+//! | [`Control`] | what is wanted, and by whom |
 //! | `exclusions` | what nobody wants, as the kernel side is told |
 //! | `flows` | conversations on their way to rows |
 //! | `metrics` | the thread of host metrics |
@@ -19,6 +20,7 @@
 //! | [`status`] | [`AgentStatus`] |
 
 mod capture;
+mod control;
 mod exclusions;
 mod flows;
 mod metrics;
@@ -26,6 +28,7 @@ mod sender;
 pub mod status;
 mod waiting;
 
+use crate::client::remote_config::Asker;
 use crate::client::{Client, Server};
 use crate::config::AgentSection;
 use crate::containers::{Containers, ContainersSection, Resolver};
@@ -41,11 +44,13 @@ use crate::{Error, Result};
 use bodkin_schema::{Class, Clock};
 use capture::Source;
 use status::{LossCount, Shared};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use control::{Control, Pushed};
 pub use status::AgentStatus;
 
 /// Longest time for threads to end, the sender's last sending not counted.
@@ -111,7 +116,7 @@ impl AgentConfig {
 #[derive(Debug)]
 pub struct Agent {
     shared: Arc<Shared>,
-    names: HostNames,
+    control: Arc<Control>,
     spool: Arc<Spool>,
     losses: Arc<Losses>,
     client: Option<Arc<Client>>,
@@ -145,9 +150,8 @@ impl Agent {
             Output::Server(server) => Some(Arc::new(Client::new(spool.clone(), server))),
             Output::Null => None,
         };
-        shared.set_wanted(config.section.clone());
         let names = HostNames::start()?;
-        names.set(config.section.host_names.iter().cloned());
+        let control = Arc::new(Control::new(config.section.clone(), shared.clone(), names.clone()));
         let context = capture::Context {
             spool: spool.clone(),
             losses: losses.clone(),
@@ -156,12 +160,13 @@ impl Agent {
             names: names.clone(),
         };
         let metrics = config.metrics_interval.map(|every| metrics::start(&host, every, &context)).transpose()?;
-        let sender = sender::start(client.clone(), spool.clone())?;
+        let asker = Asker { host: host.to_string(), host_id: host_id.to_string() };
+        let sender = sender::start(client.clone(), spool.clone(), asker, control.clone())?;
         let containers = Containers::new(Resolver::start(&config.containers)?, clock.clone());
         let events = capture::start(source, origin, containers, context)?;
         Ok(Self {
             shared,
-            names,
+            control,
             spool,
             losses,
             client,
@@ -180,15 +185,19 @@ impl Agent {
     /// # Errors
     /// [`Error::Invalid`]; then nothing changes.
     pub fn reconfigure(&self, section: &AgentSection) -> Result<()> {
-        section.check().map_err(Error::Invalid)?;
-        self.names.set(section.host_names.iter().cloned());
-        self.shared.set_wanted(section.clone());
-        Ok(())
+        self.control.reconfigure(section)
     }
 
-    /// Resolves these host names from now on: rows whose address is one of theirs say the name.
+    /// Resolves these host names from now on, beside those of the configuration.
     pub fn set_host_names(&self, names: impl IntoIterator<Item = String>) {
-        self.names.set(names);
+        self.control.set_rules(BTreeSet::new(), names.into_iter().collect());
+    }
+
+    /// Tells events that the loaded rules are asked about, in addition to those of the configuration, and resolves the
+    /// host names that they compare addresses with.
+    pub fn set_rules(&self, events: impl IntoIterator<Item = String>, host_names: impl IntoIterator<Item = String>) {
+        let is_known = |name: &String| bodkin_ebpf::syscall::is_exportable(name);
+        self.control.set_rules(events.into_iter().filter(is_known).collect(), host_names.into_iter().collect());
     }
 
     /// What the agent does and how it fares.
@@ -207,6 +216,7 @@ impl Agent {
             client: self.client.as_ref().map(|client| client.stats()).unwrap_or_default(),
             processes: self.shared.processes(),
             filtered: self.shared.filtered(),
+            pushed: self.control.pushed(),
             losses: losses.map(loss).collect(),
             kernel_losses: self.shared.kernel_losses(),
         }

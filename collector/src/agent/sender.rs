@@ -1,6 +1,8 @@
 //! The thread that sends, and looks after the spool.
 
+use super::control::Control;
 use crate::client::Client;
+use crate::client::remote_config::Asker;
 use crate::spool::Spool;
 use crate::{Error, Result};
 use bodkin_schema::Stream;
@@ -33,8 +35,13 @@ impl Handle {
     }
 }
 
-/// Starts the thread. Without a client everything counts as acked.
-pub(super) fn start(client: Option<Arc<Client>>, spool: Arc<Spool>) -> Result<Handle> {
+/// Starts the thread. Without a client everything counts as acked; with one, `asker` follows what the server configures.
+pub(super) fn start(
+    client: Option<Arc<Client>>,
+    spool: Arc<Spool>,
+    asker: Asker,
+    control: Arc<Control>,
+) -> Result<Handle> {
     let (stop, stopped) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(Error::io(Path::new("bodkin-sender"), "start runtime"))?;
@@ -49,6 +56,7 @@ pub(super) fn start(client: Option<Arc<Client>>, spool: Arc<Spool>) -> Result<Ha
                 () = drain => {}
                 () = upkeep(&spool) => {}
                 () = send(client.as_deref(), &spool) => {}
+                () = follow(client.as_deref(), asker, control) => {}
             }
         });
     });
@@ -60,6 +68,13 @@ async fn send(client: Option<&Client>, spool: &Spool) {
     match client {
         Some(client) => client.run().await,
         None => discard(spool).await,
+    }
+}
+
+async fn follow(client: Option<&Client>, asker: Asker, control: Arc<Control>) {
+    match client {
+        Some(client) => client.follow(asker, control).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,11 +1,12 @@
 //! What the agent says about itself.
 
+use super::control::Pushed;
 use crate::client::ClientStats;
 use crate::config::AgentSection;
 use crate::process::TableStats;
 use crate::spool::SpoolStats;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -43,10 +44,20 @@ pub struct AgentStatus {
     pub processes: TableStats,
     /// Events left out by `agent.exclude` beside those that the kernel side left out.
     pub filtered: u64,
+    /// What the server has configured.
+    pub pushed: Pushed,
     /// All losses since the start.
     pub losses: Vec<LossCount>,
     /// The kernel's among them, by kind of event (open, exec, ...) and reason.
     pub kernel_losses: Vec<LossCount>,
+}
+
+/// What is wanted of the thread that reads events.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) section: AgentSection,
+    /// Events that the loaded rules are asked about.
+    pub(super) rule_events: BTreeSet<String>,
 }
 
 /// What threads tell the status.
@@ -57,7 +68,7 @@ pub(super) struct Shared {
     pub(super) unseen: Vec<String>,
     events: Mutex<Vec<String>>,
     /// What is wanted from now on, until the thread that reads events knows.
-    wanted: Mutex<Option<AgentSection>>,
+    wanted: Mutex<Option<Wanted>>,
     filtered: AtomicU64,
     rows_per_second: AtomicU64,
     processes: Mutex<TableStats>,
@@ -79,11 +90,11 @@ impl Shared {
         }
     }
 
-    pub(super) fn set_wanted(&self, wanted: AgentSection) {
+    pub(super) fn set_wanted(&self, wanted: Wanted) {
         *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(wanted);
     }
 
-    pub(super) fn take_wanted(&self) -> Option<AgentSection> {
+    pub(super) fn take_wanted(&self) -> Option<Wanted> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 

@@ -12,16 +12,20 @@
 //! |---|---|
 //! | [`server`] | [`Server`]: URL, certificates, token |
 //! | `put` | one put |
+//! | [`remote_config`] | configuration from the server |
 
 mod put;
+pub mod remote_config;
 pub mod server;
 
 pub use server::{Server, TlsFiles};
 
+use crate::agent::Control;
 use crate::spool::{LaneId, Spool};
 use bodkin_schema::Stream;
 use futures::future::join_all;
 use put::{Failure, Put};
+use remote_config::Asker;
 use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -70,6 +74,11 @@ impl Client {
         let channel = self.server.channel();
         let streams = Stream::ALL.into_iter().enumerate();
         join_all(streams.map(|(index, stream)| self.run_stream(index, stream, &channel))).await;
+    }
+
+    /// Takes over what the server configures, for ever. Safe to drop.
+    pub(crate) async fn follow(&self, asker: Asker, control: Arc<Control>) {
+        remote_config::run(&self.server, self.server.channel(), asker, control).await;
     }
 
     /// The figures.

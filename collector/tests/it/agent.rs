@@ -208,6 +208,35 @@ fn a_changed_configuration_is_applied_without_a_restart() {
 }
 
 #[test]
+fn a_pushed_configuration_is_applied_and_reported_back() {
+    let push = |version: &str, agent: serde_json::Value| serde_json::json!({ "version": version, "agent": agent });
+    let config = tokio::sync::watch::Sender::new(push("1", serde_json::json!({ "events": ["openat"] })));
+    let server = TestServer::on_a_free_port();
+    server.disk.lock().unwrap().config = Some(config.clone());
+    let dir = tempfile::tempdir().unwrap();
+    let upstream = Server::new(&server.url(), &TlsFiles::default()).unwrap();
+    let start = AgentConfig::new(Output::Server(upstream), dir.path().join("data"));
+    let agent = Agent::start(start, Arc::new(SystemClock::default())).unwrap();
+    let reports = || -> Vec<(String, bool)> {
+        let disk = server.disk.lock().unwrap();
+        let version = |report: &serde_json::Value| report["version"].as_str().unwrap().to_owned();
+        disk.reports.iter().map(|report| (version(report), report["error"].is_null())).collect()
+    };
+    wait_for("the first report", || reports() == [("1".to_owned(), true)]);
+    config.send_replace(push("2", serde_json::json!({ "evnts": [] })));
+    wait_for("the report of a mistake", || reports().last() == Some(&("2".to_owned(), false)));
+    config.send_replace(push("3", serde_json::json!({ "events": ["connect", "unlink"] })));
+    wait_for("the third report", || reports().last() == Some(&("3".to_owned(), true)));
+    assert_eq!(agent.status().pushed.version, "3");
+    if agent.status().ebpf {
+        wait_for("the new events", || agent.status().events == ["connect", "unlink"]);
+    }
+    let host = server.disk.lock().unwrap().reports[0]["host"].as_str().unwrap().to_owned();
+    assert!(!host.is_empty());
+    agent.stop().unwrap();
+}
+
+#[test]
 fn check_says_what_the_host_allows() {
     let output = Command::new(env!("CARGO_BIN_EXE_bodkin-agent")).args(["check", "--json"]).output().unwrap();
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

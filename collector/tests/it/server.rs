@@ -6,6 +6,7 @@ use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse,
     PollInfo, PutResult, SchemaResult, Ticket,
 };
+use bodkin_collector::client::remote_config::{CONFIG_ACTION, REPORT_ACTION};
 use bodkin_schema::{Incarnation, Lane, Producer};
 use bodkin_wal::ipc::{MessageKind, message_kind};
 use bodkin_wal::{IpcFrame, IpcMessage, Limits};
@@ -51,6 +52,10 @@ pub(crate) struct Disk {
     pub(crate) duplicates: usize,
     pub(crate) puts: usize,
     pub(crate) manner: Manner,
+    /// What agents are to watch; None on a server that knows nothing of that.
+    pub(crate) config: Option<tokio::sync::watch::Sender<serde_json::Value>>,
+    /// What they said of it.
+    pub(crate) reports: Vec<serde_json::Value>,
 }
 
 /// A server in a runtime of its own, so that dropping it cuts every connection.
@@ -232,8 +237,17 @@ impl FlightService for Service {
         Err(Status::unimplemented("do_get"))
     }
 
-    async fn do_action(&self, _: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
-        Err(Status::unimplemented("do_action"))
+    async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
+        let action = request.into_inner();
+        let mut disk = self.0.lock().unwrap();
+        let Some(config) = &disk.config else { return Err(Status::unimplemented("do_action")) };
+        if action.r#type == REPORT_ACTION {
+            disk.reports.push(serde_json::from_slice(&action.body).unwrap());
+            return Ok(Response::new(futures::stream::empty().boxed()));
+        }
+        assert_eq!(action.r#type, CONFIG_ACTION);
+        let answer = |config: serde_json::Value| Ok(arrow_flight::Result { body: config.to_string().into() });
+        Ok(Response::new(tokio_stream::wrappers::WatchStream::new(config.subscribe()).map(answer).boxed()))
     }
 
     async fn list_actions(&self, _: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {
