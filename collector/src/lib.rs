@@ -35,6 +35,7 @@
 //! | [`spool`] | batches until they are acknowledged |
 //! | [`client`] | sending them |
 //! | [`check`] | what a host allows |
+//! | [`top`] | what goes on now, in a terminal |
 //! | [`config`], [`cli`], [`data_dir`] | configuration, command line, the agent's folder |
 
 pub mod agent;
@@ -58,6 +59,7 @@ pub mod probe;
 pub mod process;
 pub mod spool;
 pub mod syscall_stats;
+pub mod top;
 
 #[cfg(test)]
 mod testing;

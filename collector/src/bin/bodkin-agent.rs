@@ -3,6 +3,7 @@
 use anyhow::Context;
 use bodkin_collector::check::check;
 use bodkin_collector::cli::{AgentArgs, ConfigWatch, OutputKind, ready_line};
+use bodkin_collector::top::{self, TopArgs};
 use clap::{Parser, Subcommand};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -37,6 +38,8 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// Shows what processes, containers, calls, files and connections do now; sends nothing
+    Top(TopArgs),
 }
 
 /// Nothing is committed ahead: after the kernel's types have been read at the start, 15 MiB of anonymous memory instead of
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let outcome = match cli.command {
         Some(Action::Check { config, json }) => look(config, json),
+        Some(Action::Top(args)) => top::run(&args).map(|()| true).map_err(Into::into),
         None => run(&cli.args).map(|()| true),
     };
     match outcome.map(|is_good| if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }) {

@@ -237,6 +237,24 @@ fn a_pushed_configuration_is_applied_and_reported_back() {
 }
 
 #[test]
+fn top_shows_what_goes_on() {
+    let output = Command::new(env!("CARGO_BIN_EXE_bodkin-agent"))
+        .args(["top", "--count", "1", "--interval", "1", "--lines", "3"])
+        .output()
+        .unwrap();
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if !output.status.success() {
+        assert!(errors.contains("missing") && std::env::var_os("BODKIN_REQUIRE_EBPF").is_none(), "{errors}");
+        return;
+    }
+    for column in ["PID", "CALLS/S", "P99", "PROCESS"] {
+        assert!(text.contains(column), "{text}");
+    }
+    // Nothing beside the lists: no other process can write to the screen.
+    assert!(text.lines().count() <= 5 * 5, "{text}");
+}
+
+#[test]
 fn check_says_what_the_host_allows() {
     let output = Command::new(env!("CARGO_BIN_EXE_bodkin-agent")).args(["check", "--json"]).output().unwrap();
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

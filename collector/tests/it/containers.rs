@@ -114,6 +114,51 @@ pub(crate) fn rows(server: &TestServer, marker: &str, columns: &[&str]) -> Vec<B
     found
 }
 
+/// Types of events that the official rules are asked about, and the life of processes.
+#[cfg(target_arch = "x86_64")]
+#[rustfmt::skip]
+const TYPES: [&str; 43] = [
+    "accept", "accept4", "bpf", "chmod", "clone", "connect", "creat", "dup", "dup2", "dup3", "execve", "execveat",
+    "fchmod", "fchmodat", "finit_module", "init_module", "link", "linkat", "listen", "mkdir", "mkdirat", "open",
+    "openat", "openat2", "procexit", "ptrace", "recvfrom", "recvmsg", "rename", "renameat", "renameat2", "rmdir",
+    "sendmsg", "sendto", "setns", "setuid", "socket", "symlink", "symlinkat", "unlink", "unlinkat", "unshare",
+    "userfaultfd",
+];
+
+/// The program that performs each kind of call, in a container: every row says which.
+#[cfg(target_arch = "x86_64")]
+fn every_kind_of_event(podman: &Podman, server: &TestServer, folder: &Path) {
+    let source = folder.join("calls.c");
+    std::fs::write(&source, include_str!("probe/calls.c")).unwrap();
+    let built = Command::new("cc").args(["-O1", "-w", "-static", "-o"]).arg(folder.join("calls")).arg(&source).status();
+    assert!(built.unwrap().success());
+    let name = format!("bodkin-calls-{}", std::process::id());
+    let volume = format!("{}:/host:ro", folder.display());
+    let arguments = ["run", "--name", &name, "--network", "none", "--privileged", "-v", &volume, IMAGE];
+    // The first shell's child is the program, so that there is a clone too.
+    podman.run(&[&arguments[..], &["/bin/sh", "-c", "cd /; /host/calls; true"]].concat());
+    let id = podman.run(&["inspect", "--format", "{{.Id}}", &name]).trim()[..12].to_owned();
+    wait_for("every kind of event", || {
+        let mut seen = std::collections::BTreeSet::new();
+        for stored in server.stored("events") {
+            let cell = |name: &str, row: usize| {
+                let column = stored.records.column_by_name(name).unwrap();
+                if column.is_null(row) { "-".to_owned() } else { array_value_to_string(column, row).unwrap() }
+            };
+            for row in (0..stored.records.num_rows()).filter(|row| cell("container_id", *row) == id) {
+                let image = (cell("container_image", row), cell("container_name", row));
+                assert_eq!(image, (IMAGE.to_owned(), name.clone()), "{}", cell("evt_type", row));
+                seen.insert(cell("evt_type", row));
+            }
+        }
+        let missing: Vec<&&str> = TYPES.iter().filter(|name| !seen.contains(**name)).collect();
+        if !missing.is_empty() {
+            eprintln!("missing so far: {missing:?}");
+        }
+        missing.is_empty()
+    });
+}
+
 #[test]
 fn rows_of_a_container_say_what_podman_says() {
     let (dir, server) = (tempfile::tempdir().unwrap(), TestServer::on_a_free_port());
@@ -185,5 +230,7 @@ fn rows_of_a_container_say_what_podman_says() {
     }
     assert!(row["container_mounts"].contains(":/host:"), "{row:?}");
     assert!(row["container_start_ns"].parse::<i64>().unwrap() > 0);
+    #[cfg(target_arch = "x86_64")]
+    every_kind_of_event(&podman, &server, dir.path());
     agent.stop().unwrap();
 }
