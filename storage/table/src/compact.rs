@@ -1,9 +1,10 @@
 //! A compaction job, done: runs read, merged, written as one run, and swapped in the log in one commit.
 
 use crate::align::align;
-use crate::encode::{Encoded, FileWriter, ZSTD_COMPACTED};
+use crate::encode::ZSTD_COMPACTED;
 use crate::file::table_path;
 use crate::file_reader::FileReader;
+use crate::file_writer::{Encoded, FileWriter};
 use crate::merge::{RunStream, SortedMerge};
 use crate::plan::Job;
 use crate::run::compacted_file;

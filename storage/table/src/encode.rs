@@ -1,42 +1,23 @@
 //! Sorted rows to Parquet: a pure function from tail parts to the bytes of files (ORDER-1).
 
 use crate::align::is_text_dictionary;
+use crate::file_writer::{Encoded, FileWriter};
 use crate::sort::sorted_order;
-use crate::stats::StatsBuilder;
 use crate::tail::TailPart;
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{cast, concat, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use bodkin_schema::{Stream, events, metrics};
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::basic::{Compression, Encoding, ZstdLevel};
+use bodkin_schema::Stream;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::SortingColumn;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::schema::types::ColumnPath;
 use std::sync::Arc;
 
-/// Rows of a row group.
-pub(crate) const ROWS_PER_GROUP: usize = 256 << 10;
 /// Rows that are copied into their order at a time.
 pub(crate) const ROWS_PER_CHUNK: usize = 8192;
-/// A filter starts with room for this many values and is folded down to what came.
-const BLOOM_VALUES_MAX: u64 = 64 << 10;
-const BLOOM_FALSE_POSITIVES: f64 = 0.01;
 /// Level of zstd for rows of an epoch: they are written again soon.
 const ZSTD_FLUSH: i32 = 1;
 /// Level of zstd for what compaction makes.
 pub(crate) const ZSTD_COMPACTED: i32 = 3;
-
-/// The bytes of a file, and what is in it.
-#[derive(Debug)]
-pub(crate) struct Encoded {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) rows: u64,
-    pub(crate) stats: String,
-}
 
 /// Sorts the rows of all parts together and writes them to files of about `file_bytes_target`, at most `files_max`;
 /// `emit` takes each and says whether to go on. Holds a copy of the rows, one file and one chunk of plain rows.
@@ -121,115 +102,6 @@ fn join(parts: &[Arc<TailPart>], index: usize, plain: &DataType) -> Result<Array
     }
     let columns = columns.iter().map(|column| cast(column, plain)).collect::<Result<Vec<_>, _>>()?;
     concat(&columns.iter().map(|column| column.as_ref()).collect::<Vec<_>>())
-}
-
-/// Sorted rows to the bytes of one file.
-pub(crate) struct FileWriter {
-    schema: SchemaRef,
-    writer: ArrowWriter<Vec<u8>>,
-    stats: StatsBuilder,
-}
-
-impl FileWriter {
-    /// A writer of rows of `schema`: the stream's columns, of which a text may be a dictionary.
-    pub(crate) fn new(stream: Stream, schema: SchemaRef, zstd_level: i32) -> Result<Self, ParquetError> {
-        let properties = properties(stream, zstd_level)?;
-        // Readers go by the table's schema; the Arrow schema in the footer would make them rebuild dictionaries.
-        let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(Vec::new(), schema, options)?;
-        let schema = stream.schema();
-        Ok(Self { stats: StatsBuilder::new(schema.fields().len()), schema, writer })
-    }
-
-    /// Bytes so far, about.
-    pub(crate) fn bytes(&self) -> usize {
-        self.writer.bytes_written() + self.writer.in_progress_size()
-    }
-
-    /// Takes the next rows, in order.
-    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
-        self.stats.update(batch);
-        self.writer.write(batch)
-    }
-
-    pub(crate) fn finish(self) -> Result<Encoded, ParquetError> {
-        let stats = self.stats.finish(&self.schema);
-        Ok(Encoded { rows: self.stats.rows(), bytes: self.writer.into_inner()?, stats })
-    }
-}
-
-fn properties(stream: Stream, zstd_level: i32) -> Result<WriterProperties, ParquetError> {
-    let schema = stream.schema();
-    let level = ZstdLevel::try_new(zstd_level)?;
-    let mut builder = WriterProperties::builder()
-        .set_created_by(concat!("bodkin ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(Compression::ZSTD(level))
-        .set_max_row_group_row_count(Some(ROWS_PER_GROUP))
-        .set_statistics_enabled(EnabledStatistics::Page)
-        .set_sorting_columns(Some(sorting_columns(stream)))
-        .set_coerce_types(true);
-    for field in schema.fields() {
-        let column = || ColumnPath::from(field.name().as_str());
-        if field.data_type() == &DataType::Float64 || has_no_bounds(field.name()) {
-            builder = builder.set_column_statistics_enabled(column(), EnabledStatistics::None);
-        }
-        if is_delta_packed(field.data_type(), field.name()) {
-            builder = builder.set_column_encoding(column(), Encoding::DELTA_BINARY_PACKED);
-            // A series is one number many times over; where there are too many for a dictionary, deltas follow.
-            if !is_series_key(field.name()) {
-                builder = builder.set_column_dictionary_enabled(column(), false);
-            }
-        }
-        if stream == Stream::Samples && field.name() == metrics::VALUE {
-            // Values of a series share their upper bytes: planes of bytes compress where whole numbers do not.
-            builder = builder
-                .set_column_dictionary_enabled(column(), false)
-                .set_column_encoding(column(), Encoding::BYTE_STREAM_SPLIT);
-        }
-    }
-    for name in bloom_columns(stream) {
-        let column = || ColumnPath::from(*name);
-        builder = builder
-            .set_column_bloom_filter_enabled(column(), true)
-            .set_column_bloom_filter_fpp(column(), BLOOM_FALSE_POSITIVES)
-            .set_column_bloom_filter_max_ndv(column(), BLOOM_VALUES_MAX);
-    }
-    Ok(builder.build())
-}
-
-/// Times, and integers that count or are sorted by.
-fn is_delta_packed(data_type: &DataType, name: &str) -> bool {
-    matches!(data_type, DataType::Timestamp(..))
-        || [events::TS_NS, events::SEQ, events::CGROUP_ID, metrics::METRIC_ID, metrics::SERIES_ID].contains(&name)
-}
-
-/// Ids by which metrics are sorted.
-fn is_series_key(name: &str) -> bool {
-    [metrics::METRIC_ID, metrics::SERIES_ID].contains(&name)
-}
-
-/// Texts that nobody asks for by a range or a whole value; gathering their bounds costs more than encoding them.
-fn has_no_bounds(name: &str) -> bool {
-    [events::ARGS, events::EXE_ARG0, events::FLAGS, events::FD_TYPE, events::PROTO].contains(&name)
-}
-
-/// Columns that are asked for one value of many.
-fn bloom_columns(stream: Stream) -> &'static [&'static str] {
-    match stream {
-        Stream::Events => &[events::CONTAINER_ID, events::PATH, events::EXE, events::REMOTE_ADDR],
-        _ => &[],
-    }
-}
-
-/// Parquet numbers leaves; a map has two.
-fn sorting_columns(stream: Stream) -> Vec<SortingColumn> {
-    let schema = stream.schema();
-    let leaves = |data_type: &DataType| if matches!(data_type, DataType::Map(..)) { 2 } else { 1 };
-    let leaf_of = |name: &str| -> i32 {
-        schema.fields().iter().take_while(|field| field.name() != name).map(|field| leaves(field.data_type())).sum()
-    };
-    let ascending = |name: &&str| SortingColumn { column_idx: leaf_of(name), descending: false, nulls_first: false };
-    stream.sort_columns().iter().map(ascending).collect()
 }
 
 #[cfg(test)]

@@ -32,7 +32,9 @@
 //! | `tail` | [`TailPart`]: rows in memory, small ones merged |
 //! | `align` | rows as they came, brought to the columns of their table |
 //! | `sort` | the order of rows by their keys |
-//! | `encode` | sorted Parquet from tail parts, in memory |
+//! | `encode` | tail parts sorted and cut into files, in memory |
+//! | `file_writer` | sorted rows to the bytes of one Parquet file |
+//! | `text_chunk`, `text_pages`, `hybrid` | texts to column chunks: each distinct text is looked at once |
 //! | `writer` | files cut, named and uploaded |
 //! | `run` | [`Run`]: files that follow each other in sort order, told by their names |
 //! | `plan` | [`plan_compaction`], [`expired`]: what to do, from files and time alone |
@@ -59,7 +61,9 @@ mod encode;
 mod error;
 mod file;
 mod file_reader;
+mod file_writer;
 mod folder;
+mod hybrid;
 mod lease;
 mod log;
 mod merge;
@@ -72,6 +76,8 @@ mod sort;
 mod stats;
 mod tables;
 mod tail;
+mod text_chunk;
+mod text_pages;
 mod upkeep;
 mod vacuum;
 mod writer;

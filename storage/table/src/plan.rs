@@ -15,7 +15,7 @@ const OPEN_BYTES_MAX: u64 = 256 << 20;
 /// Bytes that one job reads, so that its commit comes and its lease holds.
 const JOB_BYTES_MAX: u64 = 8 << 30;
 /// Rows of a row group, as the writer makes them.
-const ROWS_PER_GROUP: u64 = crate::encode::ROWS_PER_GROUP as u64;
+const ROWS_PER_GROUP: u64 = crate::file_writer::ROWS_PER_GROUP as u64;
 
 /// Runs to be made one.
 #[derive(Clone, Debug, PartialEq, Eq)]

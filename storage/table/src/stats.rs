@@ -4,13 +4,12 @@
 //! rounded to milliseconds (outward), as readers expect. Floats have none (NaN would not be in them), nor have
 //! Booleans and maps (Delta defines none).
 
-use crate::align::is_text_dictionary;
 use crate::{Error, Result};
 use arrow::array::{
     Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray, StringViewArray,
     TimestampMicrosecondArray, new_null_array,
 };
-use arrow::compute::{max, max_string, min, min_string};
+use arrow::compute::{max, min};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -142,12 +141,21 @@ impl StatsBuilder {
         self.rows
     }
 
-    /// Takes rows of the file; texts may be dictionaries.
+    /// Takes rows of the file: how many, their nulls, and the bounds of what is no text.
     pub(crate) fn update(&mut self, batch: &RecordBatch) {
         self.rows += batch.num_rows() as u64;
         for (gathered, column) in self.columns.iter_mut().zip(batch.columns()) {
             gathered.nulls += column.null_count() as u64;
             gathered.widen(column);
+        }
+    }
+
+    /// Takes bounds of texts of a column.
+    pub(crate) fn widen_text(&mut self, column: usize, min: &[u8], max: &[u8]) {
+        if let (Some(gathered), Ok(min), Ok(max)) =
+            (self.columns.get_mut(column), str::from_utf8(min), str::from_utf8(max))
+        {
+            gathered.widen_text(min, max);
         }
     }
 
@@ -173,23 +181,6 @@ impl StatsBuilder {
     }
 }
 
-/// The least and the greatest text that a dictionary's keys use. Neighbors often have the same key, and are compared
-/// once; the values that no key uses are not looked at, as a dictionary may hold those of a whole epoch.
-fn dictionary_bounds(column: &ArrayRef) -> Option<(&str, &str)> {
-    let dictionary = column.as_dictionary_opt::<Int32Type>()?;
-    let values = dictionary.values().as_string_opt::<i32>()?;
-    let mut bounds: Option<(&str, &str)> = None;
-    let mut last = None;
-    for key in dictionary.keys().iter().flatten() {
-        if last.replace(key) == Some(key) || values.is_null(key as usize) {
-            continue;
-        }
-        let text = values.value(key as usize);
-        bounds = Some(bounds.map_or((text, text), |(min, max)| (min.min(text), max.max(text))));
-    }
-    bounds
-}
-
 impl Gathered {
     fn widen(&mut self, column: &ArrayRef) {
         let ints = match column.data_type() {
@@ -204,19 +195,6 @@ impl Gathered {
             DataType::Timestamp(TimeUnit::Microsecond, _) => {
                 let values = column.as_primitive::<TimestampMicrosecondType>();
                 min(values).zip(max(values))
-            }
-            other if is_text_dictionary(other) => {
-                if let Some((min, max)) = dictionary_bounds(column) {
-                    self.widen_text(min, max);
-                }
-                None
-            }
-            DataType::Utf8 => {
-                let values = column.as_string::<i32>();
-                if let Some((min, max)) = min_string(values).zip(max_string(values)) {
-                    self.widen_text(min, max);
-                }
-                None
             }
             _ => None,
         };

@@ -1,7 +1,8 @@
 //! Tail parts to files in the store.
 
-use crate::encode::{Encoded, encode};
+use crate::encode::encode;
 use crate::file::{format_date, table_path};
+use crate::file_writer::Encoded;
 use crate::run::epoch_file;
 use crate::tail::TailPart;
 use crate::{DATE, Error, PreparedFile, Result, TENANT};

@@ -1,0 +1,276 @@
+//! Sorted rows to the bytes of one Parquet file (ORDER-1): texts by our own encoder, everything else by the writer of
+//! the `parquet` crate.
+
+use crate::align::is_text_dictionary;
+use crate::stats::StatsBuilder;
+use crate::text_chunk::TextChunk;
+use crate::text_pages::{TextEncoder, TextOptions};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, SchemaRef};
+use bodkin_schema::{Stream, events, metrics};
+use parquet::arrow::ArrowSchemaConverter;
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::SortingColumn;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::ColumnPath;
+use std::sync::Arc;
+
+/// Rows of a row group.
+pub(crate) const ROWS_PER_GROUP: usize = 256 << 10;
+/// Bytes of texts that a row group holds in memory, about; it ends early where they are more.
+const TEXT_BYTES_PER_GROUP: usize = 64 << 20;
+
+/// The bytes of a file, and what is in it.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) rows: u64,
+    pub(crate) stats: String,
+}
+
+/// Writes a file. Holds the file so far and one row group: pages that are encoded, and the numbers of texts.
+pub(crate) struct FileWriter {
+    /// The stream's columns, plain.
+    schema: SchemaRef,
+    /// As rows come: a text may be a dictionary.
+    incoming: SchemaRef,
+    writer: SerializedFileWriter<Vec<u8>>,
+    columns: ArrowRowGroupWriterFactory,
+    texts: TextEncoder,
+    group: Group,
+    stats: StatsBuilder,
+}
+
+/// The open row group.
+struct Group {
+    rows: usize,
+    columns: Vec<Column>,
+}
+
+enum Column {
+    Text(TextChunk, TextOptions),
+    /// A writer for each leaf.
+    Other(Vec<ArrowColumnWriter>),
+}
+
+impl FileWriter {
+    /// A writer of rows of `schema`: the stream's columns, of which a text may be a dictionary.
+    pub(crate) fn new(stream: Stream, schema: SchemaRef, zstd_level: i32) -> Result<Self, ParquetError> {
+        let properties = Arc::new(properties(stream, zstd_level)?);
+        // Readers go by the table's schema; an Arrow schema in the footer would make them rebuild dictionaries.
+        let parquet = ArrowSchemaConverter::new().with_coerce_types(properties.coerce_types()).convert(&schema)?;
+        let writer = SerializedFileWriter::new(Vec::new(), parquet.root_schema_ptr(), properties)?;
+        let columns = ArrowRowGroupWriterFactory::new(&writer, schema.clone());
+        let chunks = schema.fields().iter().map(|field| match is_text(field) {
+            true => Column::Text(TextChunk::default(), text_options(stream, field)),
+            false => Column::Other(Vec::new()),
+        });
+        let mut group = Group { rows: 0, columns: chunks.collect() };
+        group.open(&columns, &schema)?;
+        Ok(Self {
+            schema: stream.schema(),
+            stats: StatsBuilder::new(schema.fields().len()),
+            incoming: schema,
+            writer,
+            columns,
+            texts: TextEncoder::new(zstd_level)?,
+            group,
+        })
+    }
+
+    /// Bytes so far, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.writer.bytes_written() + self.group.columns.iter().map(Column::encoded_bytes).sum::<usize>()
+    }
+
+    /// Takes the next rows, in order.
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+        let mut start = 0;
+        while start < batch.num_rows() {
+            let count = (batch.num_rows() - start).min(ROWS_PER_GROUP - self.group.rows);
+            let rows = batch.slice(start, count);
+            self.stats.update(&rows);
+            self.group.write(&rows)?;
+            start += count;
+            let texts: usize = self.group.columns.iter().map(Column::text_bytes).sum();
+            if self.group.rows == ROWS_PER_GROUP || texts > TEXT_BYTES_PER_GROUP {
+                self.end_group()?;
+                self.group.open(&self.columns, &self.incoming)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end_group(&mut self) -> Result<(), ParquetError> {
+        if self.group.rows == 0 {
+            return Ok(());
+        }
+        let leaves = self.writer.schema_descr().columns().to_vec();
+        let mut leaves = leaves.iter();
+        let mut group = self.writer.next_row_group()?;
+        for (index, column) in self.group.columns.iter_mut().enumerate() {
+            match column {
+                Column::Text(chunk, options) => {
+                    let leaf = leaves.next().ok_or_else(|| ParquetError::General("a column is missing".to_owned()))?;
+                    let encoded = self.texts.encode(chunk, leaf, *options)?;
+                    group.append_column(&encoded.bytes, encoded.close)?;
+                    if let Some((min, max)) = chunk.bounds() {
+                        self.stats.widen_text(index, min, max);
+                    }
+                    chunk.clear();
+                }
+                Column::Other(writers) => {
+                    for writer in writers.drain(..) {
+                        leaves.next();
+                        writer.close()?.append_to_row_group(&mut group)?;
+                    }
+                }
+            }
+        }
+        group.close()?;
+        self.group.rows = 0;
+        Ok(())
+    }
+
+    pub(crate) fn finish(mut self) -> Result<Encoded, ParquetError> {
+        self.end_group()?;
+        let stats = self.stats.finish(&self.schema);
+        Ok(Encoded { rows: self.stats.rows(), bytes: self.writer.into_inner()?, stats })
+    }
+}
+
+impl Group {
+    /// Makes writers of the columns that are no texts.
+    fn open(&mut self, factory: &ArrowRowGroupWriterFactory, schema: &SchemaRef) -> Result<(), ParquetError> {
+        let mut made = factory.create_column_writers(0)?.into_iter();
+        for (field, column) in schema.fields().iter().zip(&mut self.columns) {
+            let writers = made.by_ref().take(leaves_of(field.data_type())).collect();
+            if let Column::Other(open) = column {
+                *open = writers;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+        let schema = batch.schema_ref();
+        for ((column, array), field) in self.columns.iter_mut().zip(batch.columns()).zip(schema.fields()) {
+            match column {
+                Column::Text(chunk, _) => chunk.push(array)?,
+                Column::Other(writers) => {
+                    for (writer, leaf) in writers.iter_mut().zip(compute_leaves(field, array)?) {
+                        writer.write(&leaf)?;
+                    }
+                }
+            }
+        }
+        self.rows += batch.num_rows();
+        Ok(())
+    }
+}
+
+impl Column {
+    /// Bytes that it will take in the file, about.
+    fn encoded_bytes(&self) -> usize {
+        match self {
+            // Numbers take a byte or two, and texts compress to a third.
+            Self::Text(chunk, _) => chunk.page().len() / 3 + chunk.codes().map_or(0, <[u32]>::len),
+            Self::Other(writers) => writers.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum(),
+        }
+    }
+
+    /// Bytes of texts that it holds.
+    fn text_bytes(&self) -> usize {
+        match self {
+            Self::Text(chunk, _) => chunk.page().len(),
+            Self::Other(_) => 0,
+        }
+    }
+}
+
+fn is_text(field: &Field) -> bool {
+    field.data_type() == &DataType::Utf8 || is_text_dictionary(field.data_type())
+}
+
+/// Parquet numbers leaves; a map has two.
+fn leaves_of(data_type: &DataType) -> usize {
+    match data_type {
+        DataType::Struct(fields) => fields.iter().map(|field| leaves_of(field.data_type())).sum(),
+        DataType::List(item) | DataType::Map(item, _) => leaves_of(item.data_type()),
+        _ => 1,
+    }
+}
+
+fn text_options(stream: Stream, field: &Field) -> TextOptions {
+    let has_bloom_filter = bloom_columns(stream).contains(&field.name().as_str());
+    TextOptions { has_bounds: !has_no_bounds(field.name()), has_bloom_filter }
+}
+
+fn properties(stream: Stream, zstd_level: i32) -> Result<WriterProperties, ParquetError> {
+    let schema = stream.schema();
+    let level = ZstdLevel::try_new(zstd_level)?;
+    let mut builder = WriterProperties::builder()
+        .set_created_by(concat!("bodkin ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_compression(Compression::ZSTD(level))
+        .set_max_row_group_row_count(Some(ROWS_PER_GROUP))
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_sorting_columns(Some(sorting_columns(stream)))
+        .set_coerce_types(true);
+    for field in schema.fields() {
+        let column = || ColumnPath::from(field.name().as_str());
+        if field.data_type() == &DataType::Float64 {
+            builder = builder.set_column_statistics_enabled(column(), EnabledStatistics::None);
+        }
+        if is_delta_packed(field.data_type(), field.name()) {
+            builder = builder.set_column_encoding(column(), Encoding::DELTA_BINARY_PACKED);
+            // A series is one number many times over; where there are too many for a dictionary, deltas follow.
+            if !is_series_key(field.name()) {
+                builder = builder.set_column_dictionary_enabled(column(), false);
+            }
+        }
+        if stream == Stream::Samples && field.name() == metrics::VALUE {
+            // Values of a series share their upper bytes: planes of bytes compress where whole numbers do not.
+            builder = builder
+                .set_column_dictionary_enabled(column(), false)
+                .set_column_encoding(column(), Encoding::BYTE_STREAM_SPLIT);
+        }
+    }
+    Ok(builder.build())
+}
+
+/// Times, and integers that count or are sorted by.
+fn is_delta_packed(data_type: &DataType, name: &str) -> bool {
+    matches!(data_type, DataType::Timestamp(..))
+        || [events::TS_NS, events::SEQ, events::CGROUP_ID, metrics::METRIC_ID, metrics::SERIES_ID].contains(&name)
+}
+
+/// Ids by which metrics are sorted.
+fn is_series_key(name: &str) -> bool {
+    [metrics::METRIC_ID, metrics::SERIES_ID].contains(&name)
+}
+
+/// Texts that nobody asks for by a range or a whole value.
+fn has_no_bounds(name: &str) -> bool {
+    [events::ARGS, events::EXE_ARG0, events::FLAGS, events::FD_TYPE, events::PROTO].contains(&name)
+}
+
+/// Columns that are asked for one value of many.
+fn bloom_columns(stream: Stream) -> &'static [&'static str] {
+    match stream {
+        Stream::Events => &[events::CONTAINER_ID, events::PATH, events::EXE, events::REMOTE_ADDR],
+        _ => &[],
+    }
+}
+
+fn sorting_columns(stream: Stream) -> Vec<SortingColumn> {
+    let schema = stream.schema();
+    let leaf_of = |name: &str| -> usize {
+        schema.fields().iter().take_while(|field| field.name() != name).map(|field| leaves_of(field.data_type())).sum()
+    };
+    let ascending =
+        |name: &&str| SortingColumn { column_idx: leaf_of(name) as i32, descending: false, nulls_first: false };
+    stream.sort_columns().iter().map(ascending).collect()
+}

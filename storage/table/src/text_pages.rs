@@ -1,0 +1,324 @@
+//! The texts of a column in a row group to the pages of a column chunk.
+//!
+//! ```text
+//! dictionary page   the distinct texts, where they repeat; otherwise there is none
+//! data pages        whether each row has a text; then its number in the dictionary, or the text itself
+//! ```
+
+use crate::hybrid;
+use crate::text_chunk::{NULL, TextChunk};
+use bytes::Bytes;
+use parquet::basic::{Compression, Encoding, EncodingMask, PageType, Type, ZstdLevel};
+use parquet::bloom_filter::Sbbf;
+use parquet::column::page::{CompressedPage, Page, PageWriter};
+use parquet::column::writer::ColumnCloseResult;
+use parquet::data_type::ByteArray;
+use parquet::errors::{ParquetError, Result};
+use parquet::file::metadata::{ColumnChunkMetaData, ColumnIndexBuilder, OffsetIndexBuilder, PageEncodingStats};
+use parquet::file::statistics::{Statistics, ValueStatistics};
+use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
+use parquet::schema::types::ColumnDescPtr;
+use std::ops::Range;
+
+/// Rows of a page, at most.
+const ROWS_PER_PAGE: usize = 20_000;
+/// Bytes of a page of plain texts, about.
+const PAGE_BYTES: usize = 1 << 20;
+/// A dictionary that is larger stays out of the caches of readers.
+const DICTIONARY_BYTES_MAX: usize = 4 << 20;
+/// Bytes of a bound, at most.
+const BOUND_BYTES: usize = 64;
+const BLOOM_FALSE_POSITIVES: f64 = 0.01;
+
+/// What is written beside the texts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TextOptions {
+    pub(crate) has_bounds: bool,
+    pub(crate) has_bloom_filter: bool,
+}
+
+/// Writes column chunks of texts, one after the other.
+pub(crate) struct TextEncoder {
+    zstd: zstd::bulk::Compressor<'static>,
+    level: ZstdLevel,
+}
+
+/// A chunk's bytes, and what the footer says of them.
+pub(crate) struct EncodedChunk {
+    pub(crate) bytes: Bytes,
+    pub(crate) close: ColumnCloseResult,
+}
+
+impl TextEncoder {
+    pub(crate) fn new(zstd_level: i32) -> Result<Self> {
+        Ok(Self { zstd: zstd::bulk::Compressor::new(zstd_level)?, level: ZstdLevel::try_new(zstd_level)? })
+    }
+
+    /// Encodes `chunk` as the column `column`.
+    pub(crate) fn encode(
+        &mut self,
+        chunk: &TextChunk,
+        column: &ColumnDescPtr,
+        options: TextOptions,
+    ) -> Result<EncodedChunk> {
+        let is_dictionary = repeats(chunk);
+        let mut pages = Pages {
+            encoder: self,
+            chunk,
+            is_nullable: column.max_def_level() > 0,
+            is_dictionary,
+            options,
+            sink: TrackedWrite::new(Vec::new()),
+            uncompressed: 0,
+            data_offset: None,
+            data_pages: 0,
+            column_index: ColumnIndexBuilder::new(Type::BYTE_ARRAY),
+            offset_index: OffsetIndexBuilder::new(),
+            seen: vec![u32::MAX; if options.has_bounds { chunk.distinct() } else { 0 }],
+        };
+        if is_dictionary {
+            pages.write_dictionary()?;
+        }
+        let mut start = 0;
+        while start < chunk.rows() {
+            let end = pages.page_end(start);
+            pages.write_rows(start..end)?;
+            start = end;
+        }
+        pages.finish(column)
+    }
+
+    fn compress(&mut self, bytes: &[u8]) -> Result<Bytes> {
+        Ok(self.zstd.compress(bytes)?.into())
+    }
+}
+
+/// Whether a dictionary takes clearly less room than the texts.
+fn repeats(chunk: &TextChunk) -> bool {
+    let numbers = (chunk.rows() - chunk.nulls()) * width(chunk) as usize / 8;
+    chunk.page().len() <= DICTIONARY_BYTES_MAX && (chunk.page().len() + numbers) * 10 <= chunk.plain_bytes() * 7
+        || chunk.distinct() <= 1
+}
+
+/// Bits of a number in the dictionary.
+fn width(chunk: &TextChunk) -> u32 {
+    hybrid::width_of(chunk.distinct().saturating_sub(1) as u32)
+}
+
+struct Pages<'a> {
+    encoder: &'a mut TextEncoder,
+    chunk: &'a TextChunk,
+    is_nullable: bool,
+    is_dictionary: bool,
+    options: TextOptions,
+    sink: TrackedWrite<Vec<u8>>,
+    uncompressed: usize,
+    data_offset: Option<usize>,
+    data_pages: u32,
+    column_index: ColumnIndexBuilder,
+    offset_index: OffsetIndexBuilder,
+    /// The page in which each text was met last: it is compared once per page.
+    seen: Vec<u32>,
+}
+
+impl Pages<'_> {
+    fn write_dictionary(&mut self) -> Result<()> {
+        let page = self.chunk.page();
+        let page_size = page.len();
+        let page = Page::DictionaryPage {
+            buf: self.encoder.compress(page)?,
+            num_values: self.chunk.distinct() as u32,
+            encoding: Encoding::PLAIN,
+            is_sorted: false,
+        };
+        self.write(CompressedPage::new(page, page_size))?;
+        Ok(())
+    }
+
+    /// Returns the page's place and its bytes in the file.
+    fn write(&mut self, page: CompressedPage) -> Result<(u64, usize)> {
+        let spec = SerializedPageWriter::new(&mut self.sink).write_page(page)?;
+        self.uncompressed += spec.uncompressed_size;
+        Ok((spec.offset, spec.compressed_size))
+    }
+
+    fn page_end(&self, start: usize) -> usize {
+        let end = self.chunk.rows().min(start + ROWS_PER_PAGE);
+        let Some(codes) = self.chunk.codes().filter(|_| !self.is_dictionary) else { return end };
+        let mut bytes = 0;
+        let is_full = |code: &u32| {
+            bytes += if *code == NULL { 0 } else { self.chunk.plain(*code).len() };
+            bytes >= PAGE_BYTES
+        };
+        codes[start..end].iter().position(is_full).map_or(end, |last| start + last + 1)
+    }
+
+    fn write_rows(&mut self, rows: Range<usize>) -> Result<()> {
+        let count = rows.len();
+        let codes = self.chunk.codes().map(|codes| &codes[rows]).unwrap_or_default();
+        let present: Vec<u32> = codes.iter().copied().filter(|code| *code != NULL).collect();
+        let mut body = Vec::new();
+        if self.is_nullable {
+            let levels: Vec<u32> = match codes.is_empty() {
+                true => vec![0; count],
+                false => codes.iter().map(|code| u32::from(*code != NULL)).collect(),
+            };
+            body.extend_from_slice(&[0; 4]);
+            hybrid::encode(&levels, 1, &mut body);
+            let length = (body.len() - 4) as u32;
+            body[..4].copy_from_slice(&length.to_le_bytes());
+        } else if present.len() < count {
+            return Err(ParquetError::General("a required text is null".to_owned()));
+        }
+        let encoding = match self.is_dictionary {
+            true => {
+                let width = width(self.chunk);
+                body.push(width as u8);
+                hybrid::encode(&present, width, &mut body);
+                Encoding::RLE_DICTIONARY
+            }
+            false => {
+                present.iter().for_each(|code| body.extend_from_slice(self.chunk.plain(*code)));
+                Encoding::PLAIN
+            }
+        };
+        let page = Page::DataPage {
+            buf: self.encoder.compress(&body)?,
+            num_values: count as u32,
+            encoding,
+            def_level_encoding: Encoding::RLE,
+            rep_level_encoding: Encoding::RLE,
+            statistics: None,
+        };
+        let (offset, bytes) = self.write(CompressedPage::new(page, body.len()))?;
+        self.data_offset.get_or_insert(offset as usize);
+        self.offset_index.append_offset_and_size(offset as i64, bytes as i32);
+        self.offset_index.append_row_count(count as i64);
+        self.index_page(&present, count);
+        self.data_pages += 1;
+        Ok(())
+    }
+
+    /// Tells the column index what the page holds.
+    fn index_page(&mut self, present: &[u32], rows: usize) {
+        if !self.options.has_bounds {
+            return;
+        }
+        let mut bounds: Option<(&[u8], &[u8])> = None;
+        for code in present {
+            if std::mem::replace(&mut self.seen[*code as usize], self.data_pages) != self.data_pages {
+                let text = self.chunk.text(*code);
+                bounds = Some(bounds.map_or((text, text), |(min, max)| (min.min(text), max.max(text))));
+            }
+        }
+        let nulls = (rows - present.len()) as i64;
+        match bounds.map(|(min, max)| (cut_down(min), cut_up(max))) {
+            None => self.column_index.append(true, Vec::new(), Vec::new(), nulls),
+            Some((min, Some(max))) => self.column_index.append(false, min.to_vec(), max, nulls),
+            Some((_, None)) => self.column_index.to_invalid(),
+        }
+    }
+
+    fn finish(self, column: &ColumnDescPtr) -> Result<EncodedChunk> {
+        let bytes = Bytes::from(self.sink.into_inner()?);
+        let stats = |page_type, encoding, count| PageEncodingStats { page_type, encoding, count };
+        let (encoding, mut pages) = match self.is_dictionary {
+            true => (Encoding::RLE_DICTIONARY, vec![stats(PageType::DICTIONARY_PAGE, Encoding::PLAIN, 1)]),
+            false => (Encoding::PLAIN, Vec::new()),
+        };
+        pages.push(stats(PageType::DATA_PAGE, encoding, self.data_pages as i32));
+        let encodings = [Encoding::PLAIN, Encoding::RLE, encoding];
+        let mut metadata = ColumnChunkMetaData::builder(column.clone())
+            .set_compression(Compression::ZSTD(self.encoder.level))
+            .set_encodings_mask(EncodingMask::new_from_encodings(encodings.iter()))
+            .set_page_encoding_stats(pages)
+            .set_total_compressed_size(bytes.len() as i64)
+            .set_total_uncompressed_size(self.uncompressed as i64)
+            .set_num_values(self.chunk.rows() as i64)
+            .set_data_page_offset(self.data_offset.unwrap_or_default() as i64)
+            .set_dictionary_page_offset(self.is_dictionary.then_some(0));
+        if self.options.has_bounds {
+            metadata = metadata.set_statistics(statistics(self.chunk));
+        }
+        let has_index = self.options.has_bounds && self.column_index.valid();
+        Ok(EncodedChunk {
+            close: ColumnCloseResult {
+                bytes_written: bytes.len() as u64,
+                rows_written: self.chunk.rows() as u64,
+                metadata: metadata.build()?,
+                bloom_filter: self.options.has_bloom_filter.then(|| bloom_filter(self.chunk)).transpose()?,
+                column_index: if has_index { Some(self.column_index.build()?) } else { None },
+                offset_index: Some(self.offset_index.build()),
+            },
+            bytes,
+        })
+    }
+}
+
+fn bloom_filter(chunk: &TextChunk) -> Result<Sbbf> {
+    let mut filter = Sbbf::new_with_ndv_fpp(chunk.distinct().max(1) as u64, BLOOM_FALSE_POSITIVES)?;
+    (0..chunk.distinct() as u32).for_each(|code| filter.insert(chunk.text(code)));
+    Ok(filter)
+}
+
+fn statistics(chunk: &TextChunk) -> Statistics {
+    let bounds = chunk.bounds();
+    let min = bounds.map(|(min, _)| cut_down(min));
+    let max = bounds.and_then(|(_, max)| cut_up(max));
+    let is_exact = |bound: Option<&[u8]>, cut: Option<&[u8]>| bound.is_some() && bound == cut;
+    let min_is_exact = is_exact(bounds.map(|(min, _)| min), min);
+    let max_is_exact = is_exact(bounds.map(|(_, max)| max), max.as_deref());
+    let value = |bytes: Vec<u8>| ByteArray::from(bytes);
+    let statistics = ValueStatistics::new(
+        min.map(|min| value(min.to_vec())),
+        max.map(value),
+        Some(chunk.distinct() as u64),
+        Some(chunk.nulls() as u64),
+        false,
+    );
+    Statistics::ByteArray(statistics.with_min_is_exact(min_is_exact).with_max_is_exact(max_is_exact))
+}
+
+/// The beginning of a text, of whole characters.
+fn cut_down(text: &[u8]) -> &[u8] {
+    if text.len() <= BOUND_BYTES {
+        return text;
+    }
+    let end = (1..=BOUND_BYTES).rev().find(|end| is_start(text[*end])).unwrap_or(0);
+    &text[..end]
+}
+
+/// Whether a character of UTF-8 starts with this byte.
+fn is_start(byte: u8) -> bool {
+    byte & 0xc0 != 0x80
+}
+
+/// A text that is not less than any with the same beginning; none where there is none.
+fn cut_up(text: &[u8]) -> Option<Vec<u8>> {
+    let cut = cut_down(text);
+    if cut.len() == text.len() {
+        return Some(cut.to_vec());
+    }
+    // One more than the last character below 0x7f is a character of one byte again.
+    let last = cut.iter().rposition(|byte| *byte < 0x7f)?;
+    let mut above = cut[..=last].to_vec();
+    above[last] += 1;
+    Some(above)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_rounded_outward_to_whole_characters() {
+        let long = "\u{e4}".repeat(40);
+        assert_eq!(cut_down(long.as_bytes()).len(), 64);
+        assert_eq!(cut_down(format!("x{long}").as_bytes()).len(), 63);
+        assert_eq!(cut_up(long.as_bytes()), None);
+        assert_eq!(cut_up(b"short"), Some(b"short".to_vec()));
+        let text = format!("a{long}");
+        assert_eq!(cut_up(text.as_bytes()), Some(b"b".to_vec()));
+        assert!(cut_up(text.as_bytes()).unwrap().as_slice() > text.as_bytes());
+    }
+}
