@@ -14,10 +14,11 @@ need_packages() {
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
 }
 
-# What a build needs: clang for the kernel programs, a C compiler for zstd, libbpf's headers.
+# What a build needs: clang for the kernel programs, a C compiler for zstd, libbpf's headers; make for librdkafka.
 need_build() {
   local missing=()
   command -v cc >/dev/null || missing+=(gcc libc6-dev)
+  command -v make >/dev/null || missing+=(make)
   command -v clang >/dev/null || missing+=(clang)
   command -v llvm-strip >/dev/null || missing+=(llvm)
   command -v pkg-config >/dev/null || missing+=(pkg-config)

@@ -152,7 +152,7 @@ def live(args, folder):
             server.post("/api/v1/rules")
             raise AssertionError("a broken file was taken")
         except urllib.error.HTTPError as error:
-            answer = json.load(error)
+            answer = json.loads(error.said)
             assert error.code == 422 and answer["errors"][0]["file"] == own and answer["errors"][0]["line"] == 6, answer
         subprocess.run(["true", "marker-of-reload"], check=True)
         found, _ = server.until("SELECT count(*) FROM findings WHERE rule = 'Marker'", 2, args.deadline)

@@ -67,15 +67,21 @@ class Server(Process):
     def post(self, path, body=None, timeout=60):
         data = json.dumps(body).encode() if body is not None else b""
         request = urllib.request.Request(self.http + path, data, {"Content-Type": "application/json"}, method="POST")
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
-            return json.load(answer)
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            # The body says why, and can be read once.
+            error.add_note(said := error.read().decode(errors="replace"))
+            error.said = said
+            raise
 
     def error(self, query):
         """The error that a query is answered with: (HTTP status, error object)."""
         try:
             self.answer(query)
         except urllib.error.HTTPError as error:
-            return error.code, json.load(error)["error"]
+            return error.code, json.loads(error.said)["error"]
         raise AssertionError(f"no error for {query}")
 
     def until(self, query, expected, deadline):

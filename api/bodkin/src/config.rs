@@ -4,6 +4,7 @@ use anyhow::{Context, anyhow};
 use bodkin_rules::{AppendOutput, Matching, Options, Priority, Source, Switch};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A configuration file of `bodkin server` and `bodkin up`.
@@ -12,6 +13,11 @@ use std::path::{Path, PathBuf};
 pub(crate) struct ServerConfig {
     /// Which rules run, and how.
     pub(crate) rules: RulesSection,
+    /// Topics of Kafka to read, by a name that stays: rows are numbered under it.
+    #[cfg(feature = "kafka")]
+    pub(crate) kafka: BTreeMap<String, crate::server::kafka::KafkaSection>,
+    #[cfg(not(feature = "kafka"))]
+    kafka: BTreeMap<String, IgnoredAny>,
     /// Of other roles: one file may configure them all.
     agent: IgnoredAny,
     graph: IgnoredAny,
@@ -121,7 +127,26 @@ impl ServerConfig {
         }
         let config: Self = serde_saphyr::from_str(text).map_err(|error| anyhow!("{error}"))?;
         config.rules.options()?;
+        config.check_kafka()?;
         Ok(config)
+    }
+}
+
+impl ServerConfig {
+    #[cfg(feature = "kafka")]
+    fn check_kafka(&self) -> anyhow::Result<()> {
+        for (name, section) in &self.kafka {
+            section.decode().with_context(|| format!("kafka.{name}"))?;
+        }
+        Ok(())
+    }
+
+    #[cfg(not(feature = "kafka"))]
+    fn check_kafka(&self) -> anyhow::Result<()> {
+        match self.kafka.keys().next() {
+            Some(name) => Err(anyhow!("kafka.{name}: this binary cannot read Kafka: build it with --features kafka")),
+            None => Ok(()),
+        }
     }
 }
 

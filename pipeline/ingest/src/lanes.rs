@@ -42,6 +42,24 @@ pub struct LaneMark {
     pub last_ingest: EventTime,
 }
 
+/// A number as a stream sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The first number that it stands for: itself, where batches are numbered and not rows.
+    pub first: Seq,
+    /// The number.
+    pub seq: Seq,
+    /// What the stream sent before on this lane.
+    pub previous: Option<Seq>,
+}
+
+impl Sent {
+    /// A batch's own number.
+    pub fn batch(seq: Seq, previous: Option<Seq>) -> Self {
+        Self { first: seq, seq, previous }
+    }
+}
+
 /// What becomes of a number that was sent.
 #[derive(Debug)]
 pub enum Admit<T> {
@@ -118,8 +136,7 @@ impl Lanes {
         self.state().gaps
     }
 
-    /// Takes up a number that a stream sent at `now`; `previous` is the one that it sent before on this lane. Where it
-    /// is new, `send` is called under the lock and has to give it its place in the log; it must not drop the
+    /// Takes up a number that a stream sent at `now`. Where it is new, `send` is called under the lock and has to give it its place in the log; it must not drop the
     /// [`Reservation`] or end it in there.
     ///
     /// # Errors
@@ -127,11 +144,11 @@ impl Lanes {
     pub fn admit<T>(
         self: &Arc<Self>,
         key: &Arc<LaneKey>,
-        seq: Seq,
-        previous: Option<Seq>,
+        sent: Sent,
         now: EventTime,
         send: impl FnOnce(Reservation) -> T,
     ) -> Result<Admit<T>, Refusal> {
+        let Sent { first, seq, previous } = sent;
         let mut guard = self.state();
         let state = &mut *guard;
         state.sweep(now, self.idle);
@@ -157,7 +174,7 @@ impl Lanes {
             return Err(Refusal::LaneBroken { lane: key.lane.clone(), seq: Seq(highest.0 + 1) });
         }
         if is_known {
-            state.gaps += seq.0 - highest.0 - 1;
+            state.gaps += first.0.saturating_sub(highest.0 + 1);
         }
         lane.pending.insert(seq, Vec::new());
         Ok(Admit::New(send(Reservation { lanes: self.clone(), key: key.clone(), seq, is_open: true })))
@@ -232,7 +249,7 @@ mod tests {
     }
 
     fn admit(lanes: &Arc<Lanes>, seq: u64, previous: Option<u64>) -> Result<Admit<Reservation>, Refusal> {
-        lanes.admit(&key("a"), Seq(seq), previous.map(Seq), EventTime(0), |reservation| reservation)
+        lanes.admit(&key("a"), Sent::batch(Seq(seq), previous.map(Seq)), EventTime(0), |reservation| reservation)
     }
 
     fn new(lanes: &Arc<Lanes>, seq: u64, previous: Option<u64>) -> Reservation {
@@ -313,7 +330,7 @@ mod tests {
     fn lanes_are_bounded_by_count_and_idleness() {
         let lanes = lanes();
         let admit = |producer: &str, day: i64| {
-            lanes.admit(&key(producer), Seq(1), None, EventTime(day * DAY_US), |reservation| reservation)
+            lanes.admit(&key(producer), Sent::batch(Seq(1), None), EventTime(day * DAY_US), |reservation| reservation)
         };
         for producer in ["a", "b", "c"] {
             let Ok(Admit::New(reservation)) = admit(producer, 0) else { panic!("{producer}") };

@@ -28,7 +28,7 @@
 //! |---|---|
 //! | [`put`] | [`do_put`]: the gRPC side of one put, its metadata and its answers |
 //! | `session` | the messages of one put: schema, dictionaries, batches |
-//! | [`local`] | [`LocalProducer`]: rows that a gateway of this process made |
+//! | [`local`] | [`LocalProducer`], [`PlacedProducer`]: rows that this process made, or read from a log elsewhere |
 //! | [`lanes`] | [`Lanes`]: what is durable or pending in each lane (ONCE-1) |
 //! | `conform` | rows as they were sent to rows as the stream has them |
 //! | [`service`] | [`IngestService`], its limits, and the [`Downstream`] it hands rows to |
@@ -45,8 +45,8 @@ pub mod service;
 mod session;
 mod stats;
 
-pub use lanes::{LaneKey, LaneMark, Lanes};
-pub use local::LocalProducer;
+pub use lanes::{LaneKey, LaneMark, Lanes, Sent};
+pub use local::{LocalProducer, PlacedProducer};
 pub use put::{PutAck, PutMetadata, PutStream, do_put, flight_put, put_parts};
 pub use refusal::Refusal;
 pub use replay::{Quarantined, ReplayReport, read_log};

@@ -1,7 +1,7 @@
 //! One put: its messages, from the first to the last.
 
 use crate::conform::Conform;
-use crate::lanes::{Admit, LaneKey, Reservation};
+use crate::lanes::{Admit, LaneKey, Reservation, Sent};
 use crate::put::PutMetadata;
 use crate::service::{Lent, Pool};
 use crate::{IngestService, IngestedBatch, Refusal};
@@ -236,7 +236,7 @@ impl Session {
 
         let entry = (checked.records, ingest_time, checked.bytes, memory);
         let send = |reservation| slot.try_send(Some(self.on_end(reservation, &key, seq, entry)));
-        let outcome = match self.service.lanes.admit(&key, seq, previous, ingest_time, send)? {
+        let outcome = match self.service.lanes.admit(&key, Sent::batch(seq, previous), ingest_time, send)? {
             Admit::New(Ok(ticket)) => Outcome::Logged(ticket),
             // Dropping the closure, and with it the reservation, must wait until the lanes are unlocked: here.
             Admit::New(Err(unsent)) => return Err(Refusal::Log(unsent.error)),

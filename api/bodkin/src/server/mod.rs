@@ -11,6 +11,8 @@ mod catalog;
 mod feed;
 mod flight;
 mod graph;
+#[cfg(feature = "kafka")]
+pub(crate) mod kafka;
 mod listen;
 mod metric_store;
 mod metrics;
@@ -59,6 +61,8 @@ pub(crate) struct Server {
     listeners: Listeners,
     stopping: CancellationToken,
     config: Option<PathBuf>,
+    #[cfg(feature = "kafka")]
+    kafka: Vec<bodkin_kafka::KafkaSource>,
 }
 
 /// What of the configuration can change while the server runs: the graph.
@@ -106,10 +110,20 @@ impl Server {
         let stopping = CancellationToken::new();
         rules.start(&storage, &config.rules.output, &stopping).await?;
         tokio::spawn(upkeep.run(stopping.clone()));
+        tokio::spawn(node.clone().watch_rates(stopping.clone()));
         let listeners = Listeners::open(args, &storage, &engine, &node, &rules, query_log, &stopping).await?;
         ServerFile { http: listeners.http_url(), flight: listeners.flight_url() }.write(&args.data_dir)?;
         node.listening(listeners.http_url(), listeners.flight_url());
-        Ok(Self { node, rules, storage, listeners, stopping, config: args.config.clone() })
+        Ok(Self {
+            #[cfg(feature = "kafka")]
+            kafka: kafka::start(&config.kafka, &storage)?,
+            node,
+            rules,
+            storage,
+            listeners,
+            stopping,
+            config: args.config.clone(),
+        })
     }
 
     /// Reads the configuration again, for as long as the server runs.
@@ -152,6 +166,8 @@ impl Server {
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         self.node.stopping();
         self.stopping.cancel();
+        #[cfg(feature = "kafka")]
+        drop(self.kafka);
         self.listeners.close(STREAMS_GRACE).await;
         self.storage.close().await
     }

@@ -5,7 +5,7 @@ use super::storage::Storage;
 use super::upkeep::Upkeep;
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
-use bodkin_engine::{Engine, EpochStats, Error, FlushHandle};
+use bodkin_engine::{Engine, EpochStats, Error, FlushHandle, GraphStatus};
 use bodkin_http::{CompactError, FlushError, Node, NotReady};
 use bodkin_ingest::IngestService;
 use bodkin_schema::{Clock, Epoch, Principal};
@@ -16,6 +16,11 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How often rates are noted.
+const RATE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The agent of the same process as a status object; null where none runs.
 pub(crate) type AgentView = Arc<dyn Fn() -> Value + Send + Sync>;
@@ -78,6 +83,26 @@ impl ServerNode {
         let rows = self.ingest.stats().rows;
         (rows, self.rate.note(rows))
     }
+
+    fn graph_status(&self) -> GraphStatus {
+        let mut status = self.engine.status(self.clock.now());
+        let mut rates = self.node_rates.lock().unwrap_or_else(PoisonError::into_inner);
+        rates.retain(|name, _| status.nodes.iter().any(|node| node.name == *name));
+        for node in &mut status.nodes {
+            let rate = rates.entry(node.name.clone()).or_insert_with(|| Rate::new(self.clock.clone()));
+            node.rows_per_second = rate.note(node.rows_in);
+        }
+        status
+    }
+
+    /// Notes counters now and then, so that whoever looks for the first time sees rates. Runs until `stopping`.
+    pub(crate) async fn watch_rates(self: Arc<Self>, stopping: CancellationToken) {
+        let mut ticks = tokio::time::interval(RATE_INTERVAL);
+        while stopping.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.rows();
+            self.graph_status();
+        }
+    }
 }
 
 #[async_trait]
@@ -120,14 +145,7 @@ impl Node for ServerNode {
     }
 
     fn graph(&self) -> Value {
-        let mut status = self.engine.status(self.clock.now());
-        let mut rates = self.node_rates.lock().unwrap_or_else(PoisonError::into_inner);
-        rates.retain(|name, _| status.nodes.iter().any(|node| node.name == *name));
-        for node in &mut status.nodes {
-            let rate = rates.entry(node.name.clone()).or_insert_with(|| Rate::new(self.clock.clone()));
-            node.rows_per_second = rate.note(node.rows_in);
-        }
-        json!(status)
+        json!(self.graph_status())
     }
 
     fn tap(&self, principal: &Principal, node: &str) -> Result<BoxStream<'static, RecordBatch>, String> {
