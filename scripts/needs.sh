@@ -36,6 +36,8 @@ need_tests() {
   command -v podman >/dev/null || missing+=(podman)
   command -v runc >/dev/null || missing+=(runc)
   command -v busybox >/dev/null || missing+=(busybox-static)
+  # Who is told of alerts.
+  command -v prometheus-alertmanager >/dev/null || missing+=(prometheus-alertmanager)
   [ ${#missing[@]} = 0 ] || need_packages "to test" "${missing[@]}"
   local wanted=$root/tests/python/requirements.txt
   if ! cmp -s "$wanted" "$venv/requirements.txt"; then

@@ -1,5 +1,7 @@
 //! The server's part of the configuration file.
 
+use crate::prometheus::PrometheusSection;
+use crate::server::StatsdSection;
 use anyhow::{Context, anyhow};
 use bodkin_rules::{AppendOutput, Matching, Options, Priority, Source, Switch};
 use serde::Deserialize;
@@ -18,6 +20,10 @@ pub(crate) struct ServerConfig {
     pub(crate) kafka: BTreeMap<String, crate::server::kafka::KafkaSection>,
     #[cfg(not(feature = "kafka"))]
     kafka: BTreeMap<String, IgnoredAny>,
+    /// Prometheus's rules and scraping.
+    pub(crate) prometheus: PrometheusSection,
+    /// Where StatsD listens.
+    pub(crate) statsd: StatsdSection,
     /// Of other roles: one file may configure them all.
     agent: IgnoredAny,
     graph: IgnoredAny,

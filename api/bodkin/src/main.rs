@@ -9,6 +9,7 @@
 //! | [`rules`] | `bodkin rules`: check, list, explain, test |
 //! | [`detect`] | `bodkin detect`: rules over files and tables |
 //! | [`promql`] | `bodkin promql` |
+//! | [`prometheus`] | the section `prometheus` of the configuration, and Prometheus's own files |
 //! | [`graph`] | `bodkin graph`, `bodkin tap`: what runs between log and tables |
 //! | [`offline`] | tables and log of a folder that no server holds, read without changing them |
 //! | [`run`] | the ready line, signals |
@@ -20,6 +21,7 @@ mod graph;
 mod logging;
 mod offline;
 mod output;
+mod prometheus;
 mod promql;
 mod rules;
 mod run;

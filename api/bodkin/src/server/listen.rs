@@ -4,15 +4,12 @@ use super::flight::FlightRouter;
 use super::metrics::ServerMetrics;
 use super::node::ServerNode;
 use super::options::ServerArgs;
-use super::query_log::QueryLog;
 use super::rules::RuleKeeper;
 use super::storage::Storage;
 use anyhow::Context;
 use arrow_flight::flight_service_server::FlightServiceServer;
 use bodkin_flight::{PrincipalHook, SqlService};
-use bodkin_http::{AppState, Limits, NoCredentials, Prometheus};
-use bodkin_metrics::StoreView;
-use bodkin_promql::{Engine, EngineOptions};
+use bodkin_http::{AppState, Limits, MetricsSource, NoCredentials, Prometheus};
 use bodkin_query::QueryEngine;
 use bodkin_schema::Principal;
 use futures::TryStreamExt;
@@ -34,28 +31,32 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
+    #[allow(clippy::too_many_arguments, reason = "the parts of a server, each once")]
     pub(super) async fn open(
         args: &ServerArgs,
         storage: &Storage,
         engine: &Arc<QueryEngine>,
         node: &Arc<ServerNode>,
         rules: &Arc<RuleKeeper>,
-        query_log: Arc<QueryLog>,
+        metrics: Vec<Arc<dyn MetricsSource>>,
+        prometheus: Prometheus,
         stopping: &CancellationToken,
     ) -> anyhow::Result<Self> {
         let http = bind("--http", args.http).await?;
         let flight = bind("--flight", args.flight).await?;
         let addresses = (http.local_addr()?, flight.local_addr()?);
+        let mut all: Vec<Arc<dyn MetricsSource>> = vec![Arc::new(ServerMetrics::new(storage)), rules.clone()];
+        all.extend(metrics);
         let state = AppState {
             sql: engine.clone(),
             node: node.clone(),
             detection: rules.clone(),
-            metrics: vec![Arc::new(ServerMetrics::new(storage)), query_log, rules.clone()],
+            metrics: all,
             auth: Arc::new(NoCredentials),
             limits: Limits::default(),
             is_loopback: addresses.0.ip().is_loopback(),
             counters: Arc::default(),
-            prometheus: Some(Arc::new(prometheus(storage))),
+            prometheus: Some(Arc::new(prometheus)),
         };
         let tasks = [
             tokio::spawn(serve_http(http, state, stopping.clone())),
@@ -82,17 +83,6 @@ impl Listeners {
                 Err(_) => abort.abort(),
             }
         }
-    }
-}
-
-/// PromQL over what `storage` holds. Files are read on the runtime of the caller.
-fn prometheus(storage: &Storage) -> Prometheus {
-    let clock = storage.clock();
-    Prometheus {
-        engine: Engine::with_clock(EngineOptions::default(), clock.clone()),
-        view: StoreView::new(storage.metrics().clone(), tokio::runtime::Handle::current()),
-        gateway: storage.gateway().clone(),
-        clock: clock.clone(),
     }
 }
 

@@ -18,31 +18,37 @@ mod metric_store;
 mod metrics;
 mod node;
 mod options;
+mod prometheus;
 mod promql_rows;
 mod query_log;
 mod rates;
 mod rules;
+mod statsd;
 mod storage;
 mod upkeep;
 
 pub(crate) use catalog::snapshot_at;
 pub(crate) use node::{AgentView, ServerNode};
 pub(crate) use options::ServerArgs;
+pub(crate) use statsd::StatsdSection;
 pub(crate) use storage::lane_marks;
 
 use crate::config::ServerConfig;
 use crate::sql::ServerFile;
 use anyhow::Context;
 use bodkin_engine::{Outbox, OutboxOptions};
+use bodkin_http::MetricsSource;
 use bodkin_ingest::LocalProducer;
 use bodkin_metrics::StoreView;
-use bodkin_promql::{Engine, EngineOptions};
+use bodkin_promql::Engine;
 use bodkin_query::{QueryEngine, QueryOptions};
 use bodkin_schema::{Clock, Stream};
 use listen::Listeners;
+use prometheus::PrometheusJobs;
 use promql_rows::PromqlRows;
 use query_log::QueryLog;
 use rules::RuleKeeper;
+use statsd::Statsd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,18 +69,22 @@ pub(crate) struct Server {
     config: Option<PathBuf>,
     #[cfg(feature = "kafka")]
     kafka: Vec<bodkin_kafka::KafkaSource>,
+    prometheus: Arc<PrometheusJobs>,
 }
 
-/// What of the configuration can change while the server runs: the graph.
+/// What of the configuration can change while the server runs: the graph, Prometheus's rules and scraping.
 pub(crate) struct Reloader {
     engine: Arc<bodkin_engine::Engine>,
     rules: Arc<RuleKeeper>,
     config: Option<PathBuf>,
+    prometheus: Arc<PrometheusJobs>,
 }
 
 impl Reloader {
-    /// Goes on with the graph that the configuration says now.
+    /// Goes on with what the configuration says now.
     pub(crate) async fn reload(&self) -> anyhow::Result<()> {
+        let settings = ServerConfig::read(self.config.as_deref())?.prometheus.settings()?;
+        self.prometheus.load(settings).await?;
         let graph = graph::configured(self.config.as_deref(), &self.rules)?;
         let engine = self.engine.clone();
         // It waits until the shards have done what they have taken.
@@ -87,13 +97,15 @@ impl Server {
     pub(crate) async fn start(args: &ServerArgs, clock: Arc<dyn Clock>, agent: AgentView) -> anyhow::Result<Self> {
         args.validate()?;
         let config = ServerConfig::read(args.config.as_deref())?;
+        let settings = config.prometheus.settings()?;
         let rules = RuleKeeper::new(&config.rules, &args.data_dir)?;
         let graph = graph::configured(args.config.as_deref(), &rules)?;
         let outbox = Outbox::new(OutboxOptions::default(), Vec::new());
         let storage = Storage::open(&args.data_dir, args.store.as_deref(), &graph, outbox, clock.clone()).await?;
         let (query_log, query_log_writer) = QueryLog::new();
         let view = StoreView::new(storage.metrics().clone(), tokio::runtime::Handle::current());
-        let promql = PromqlRows { engine: Engine::with_clock(EngineOptions::default(), clock.clone()), view };
+        let evaluator = Engine::with_clock(settings.engine, clock.clone());
+        let promql = PromqlRows { engine: evaluator.clone(), view: view.clone() };
         let options = QueryOptions {
             spill_dir: Some(args.data_dir.join("spill")),
             rules: Some(rules.clone()),
@@ -111,7 +123,12 @@ impl Server {
         rules.start(&storage, &config.rules.output, &stopping).await?;
         tokio::spawn(upkeep.run(stopping.clone()));
         tokio::spawn(node.clone().watch_rates(stopping.clone()));
-        let listeners = Listeners::open(args, &storage, &engine, &node, &rules, query_log, &stopping).await?;
+        let prometheus = PrometheusJobs::new(evaluator.clone(), view, storage.gateway(), &clock, &stopping);
+        let api = prometheus.api(evaluator, &storage);
+        let statsd = Statsd::start(&config.statsd, storage.gateway(), &clock, &stopping).await?;
+        let metrics = vec![query_log as Arc<dyn MetricsSource>, prometheus.clone(), statsd];
+        let listeners = Listeners::open(args, &storage, &engine, &node, &rules, metrics, api, &stopping).await?;
+        prometheus.load(settings).await?;
         ServerFile { http: listeners.http_url(), flight: listeners.flight_url() }.write(&args.data_dir)?;
         node.listening(listeners.http_url(), listeners.flight_url());
         Ok(Self {
@@ -123,13 +140,14 @@ impl Server {
             listeners,
             stopping,
             config: args.config.clone(),
+            prometheus,
         })
     }
 
     /// Reads the configuration again, for as long as the server runs.
     pub(crate) fn reloader(&self) -> Reloader {
         let (engine, rules) = (self.storage.engine().clone(), self.rules.clone());
-        Reloader { engine, rules, config: self.config.clone() }
+        Reloader { engine, rules, config: self.config.clone(), prometheus: self.prometheus.clone() }
     }
 
     /// What the process says of itself.
@@ -169,6 +187,7 @@ impl Server {
         #[cfg(feature = "kafka")]
         drop(self.kafka);
         self.listeners.close(STREAMS_GRACE).await;
+        self.prometheus.stop().await;
         self.storage.close().await
     }
 }

@@ -89,3 +89,9 @@ fn readers() {
 fn remote_write() {
     script("remote_write.py", &[]);
 }
+
+/// TAIL-1, SAFE-1: PromQL over memory and files, rules, scraping, floods.
+#[test]
+fn metrics() {
+    script("metrics.py", &["--deadline", "60", "--flood", "20000"]);
+}

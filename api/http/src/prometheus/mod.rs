@@ -7,7 +7,9 @@
 //! |---|---|
 //! | `query` | `query`, `query_range`, `query_exemplars`, `format_query`, `parse_query` |
 //! | `labels` | `series`, `labels`, `label/<name>/values`, `metadata` |
-//! | `status` | `rules`, `alerts`, `targets`, `status/...`, health |
+//! | `rules` | `rules`, `alerts`, `alertmanagers` |
+//! | `targets` | `targets`, `scrape_pools` |
+//! | `status` | `status/...`, health |
 //! | `write` | remote write, OTLP, text |
 //! | `federate` | `/federate` |
 //! | `arrow` | results as an Arrow stream, by `Accept` |
@@ -20,7 +22,9 @@ mod json;
 mod labels;
 mod params;
 mod query;
+mod rules;
 mod status;
+mod targets;
 mod write;
 
 use crate::state::AppState;
@@ -32,7 +36,9 @@ use axum::routing::{get, post};
 use bodkin_gateway::Gateway;
 use bodkin_metrics::{MetricStore, StoreView};
 use bodkin_promql::Engine;
+use bodkin_promrules::RuleManager;
 use bodkin_schema::Clock;
+use bodkin_scrape::Scraper;
 use std::sync::Arc;
 
 /// What the Prometheus API needs of the process.
@@ -46,6 +52,10 @@ pub struct Prometheus {
     pub gateway: Arc<Gateway>,
     /// Tells the time of a query that names none.
     pub clock: Arc<dyn Clock>,
+    /// Runs rule files; none where there is nothing that could.
+    pub rules: Option<Arc<RuleManager>>,
+    /// Scrapes; none where there is nothing that could.
+    pub scraper: Option<Arc<Scraper>>,
 }
 
 impl Prometheus {
@@ -72,18 +82,20 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/api/v1/write", post(write::remote_write))
         .route("/api/v1/otlp/v1/metrics", post(write::otlp_metrics))
         .route("/api/v1/import/prometheus", post(write::import_text))
-        .route("/api/v1/rules", get(status::rules))
-        .route("/api/v1/alerts", get(status::alerts))
-        .route("/api/v1/targets", get(status::targets))
-        .route("/api/v1/targets/metadata", get(status::targets_metadata))
-        .route("/api/v1/scrape_pools", get(status::scrape_pools))
-        .route("/api/v1/alertmanagers", get(status::alertmanagers))
+        .route("/api/v1/rules", get(rules::rules))
+        .route("/api/v1/alerts", get(rules::alerts))
+        .route("/api/v1/targets", get(targets::targets))
+        .route("/api/v1/targets/metadata", get(targets::metadata))
+        .route("/api/v1/scrape_pools", get(targets::pools))
+        .route("/api/v1/alertmanagers", get(rules::alertmanagers))
         .route("/api/v1/status/buildinfo", get(status::buildinfo))
         .route("/api/v1/status/config", get(status::config))
         .route("/api/v1/status/flags", get(status::flags))
         .route("/api/v1/status/runtimeinfo", get(status::runtimeinfo))
         .route("/api/v1/status/tsdb", get(status::tsdb))
         .route("/federate", get(federate::federate))
+        .route("/-/reload", post(status::lifecycle).put(status::lifecycle))
+        .route("/-/quit", post(status::lifecycle).put(status::lifecycle))
         .route("/-/healthy", get(status::healthy).head(status::healthy))
         .route("/-/ready", get(status::ready).head(status::ready))
         .fallback(not_found)

@@ -26,28 +26,9 @@ pub(super) async fn ready(State(state): State<AppState>) -> Response {
     }
 }
 
-pub(super) async fn rules() -> Result<Response, ApiFailure> {
-    data(&json!({"groups": []}))
-}
-
-pub(super) async fn alerts() -> Result<Response, ApiFailure> {
-    data(&json!({"alerts": []}))
-}
-
-pub(super) async fn targets() -> Result<Response, ApiFailure> {
-    data(&json!({"activeTargets": [], "droppedTargets": [], "droppedTargetCounts": {}}))
-}
-
-pub(super) async fn targets_metadata() -> Result<Response, ApiFailure> {
-    data(&json!([]))
-}
-
-pub(super) async fn scrape_pools() -> Result<Response, ApiFailure> {
-    data(&json!({"scrapePools": []}))
-}
-
-pub(super) async fn alertmanagers() -> Result<Response, ApiFailure> {
-    data(&json!({"activeAlertmanagers": [], "droppedAlertmanagers": []}))
+/// As a Prometheus that was started without `--web.enable-lifecycle`: here, SIGHUP reads the configuration again.
+pub(super) async fn lifecycle() -> Response {
+    plain(StatusCode::FORBIDDEN, "Lifecycle API is not enabled.")
 }
 
 pub(super) async fn buildinfo() -> Result<Response, ApiFailure> {

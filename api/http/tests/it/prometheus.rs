@@ -39,7 +39,8 @@ fn server() -> Server {
     let producer = LocalProducer::new(ingest, "node/metrics").unwrap();
     let gateway = Arc::new(Gateway::new(producer, store.clone(), GatewayLimits::default()));
     let view = StoreView::new(store, tokio::runtime::Handle::current());
-    let prometheus = Prometheus { engine: Engine::new(EngineOptions::default()), view, gateway, clock };
+    let engine = Engine::new(EngineOptions::default());
+    let prometheus = Prometheus { engine, view, gateway, clock, rules: None, scraper: None };
     let state = AppState { prometheus: Some(Arc::new(prometheus)), ..state_of(FakeNode::default()) };
     Server { app: router(state), _folder: folder }
 }
