@@ -96,10 +96,16 @@ static __always_inline bool is_excluded(u32 tgid)
 	return tgid == settings.own_tgid || (settings.policies && bpf_map_lookup_elem(&proc_policy, &tgid));
 }
 
+// Where an event goes: to its processor's ring; to that of process life, whatever process it is of; or there, so that
+// files cannot crowd it out, unless its process is excluded.
+#define TO_EVENTS 0
+#define TO_LIFE 1
+#define TO_LIFE_UNLESS_EXCLUDED 2
+
 // Counts the event and fills its head. False if it is not to be sent: excluded processes are not offered at all; events
-// that are not life-cycle ones are given up when the ring is as full as their `level` says (0: never).
+// for the ring of a processor are given up when that is as full as their `level` says (0: never).
 static __always_inline bool draft_begin(struct draft *d, struct task_struct *task, u32 kind, bool compat, s64 ret, u32 body,
-					bool is_life, u32 level)
+					u32 to, u32 level)
 {
 	u32 zero = 0, cpu = bpf_get_smp_processor_id(), tgid = task->tgid;
 	d->family = KIND_FAMILY(kind);
@@ -110,17 +116,17 @@ static __always_inline bool draft_begin(struct draft *d, struct task_struct *tas
 	if (!d->stats || !d->bytes)
 		return false;
 	struct class_stats *class = &d->stats->class[d->family];
-	if (!is_life && is_excluded(tgid)) {
+	if (to != TO_LIFE && is_excluded(tgid)) {
 		class->policy++;
 		return false;
 	}
 	class->offered++;
 	u64 seq = ++d->stats->seq;
-	if (is_life) {
+	if (to) {
 		d->ring = &life;
 		d->wake_at = settings.life_wake_at;
 		d->ring_bit = 2;
-		d->waiting = bpf_ringbuf_query(&life, BPF_RB_AVAIL_DATA);
+		d->waiting = to == TO_LIFE || !(seq & 7) ? bpf_ringbuf_query(&life, BPF_RB_AVAIL_DATA) : 0;
 	} else {
 		d->ring = bpf_map_lookup_elem(&events, &cpu);
 		if (!d->ring) {

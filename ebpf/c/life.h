@@ -66,7 +66,7 @@ int BPF_PROG(on_exec, struct task_struct *task, s32 old_pid, struct linux_binprm
 	struct draft d;
 	bool by_descriptor = bpf_core_field_exists(bprm->fdpath) && bprm->fdpath;
 	u32 kind = KIND(FAMILY_EXEC, by_descriptor ? CALL_EXECVEAT : CALL_EXECVE);
-	if (!draft_begin(&d, task, kind, false, 0, sizeof(struct exec_body), true, 0))
+	if (!draft_begin(&d, task, kind, false, 0, sizeof(struct exec_body), TO_LIFE, 0))
 		return 0;
 	struct exec_body *body = (void *)d.bytes + sizeof(struct head);
 	__builtin_memset(body, 0, sizeof(*body));
@@ -137,7 +137,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	if (child->tgid != child_id || child->flags & PF_KTHREAD)
 		return 0;
 	u32 kind = fork_call(&clone_flags);
-	if (!draft_begin(&d, bpf_get_current_task_btf(), kind, false, child_id, sizeof(struct fork_body), true, 0))
+	if (!draft_begin(&d, bpf_get_current_task_btf(), kind, false, child_id, sizeof(struct fork_body), TO_LIFE, 0))
 		return 0;
 	struct fork_body *body = (void *)d.bytes + sizeof(struct head);
 	body->clone_flags = clone_flags;
@@ -185,7 +185,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
 		return 0;
 	s64 status = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code : leader->exit_code;
 	u32 kind = KIND(FAMILY_EXIT, CALL_PROCEXIT);
-	if (!draft_begin(&d, task, kind, false, status, sizeof(struct exit_body), true, 0))
+	if (!draft_begin(&d, task, kind, false, status, sizeof(struct exit_body), TO_LIFE, 0))
 		return 0;
 	struct exit_body *body = (void *)d.bytes + sizeof(struct head);
 	body->reaper = reaper_of(task);
@@ -201,7 +201,7 @@ int BPF_PROG(on_move, struct cgroup *to, const char *path, struct task_struct *t
 	if (task->flags & PF_KTHREAD)
 		return 0;
 	u32 kind = KIND(FAMILY_MOVE, CALL_CGROUP_MOVE);
-	if (!draft_begin(&d, task, kind, false, 0, sizeof(struct move_body), true, 0))
+	if (!draft_begin(&d, task, kind, false, 0, sizeof(struct move_body), TO_LIFE, 0))
 		return 0;
 	struct move_body *body = (void *)d.bytes + sizeof(struct head);
 	put_cgroup(d.bytes, task);

@@ -31,7 +31,7 @@ int BPF_PROG(on_open, struct pt_regs *regs, long ret)
 	}
 	struct task_struct *task = bpf_get_current_task_btf();
 	bool is_read = (how.flags & (O_ACCMODE | O_CREAT | O_TRUNC)) == 0;
-	if (!draft_begin(&d, task, call.kind, call.compat, ret, sizeof(struct open_body), false, is_read))
+	if (!draft_begin(&d, task, call.kind, call.compat, ret, sizeof(struct open_body), TO_EVENTS, is_read))
 		return 0;
 	struct open_body *body = (void *)d.bytes + sizeof(struct head);
 	__builtin_memset(body, 0, sizeof(*body));

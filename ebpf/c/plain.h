@@ -11,7 +11,7 @@ int BPF_PROG(on_identity, struct pt_regs *regs, long ret)
 	    call_arg(regs, call.compat, 0) != PR_SET_NAME)
 		return 0;
 	struct task_struct *task = bpf_get_current_task_btf();
-	if (!draft_begin(&d, task, call.kind, call.compat, ret, sizeof(struct identity_body), shape & SHAPE_LIFE, 0))
+	if (!draft_begin(&d, task, call.kind, call.compat, ret, sizeof(struct identity_body), shape & SHAPE_LIFE ? TO_LIFE : TO_EVENTS, 0))
 		return 0;
 	struct identity_body *body = (void *)d.bytes + sizeof(struct head);
 	call_args(regs, call.compat, body->args);
@@ -29,7 +29,7 @@ int BPF_PROG(on_plain, struct pt_regs *regs, long ret)
 	struct call call = call_of(regs);
 	struct task_struct *task = bpf_get_current_task_btf();
 	u32 level = shed_level(shape_of(call.kind));
-	if (!draft_begin(&d, task, call.kind, call.compat, ret, sizeof(struct plain_body), false, level))
+	if (!draft_begin(&d, task, call.kind, call.compat, ret, sizeof(struct plain_body), TO_EVENTS, level))
 		return 0;
 	struct plain_body *body = (void *)d.bytes + sizeof(struct head);
 	call_args(regs, call.compat, body->args);
@@ -40,7 +40,7 @@ int BPF_PROG(on_plain, struct pt_regs *regs, long ret)
 static __always_inline void send_words(struct task_struct *task, u32 which, u64 first, u64 second, u64 third)
 {
 	struct draft d;
-	if (!draft_begin(&d, task, KIND(FAMILY_PLAIN, which), false, 0, sizeof(struct plain_body), false, 0))
+	if (!draft_begin(&d, task, KIND(FAMILY_PLAIN, which), false, 0, sizeof(struct plain_body), TO_EVENTS, 0))
 		return;
 	struct plain_body *body = (void *)d.bytes + sizeof(struct head);
 	__builtin_memset(body, 0, sizeof(*body));

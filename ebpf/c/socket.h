@@ -210,8 +210,9 @@ int BPF_PROG(on_socket, struct pt_regs *regs, long ret)
 		if ((family != AF_INET && family != AF_INET6) || BPF_CORE_READ(sk, sk_type) == SOCK_STREAM)
 			return 0;
 	}
-	u32 level = shed_level(shape_of(call.kind));
-	if (!draft_begin(&d, task, call.kind, call.compat, ret, sizeof(struct socket_body), false, level))
+	u32 shape = shape_of(call.kind);
+	if (!draft_begin(&d, task, call.kind, call.compat, ret, sizeof(struct socket_body),
+			 shape & SHAPE_LIFE ? TO_LIFE_UNLESS_EXCLUDED : TO_EVENTS, shed_level(shape)))
 		return 0;
 	struct socket_body *body = (void *)d.bytes + sizeof(struct head);
 	u8 *path = (void *)(body + 1);

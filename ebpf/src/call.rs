@@ -13,7 +13,7 @@ pub mod shape {
     pub const TEXT_NAME: u16 = 1;
     /// The text is data; its length is the next argument.
     pub const TEXT_DATA: u16 = 2;
-    /// The event goes to the ring of process life.
+    /// The event goes to the ring of process life: it changes a process, or it is never to be crowded out.
     pub const LIFE: u16 = 1 << 13;
     /// Shed before opens for reading: what looks at files.
     pub const SHED_SECOND: u16 = 2 << 14;
@@ -109,7 +109,7 @@ pub const ALL: &[Call] = &[
     call("fork", FORK), call("vfork", FORK), call("clone", FORK), call("clone3", FORK),
     call("procexit", EXIT),
     call("open", OPEN), call("openat", OPEN), call("openat2", OPEN), call("creat", OPEN),
-    call("connect", SOCKET), call("accept", SOCKET), call("accept4", SOCKET), call("bind", SOCKET),
+    life(call("connect", SOCKET)), life(call("accept", SOCKET)), life(call("accept4", SOCKET)), call("bind", SOCKET),
     shed(call("sendto", SOCKET), SHED_SECOND), shed(call("sendmsg", SOCKET), SHED_SECOND),
     shed(call("recvfrom", SOCKET), SHED_FIRST), shed(call("recvmsg", SOCKET), SHED_FIRST),
     life(path("chdir", 0)),

@@ -171,7 +171,7 @@ impl Capture {
     }
 
     fn run_kernel(&mut self, mut probe: Probe, stop: &AtomicBool) {
-        let mut pause = PAUSE_MIN;
+        let (mut pause, mut delivered) = (PAUSE_MIN, 0);
         self.reconfigure(&mut probe);
         // What was moved before is not told.
         self.flows.read(&mut probe, &self.table, &self.context, self.wall_offset_ns);
@@ -182,6 +182,7 @@ impl Capture {
             self.settle();
             self.flush_if_due();
             pause = next_pause(pause, drained.delivered);
+            delivered += drained.delivered;
             if self.is_upkeep_due() {
                 match probe.losses() {
                     Ok(losses) => self.count(&losses),
@@ -206,11 +207,13 @@ impl Capture {
         match probe.finish(&mut |event| self.add(event, &rows)) {
             Ok(ending) => {
                 self.count(&ending.losses);
+                delivered += ending.drained.delivered;
                 let totals = ending.totals;
                 tracing::info!(
                     offered = totals.offered(),
                     sent = totals.sent(),
                     lost = totals.lost(),
+                    delivered,
                     "events of the kernel"
                 );
             }
