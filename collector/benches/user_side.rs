@@ -22,7 +22,7 @@ use std::mem::offset_of;
 const LOOK_EVENTS: usize = 1_500;
 
 /// Rows of a batch, as the agent ends it.
-const BATCH_ROWS: usize = 16 * 1024;
+const BATCH_ROWS: usize = 8 * 1024;
 
 const ROUNDS: usize = 9;
 const LOOKS: usize = 200;
