@@ -34,6 +34,7 @@
 //! | `stream_table`, `files`, `tail`, `prune` | the scan: files of the tenant, left out by bounds; the tail made plain |
 //! | `detect` | `detect(...)` and [`QueryEngine::detect`]: rules over history |
 //! | `ordered`, `run_chain` | sorted runs merged where a query wants their order |
+//! | `percentile` | exact percentiles |
 //! | `metered`, `observe` | bytes read, bounded; queries that have ended, told |
 //! | [`promql_table`] | the table function `promql(...)` and who answers it |
 //! | `bounded` | functions that could make more than memory holds |
@@ -57,6 +58,7 @@ mod observe;
 pub mod options;
 mod ordered;
 mod parse;
+mod percentile;
 mod plain;
 pub mod promql_table;
 mod prune;

@@ -6,6 +6,7 @@ use crate::detect::DetectFunction;
 use crate::names::PublicSchema;
 use crate::options::QueryOptions;
 use crate::ordered::ReadInOrder;
+use crate::percentile::exact_percentiles;
 use crate::stream_table::QueryView;
 use crate::version::VersionFunction;
 use datafusion::catalog::{
@@ -60,6 +61,7 @@ pub(crate) fn base_state(options: &QueryOptions, runtime: Arc<RuntimeEnv>) -> Re
     let builder = builder.with_physical_optimizer_rules(physical_rules());
     let mut state = builder.with_config(config(options)).with_runtime_env(runtime).build();
     bound_functions(&mut state)?;
+    exact_percentiles(&mut state)?;
     Ok(state)
 }
 
