@@ -34,7 +34,7 @@
 //! | `stream_table`, `files`, `tail`, `prune` | the scan: files of the tenant, left out by bounds; the tail made plain |
 //! | `detect` | `detect(...)` and [`QueryEngine::detect`]: rules over history |
 //! | `ordered`, `run_chain` | sorted runs merged where a query wants their order |
-//! | `percentile` | exact percentiles |
+//! | `percentile`, `intervals` | exact percentiles; intervals of a fixed length as durations |
 //! | `metered`, `observe` | bytes read, bounded; queries that have ended, told |
 //! | [`promql_table`] | the table function `promql(...)` and who answers it |
 //! | `bounded` | functions that could make more than memory holds |
@@ -52,6 +52,7 @@ pub mod error;
 mod explain;
 mod files;
 mod hint;
+mod intervals;
 mod metered;
 mod names;
 mod observe;

@@ -3,6 +3,7 @@
 use crate::bounded::bound_functions;
 use crate::catalog::Catalog;
 use crate::detect::DetectFunction;
+use crate::intervals::FixedIntervals;
 use crate::names::PublicSchema;
 use crate::options::QueryOptions;
 use crate::ordered::ReadInOrder;
@@ -59,6 +60,7 @@ pub(crate) fn runtime(options: &QueryOptions, store: Arc<dyn ObjectStore>) -> Re
 pub(crate) fn base_state(options: &QueryOptions, runtime: Arc<RuntimeEnv>) -> Result<SessionState> {
     let builder = SessionStateBuilder::new_with_default_features();
     let builder = builder.with_physical_optimizer_rules(physical_rules());
+    let builder = builder.with_optimizer_rule(Arc::new(FixedIntervals));
     let mut state = builder.with_config(config(options)).with_runtime_env(runtime).build();
     bound_functions(&mut state)?;
     exact_percentiles(&mut state)?;
