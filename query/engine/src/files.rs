@@ -1,5 +1,6 @@
 //! The Parquet side of a scan.
 
+use crate::dictionary::ReadPerValue;
 use crate::metered::MeteredReaders;
 use crate::stream_table::QueryView;
 use arrow::datatypes::{DataType, SchemaRef};
@@ -37,8 +38,8 @@ pub(crate) fn scan(
 
     let runtime = session.runtime_env();
     let footers = runtime.cache_manager.get_file_metadata_cache();
-    let reader = CachedParquetFileReaderFactory::new(runtime.object_store(&view.store)?, footers);
-    let reader = MeteredReaders { inner: Arc::new(reader), counters: view.counters.clone() };
+    let reader = CachedParquetFileReaderFactory::new(runtime.object_store(&view.store)?, footers.clone());
+    let reader = MeteredReaders { inner: Arc::new(reader), footers, counters: view.counters.clone() };
     let source = ParquetSource::new(table)
         .with_table_parquet_options(session.default_table_options().parquet)
         .with_parquet_file_reader_factory(Arc::new(reader));
@@ -58,6 +59,7 @@ pub(crate) fn scan(
         .with_statistics(statistics)
         .with_projection_indices(projection.cloned())?
         .with_limit(limit)
+        .with_expr_adapter(Some(Arc::new(ReadPerValue)))
         .build();
     Ok(DataSourceExec::from_data_source(config))
 }

@@ -34,6 +34,7 @@
 //! | `stream_table`, `files`, `tail`, `prune` | the scan: files of the tenant, left out by bounds; the tail made plain |
 //! | `detect` | `detect(...)` and [`QueryEngine::detect`]: rules over history |
 //! | `ordered`, `run_chain` | sorted runs merged where a query wants their order |
+//! | `dictionary` | texts as numbers where files have dictionaries: expressions per value, groups by number |
 //! | `percentile`, `intervals` | exact percentiles; intervals of a fixed length as durations |
 //! | `metered`, `observe` | bytes read, bounded; queries that have ended, told |
 //! | [`promql_table`] | the table function `promql(...)` and who answers it |
@@ -47,6 +48,7 @@ mod bounded;
 pub mod catalog;
 mod depth;
 pub mod detect;
+mod dictionary;
 pub mod engine;
 pub mod error;
 mod explain;

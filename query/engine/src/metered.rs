@@ -1,18 +1,22 @@
 //! Reading files under a bound: bytes are counted as they are asked for, and a query that asks for too many ends.
+//! Footers are marked with what is a dictionary in their file.
 
 use crate::answer::ScanCounters;
+use crate::dictionary::with_dictionaries;
 use crate::error::{ErrorKind, QueryError};
 use bytes::Bytes;
 use datafusion::common::Result;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::ParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::parquet::{CachedParquetMetaData, ParquetFileReaderFactory};
+use datafusion::execution::cache::cache_manager::{CachedFileMetadataEntry, FileMetadataCache};
 use datafusion::parquet::arrow::arrow_reader::ArrowReaderOptions;
 use datafusion::parquet::arrow::async_reader::AsyncFileReader;
 use datafusion::parquet::errors::ParquetError;
-use datafusion::parquet::file::metadata::ParquetMetaData;
+use datafusion::parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use object_store::ObjectMeta;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -20,6 +24,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct MeteredReaders {
     pub(crate) inner: Arc<dyn ParquetFileReaderFactory>,
+    /// Where `inner` keeps footers.
+    pub(crate) footers: Arc<FileMetadataCache>,
     pub(crate) counters: Arc<ScanCounters>,
 }
 
@@ -31,13 +37,17 @@ impl ParquetFileReaderFactory for MeteredReaders {
         metadata_size_hint: Option<usize>,
         metrics: &ExecutionPlanMetricsSet,
     ) -> Result<Box<dyn AsyncFileReader + Send>> {
+        let object = file.object_meta.clone();
         let inner = self.inner.create_reader(partition, file, metadata_size_hint, metrics)?;
-        Ok(Box::new(Metered { inner, counters: self.counters.clone() }))
+        let (footers, counters) = (self.footers.clone(), self.counters.clone());
+        Ok(Box::new(Metered { inner, object, footers, counters }))
     }
 }
 
 struct Metered {
     inner: Box<dyn AsyncFileReader + Send>,
+    object: ObjectMeta,
+    footers: Arc<FileMetadataCache>,
     counters: Arc<ScanCounters>,
 }
 
@@ -74,8 +84,18 @@ impl AsyncFileReader for Metered {
 
     fn get_metadata<'a>(
         &'a mut self,
-        options: Option<&'a ArrowReaderOptions>,
+        _: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, std::result::Result<Arc<ParquetMetaData>, ParquetError>> {
-        self.inner.get_metadata(options)
+        async move {
+            // With the page index: what is kept without it would be completed again by each query.
+            let whole = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+            let footer = self.inner.get_metadata(Some(&whole)).await?;
+            let Some(marked) = with_dictionaries(&footer)? else { return Ok(footer) };
+            let marked = Arc::new(marked);
+            let kept = Arc::new(CachedParquetMetaData::new(marked.clone()));
+            self.footers.put(&self.object.location, CachedFileMetadataEntry::new(self.object.clone(), kept));
+            Ok(marked)
+        }
+        .boxed()
     }
 }

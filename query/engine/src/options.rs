@@ -45,7 +45,7 @@ impl Default for QueryOptions {
     fn default() -> Self {
         Self {
             memory_bytes_max: 1 << 30,
-            metadata_bytes_max: 64 << 20,
+            metadata_bytes_max: 128 << 20,
             spill_dir: None,
             spill_bytes_max: 16 << 30,
             timeout: Duration::from_secs(60),

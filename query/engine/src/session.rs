@@ -3,6 +3,7 @@
 use crate::bounded::bound_functions;
 use crate::catalog::Catalog;
 use crate::detect::DetectFunction;
+use crate::dictionary::{GroupByIds, GroupByPlace};
 use crate::intervals::FixedIntervals;
 use crate::names::PublicSchema;
 use crate::options::QueryOptions;
@@ -60,7 +61,7 @@ pub(crate) fn runtime(options: &QueryOptions, store: Arc<dyn ObjectStore>) -> Re
 pub(crate) fn base_state(options: &QueryOptions, runtime: Arc<RuntimeEnv>) -> Result<SessionState> {
     let builder = SessionStateBuilder::new_with_default_features();
     let builder = builder.with_physical_optimizer_rules(physical_rules());
-    let builder = builder.with_optimizer_rule(Arc::new(FixedIntervals));
+    let builder = builder.with_optimizer_rule(Arc::new(FixedIntervals)).with_optimizer_rule(Arc::new(GroupByIds));
     let mut state = builder.with_config(config(options)).with_runtime_env(runtime).build();
     bound_functions(&mut state)?;
     exact_percentiles(&mut state)?;
@@ -72,6 +73,8 @@ fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     let at = rules.iter().position(|rule| rule.name() == "EnsureRequirements").unwrap_or_default();
     rules.insert(at, Arc::new(ReadInOrder));
+    let last = rules.iter().position(|rule| rule.name() == "SanityCheckPlan").unwrap_or(rules.len());
+    rules.insert(last, Arc::new(GroupByPlace));
     rules
 }
 

@@ -5,7 +5,7 @@ use bodkin_query::QueryOptions;
 use bodkin_schema::{Principal, Stream};
 
 /// Queries whose answers may not depend on where rows lie.
-const QUERIES: [&str; 12] = [
+const QUERIES: [&str; 21] = [
     "SELECT count(*) FROM events",
     "SELECT count(*), count(path), min(ts), max(ts) FROM events",
     "SELECT ts, evt_type, pid, comm, user, path FROM events ORDER BY ts",
@@ -18,6 +18,15 @@ const QUERIES: [&str; 12] = [
     "SELECT count(*) FROM events WHERE container_id = 'host' AND tenant = 'default'",
     "SELECT e.pid, p.comm FROM events e JOIN processes p ON e.pid = p.pid WHERE p.evt_type = 'execve' AND e.evt_type = 'connect'",
     "SELECT 1 FROM events WHERE user IS NULL ORDER BY ts LIMIT 1",
+    "SELECT comm, count(DISTINCT user), count(DISTINCT evt_type) AS n, max(path) FROM events GROUP BY comm ORDER BY n, comm",
+    "SELECT user, count(*), sum(pid) FILTER (WHERE pid > 10) FROM events GROUP BY user ORDER BY user",
+    "SELECT DISTINCT user FROM events WHERE evt_type <> 'openat' ORDER BY 1",
+    "SELECT upper(comm) u, count(*) FROM events WHERE path LIKE '%etc%' OR path LIKE '/tmp%' OR path IS NULL GROUP BY 1 ORDER BY 1",
+    "SELECT count(*) FROM events WHERE comm NOT LIKE '%ash' AND pid > 10 AND user IS NULL AND evt_type IN ('connect', 'procexit')",
+    "SELECT ts, pid, path FROM events ORDER BY ts DESC, pid, comm LIMIT 3",
+    "SELECT path, ts FROM events ORDER BY path DESC, ts LIMIT 4",
+    "SELECT comm, percentile_cont(0.3) WITHIN GROUP (ORDER BY pid + ts_ns % 7) FROM events GROUP BY comm ORDER BY comm",
+    "SELECT count(*) FROM events WHERE ts + INTERVAL '1 minute' > TIMESTAMP '2026-11-22T00:01:00.000002' AND ts - INTERVAL '1 day' < ts",
 ];
 
 /// TAIL-1: the same rows whether they are in the tail, in files, or in both.

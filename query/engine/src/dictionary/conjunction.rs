@@ -1,0 +1,101 @@
+//! Conditions that are one step of the reader.
+
+use super::per_value::PerValue;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{and, prep_null_mask_filter};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion::common::Result;
+use datafusion::logical_expr::ColumnarValue;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::utils::collect_columns;
+use std::fmt;
+use std::sync::Arc;
+
+/// Conditions of which the later ones look at the rows that the earlier ones left, where those are few.
+///
+/// The reader evaluates a chain of AND link by link, and carries the rows that are left as a list of stretches from one
+/// link to the next. That pays where a link leaves few rows; after one that leaves most of them, the list costs more
+/// than evaluating the next condition over all rows.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct AllOf {
+    parts: Vec<Arc<dyn PhysicalExpr>>,
+}
+
+/// Rows left of which one in this many are few.
+const FEW: usize = 8;
+
+impl AllOf {
+    /// `parts` as one condition, numbers before texts; none where there are no parts.
+    pub(super) fn of(mut parts: Vec<Arc<dyn PhysicalExpr>>, schema: &SchemaRef) -> Option<Arc<dyn PhysicalExpr>> {
+        if parts.len() < 2 {
+            return parts.pop();
+        }
+        let cost = |part: &Arc<dyn PhysicalExpr>| {
+            let columns = collect_columns(part);
+            let is_number = columns.iter().all(|column| {
+                schema.fields().get(column.index()).is_some_and(|field| field.data_type().is_primitive())
+            });
+            (!is_number, part.downcast_ref::<PerValue>().is_none())
+        };
+        parts.sort_by_key(cost);
+        Some(Arc::new(Self { parts }))
+    }
+}
+
+/// True where `values` is, false where it is false or null.
+fn known_true(values: &ArrayRef) -> BooleanArray {
+    let values = values.as_boolean();
+    if values.null_count() == 0 { values.clone() } else { prep_null_mask_filter(values) }
+}
+
+impl PhysicalExpr for AllOf {
+    fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
+        let rows = batch.num_rows();
+        let mut left: Option<BooleanArray> = None;
+        for part in &self.parts {
+            let before = left.take();
+            let is_few = before.as_ref().is_some_and(|before| before.true_count() * FEW < rows);
+            let found = match &before {
+                Some(before) if is_few && before.true_count() == 0 => {
+                    return Ok(ColumnarValue::Array(Arc::new(before.clone())));
+                }
+                Some(before) if is_few => part.evaluate_selection(batch, before)?,
+                _ => part.evaluate(batch)?,
+            };
+            let found = known_true(&found.into_array(rows)?);
+            left = Some(match before {
+                Some(before) => and(&before, &found)?,
+                None => found,
+            });
+        }
+        let left = left.unwrap_or_else(|| BooleanArray::from(vec![true; rows]));
+        Ok(ColumnarValue::Array(Arc::new(left)))
+    }
+
+    /// Never null: a condition that is null keeps no row.
+    fn return_field(&self, _: &Schema) -> Result<FieldRef> {
+        Ok(Arc::new(Field::new("all_of", DataType::Boolean, false)))
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
+        self.parts.iter().collect()
+    }
+
+    fn with_new_children(self: Arc<Self>, parts: Vec<Arc<dyn PhysicalExpr>>) -> Result<Arc<dyn PhysicalExpr>> {
+        Ok(Arc::new(Self { parts }))
+    }
+
+    fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for AllOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "all_of(")?;
+        for (index, part) in self.parts.iter().enumerate() {
+            write!(f, "{}{part}", if index == 0 { "" } else { ", " })?;
+        }
+        write!(f, ")")
+    }
+}

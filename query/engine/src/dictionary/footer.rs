@@ -1,0 +1,64 @@
+//! Footers that tell which texts are dictionaries.
+
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::parquet::arrow::{ARROW_SCHEMA_META_KEY, encode_arrow_schema, parquet_column, parquet_to_arrow_schema};
+use datafusion::parquet::basic::Encoding;
+use datafusion::parquet::errors::Result;
+use datafusion::parquet::file::metadata::{ColumnChunkMetaData, FileMetaData, KeyValue, ParquetMetaData};
+use std::sync::Arc;
+
+/// `metadata` with the Arrow types that its pages are best read as: a text is a dictionary where every page of it is
+/// encoded as one. None where the file brings its own Arrow schema, or was marked before.
+///
+/// # Errors
+/// Where the schema is none that Arrow knows.
+pub(crate) fn with_dictionaries(metadata: &ParquetMetaData) -> Result<Option<ParquetMetaData>> {
+    let file = metadata.file_metadata();
+    let known = file.key_value_metadata();
+    if known.is_some_and(|pairs| pairs.iter().any(|pair| pair.key == ARROW_SCHEMA_META_KEY)) {
+        return Ok(None);
+    }
+    let schema = parquet_to_arrow_schema(file.schema_descr(), known)?;
+    let fields = schema.fields().iter().map(|field| match is_dictionary(metadata, &schema, field) {
+        true => Arc::new(field.as_ref().clone().with_data_type(text_dictionary())),
+        false => field.clone(),
+    });
+    let hint = Schema::new(fields.collect::<Vec<_>>());
+    let mut pairs = known.cloned().unwrap_or_default();
+    pairs.push(KeyValue::new(ARROW_SCHEMA_META_KEY.to_owned(), encode_arrow_schema(&hint)));
+    let file = FileMetaData::new(
+        file.version(),
+        file.num_rows(),
+        file.created_by().map(str::to_owned),
+        Some(pairs),
+        file.schema_descr_ptr(),
+        file.column_orders().cloned(),
+    );
+    let marked = ParquetMetaData::new(file, metadata.row_groups().to_vec()).into_builder();
+    let marked = marked.set_column_index(metadata.column_index().cloned());
+    Ok(Some(marked.set_offset_index(metadata.offset_index().cloned()).build()))
+}
+
+/// How a text that is a dictionary in its file is read.
+pub(super) fn text_dictionary() -> DataType {
+    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+}
+
+fn is_dictionary(metadata: &ParquetMetaData, schema: &Schema, field: &Field) -> bool {
+    let schema_descr = metadata.file_metadata().schema_descr();
+    let leaf = match field.data_type() {
+        DataType::Utf8 => parquet_column(schema_descr, schema, field.name()),
+        _ => None,
+    };
+    leaf.is_some_and(|(leaf, _)| {
+        let mut chunks = metadata.row_groups().iter().map(|group| group.column(leaf));
+        !metadata.row_groups().is_empty() && chunks.all(has_dictionary_alone)
+    })
+}
+
+fn has_dictionary_alone(chunk: &ColumnChunkMetaData) -> bool {
+    chunk.dictionary_page_offset().is_some()
+        && chunk
+            .page_encoding_stats_mask()
+            .is_some_and(|pages| pages.is_only(Encoding::RLE_DICTIONARY) || pages.is_only(Encoding::PLAIN_DICTIONARY))
+}

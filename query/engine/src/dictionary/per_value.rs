@@ -1,0 +1,148 @@
+//! An expression over one dictionary, evaluated once for each of its values.
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, DictionaryArray, Int32Array, RecordBatch, RecordBatchOptions, StringArray, new_null_array,
+};
+use arrow::compute::{concat, take};
+use arrow::datatypes::{DataType, Field, FieldRef, Int32Type, Schema, SchemaRef};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{Result, internal_err};
+use datafusion::logical_expr::ColumnarValue;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Evaluates an expression over the values of a dictionary column, then looks up each row's value. What a dictionary
+/// gave is kept until the next one comes: all batches of a row group share theirs. Holds as much as that result.
+#[derive(Debug)]
+pub(super) struct PerValue {
+    /// The dictionary. Its place in the input may change.
+    column: Arc<dyn PhysicalExpr>,
+    /// Over one column: the values.
+    inner: Arc<dyn PhysicalExpr>,
+    values: SchemaRef,
+    known: Mutex<Known>,
+}
+
+/// What is known of the dictionary that came last.
+#[derive(Debug, Default)]
+struct Known {
+    /// Kept alive, so that no other dictionary can have its address.
+    values: Option<ArrayRef>,
+    /// The result for each value, and for null behind them.
+    results: Option<ArrayRef>,
+    /// Rows that came before the results were made.
+    rows: usize,
+}
+
+impl PerValue {
+    /// `expr`, whose only column is `column` of `schema`, a dictionary.
+    pub(super) fn new(expr: Arc<dyn PhysicalExpr>, column: Column, schema: &Schema) -> Result<Self> {
+        let only: Arc<dyn PhysicalExpr> = Arc::new(Column::new(column.name(), 0));
+        let to_values = |node: Arc<dyn PhysicalExpr>| match node.downcast_ref::<Column>() {
+            Some(_) => Ok(Transformed::yes(only.clone())),
+            None => Ok(Transformed::no(node)),
+        };
+        let inner = expr.transform_up(to_values).data()?;
+        let field = schema.field(column.index());
+        let DataType::Dictionary(_, value) = field.data_type() else {
+            return internal_err!("column {} is no dictionary", column.name());
+        };
+        let values = Schema::new(vec![Field::new(field.name(), value.as_ref().clone(), true)]);
+        Ok(Self { column: Arc::new(column), inner, values: Arc::new(values), known: Mutex::default() })
+    }
+
+    fn over(&self, column: ArrayRef) -> Result<ArrayRef> {
+        let rows = column.len();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let batch = RecordBatch::try_new_with_options(self.values.clone(), vec![column], &options)?;
+        self.inner.evaluate(&batch)?.into_array(rows)
+    }
+
+    /// The results of all values of `dictionary`; none while so few rows asked that their own values are fewer.
+    fn results(&self, dictionary: &DictionaryArray<Int32Type>) -> Result<Option<ArrayRef>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let values = dictionary.values();
+        if !known.values.as_ref().is_some_and(|before| is_same(before, values)) {
+            *known = Known { values: Some(values.clone()), ..Known::default() };
+        }
+        known.rows += dictionary.len();
+        if known.results.is_none() && values.len() <= 2 * known.rows {
+            let of_null = self.over(new_null_array(values.data_type(), 1))?;
+            known.results = Some(concat(&[&self.over(values.clone())?, &of_null])?);
+        }
+        Ok(known.results.clone())
+    }
+}
+
+/// Whether two arrays are the same memory.
+fn is_same(left: &ArrayRef, right: &ArrayRef) -> bool {
+    match (left.as_string_opt::<i32>(), right.as_string_opt::<i32>()) {
+        (Some(left), Some(right)) => address(left) == address(right),
+        _ => false,
+    }
+}
+
+fn address(texts: &StringArray) -> (*const u8, *const i32, usize) {
+    (texts.value_data().as_ptr(), texts.value_offsets().as_ptr(), texts.len())
+}
+
+impl PhysicalExpr for PerValue {
+    fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
+        let column = self.column.evaluate(batch)?.into_array(batch.num_rows())?;
+        let Some(dictionary) = column.as_dictionary_opt::<Int32Type>() else {
+            return internal_err!("{} is no dictionary of texts", self.column);
+        };
+        let keys = dictionary.keys();
+        let Some(results) = self.results(dictionary)? else {
+            return Ok(ColumnarValue::Array(self.over(take(dictionary.values(), keys, None)?)?));
+        };
+        if keys.null_count() == 0 {
+            return Ok(ColumnarValue::Array(take(&results, keys, None)?));
+        }
+        let of_null = dictionary.values().len() as i32;
+        let places: Int32Array = keys.iter().map(|key| Some(key.unwrap_or(of_null))).collect();
+        Ok(ColumnarValue::Array(take(&results, &places, None)?))
+    }
+
+    fn return_field(&self, _: &Schema) -> Result<FieldRef> {
+        self.inner.return_field(&self.values)
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
+        vec![&self.column]
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn PhysicalExpr>>) -> Result<Arc<dyn PhysicalExpr>> {
+        let column = children.into_iter().next().unwrap_or_else(|| self.column.clone());
+        let (inner, values) = (self.inner.clone(), self.values.clone());
+        Ok(Arc::new(Self { column, inner, values, known: Mutex::default() }))
+    }
+
+    fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt_sql(f)
+    }
+}
+
+impl fmt::Display for PerValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "per_value({})", self.inner)
+    }
+}
+
+impl PartialEq for PerValue {
+    fn eq(&self, other: &Self) -> bool {
+        self.column.eq(&other.column) && self.inner.eq(&other.inner)
+    }
+}
+
+impl Eq for PerValue {}
+
+impl Hash for PerValue {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.column.hash(state);
+        self.inner.hash(state);
+    }
+}
