@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import pyarrow as pa
@@ -118,6 +119,55 @@ def sustained(server, batches, seconds):
     return {"rows": rows, "per_s": rows / wall, "per_cpu_s": rows / cpu, "log_mib": log / (1 << 20)}
 
 
+def freshness(server, batches, count):
+    """Seconds from sending a row to an answer of SQL that has it, while other rows come in at a steady rate."""
+    lane = Lane(server, batches[0].schema, producer="bench-fresh/security")
+    other = Lane(server, batches[0].schema, producer="bench-beside/security", window=64)
+    waits = []
+    for number in range(count):
+        other.send(batches[number % len(batches)].slice(0, 8192))
+        row = batches[number % len(batches)].slice(0, 1)
+        index = row.schema.get_field_index("pid")
+        row = row.set_column(index, row.schema.field(index), pa.array([-1 - number], pa.int32()))
+        started = time.perf_counter()
+        lane.send(row)
+        while lane.acked < lane.sent:
+            lane.receive()
+        while server.query(f"SELECT count(*) AS n FROM events WHERE pid = {-1 - number}").column(0)[0].as_py() == 0:
+            pass
+        waits.append(time.perf_counter() - started)
+    lane.close()
+    other.close()
+    waits.sort()
+    return waits[len(waits) // 2] * 1e3, waits[int(len(waits) * 0.99)] * 1e3
+
+
+def overload(server, batches, seconds, capacity):
+    """Two senders that each offer `capacity` rows a second: what share of it is acknowledged, and the server's memory."""
+    lanes = [Lane(server, batches[0].schema, producer=f"bench-overload-{n}/security", window=64) for n in range(2)]
+    counts, peak = [0, 0], 0
+
+    def send(index):
+        started, number = time.perf_counter(), 0
+        while time.perf_counter() - started < seconds:
+            time.sleep(max(0, started + counts[index] / capacity - time.perf_counter()))
+            batch = batches[number % len(batches)]
+            lanes[index].send(batch)
+            counts[index] += batch.num_rows
+            number += 1
+        lanes[index].close()
+
+    started = time.perf_counter()
+    senders = [threading.Thread(target=send, args=(index,)) for index in range(2)]
+    for sender in senders:
+        sender.start()
+    while any(sender.is_alive() for sender in senders):
+        with open(f"/proc/{server.pid}/status") as file:
+            peak = max(peak, next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmRSS")))
+        time.sleep(0.1)
+    return sum(counts) / (time.perf_counter() - started) / capacity, peak / (1 << 20)
+
+
 def run(args, data, out):
     batches = batches_of(data, min(args.rows, 2_000_000))
     lines = ["| to | rows/s | rows per server CPU second | ack p50 ms | ack p99 ms |", "|---|---|---|---|---|"]
@@ -140,6 +190,13 @@ def run(args, data, out):
         one = sustained(server, batches, args.seconds)
         lines.append(f"| ours to the tables, {args.seconds} s, {one['rows']} rows, log at most {one['log_mib']:.0f} MiB | "
                      f"{one['per_s'] / 1e6:.2f} M | {one['per_cpu_s'] / 1e6:.2f} M | | |")
+        share, peak = overload(server, batches, args.seconds, one["per_s"])
+        lines.append(f"| ours, twice as much for {args.seconds} s: {share:.0%} of the rate above is acknowledged, at most {peak:.0f} MiB | | | | |")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix="bodkin-bench-", dir=args.work)
+    with Server(args.bodkin, folder) as server:
+        p50, p99 = freshness(server, batches, 200)
+        lines.append(f"| ours, from sending a row to the answer of SQL that has it: p50 {p50:.1f} ms, p99 {p99:.1f} ms | | | | |")
     shutil.rmtree(folder, ignore_errors=True)
     print("\n".join(lines))
     out.section("ingest", lines)

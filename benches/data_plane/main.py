@@ -34,7 +34,7 @@ def main():
     parser.add_argument("--rows", type=int, default=8_000_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--work", default="/tmp/bodkin-bench")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="of which the medians count")
     parser.add_argument("--seconds", type=int, default=60, help="of sustained ingest")
     parser.add_argument("--commit-example", default="", help="the built example `commit` of bodkin-table")
     parser.add_argument("--queries", default="", help="only these, by name, separated by commas")

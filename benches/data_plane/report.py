@@ -1,10 +1,12 @@
 """The results as text: on the terminal while they come, as a table in RESULTS.md at the end."""
 
 import datetime
+import importlib.metadata
 import math
 import os
 import platform
 import re
+import subprocess
 
 
 def mib(count):
@@ -33,7 +35,9 @@ class Report:
 
     def section(self, name, lines):
         load = os.getloadavg()
-        stamp = f"{self.started:%Y-%m-%d %H:%M} UTC, load {load[0]:.1f} {load[1]:.1f} {load[2]:.1f}, {os.cpu_count()} cores, {platform.machine()}"
+        versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("duckdb", "polars", "chdb", "datafusion", "deltalake", "pyarrow"))
+        bodkin = subprocess.run([self.args.bodkin, "--version"], capture_output=True, text=True).stdout.strip()
+        stamp = f"{bodkin}; {versions}; {self.started:%Y-%m-%d %H:%M} UTC, load {load[0]:.1f} {load[1]:.1f} {load[2]:.1f}, {os.cpu_count()} cores, {platform.machine()}"
         command = f"benches/run data-plane {name} --rows {self.args.rows} --seed {self.args.seed}"
         self.sections[name] = "\n".join([f"## data-plane {name}", "", f"`{command}`; {stamp}", "", *lines, ""])
 
