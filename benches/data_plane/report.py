@@ -29,6 +29,8 @@ def geomean(values):
 
 
 class Report:
+    group = "data-plane"
+
     def __init__(self, args):
         self.args, self.sections = args, {}
         self.started = datetime.datetime.now(datetime.timezone.utc)
@@ -38,8 +40,8 @@ class Report:
         versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("duckdb", "polars", "chdb", "datafusion", "deltalake", "pyarrow"))
         bodkin = subprocess.run([self.args.bodkin, "--version"], capture_output=True, text=True).stdout.strip()
         stamp = f"{bodkin}; {versions}; {self.started:%Y-%m-%d %H:%M} UTC, load {load[0]:.1f} {load[1]:.1f} {load[2]:.1f}, {os.cpu_count()} cores, {platform.machine()}"
-        command = f"benches/run data-plane {name} --rows {self.args.rows} --seed {self.args.seed}"
-        self.sections[name] = "\n".join([f"## data-plane {name}", "", f"`{command}`; {stamp}", "", *lines, ""])
+        command = f"benches/run {self.group} {name} --rows {self.args.rows} --seed {self.args.seed}"
+        self.sections[name] = "\n".join([f"## {self.group} {name}", "", f"`{command}`; {stamp}", "", *lines, ""])
 
     def sql(self, results, engines, arrival_bytes, own_bytes):
         lines = [f"Files: arrival order {mib(arrival_bytes)} MiB, ours {mib(own_bytes)} MiB ({own_bytes / arrival_bytes:.2f}x). "
@@ -80,7 +82,7 @@ class Report:
         """Replaces the sections that were measured and leaves the others."""
         text = open(path).read() if os.path.exists(path) else "# Results\n\nMeasured by `benches/run`; each section says when and by which command.\n\n"
         for name, section in self.sections.items():
-            pattern = re.compile(rf"## data-plane {name}\n.*?(?=\n## |\Z)", re.S)
+            pattern = re.compile(rf"## {self.group} {name}\n.*?(?=\n## |\Z)", re.S)
             text = pattern.sub(lambda _: section.rstrip("\n") + "\n", text) if pattern.search(text) else text.rstrip("\n") + "\n\n" + section
         with open(path, "w") as file:
             file.write(text.rstrip("\n") + "\n")

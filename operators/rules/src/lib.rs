@@ -49,9 +49,9 @@ mod operator;
 mod output;
 pub mod syntax;
 
-pub use compile::{AppendOutput, Options, Restriction, Rule, RuleSet, Switch, TextRestriction};
+pub use compile::{AppendOutput, Options, Restriction, Rule, RuleSet, Screen, Switch, TextRestriction};
 pub use eval::{Events, Hit, Matching};
-pub use fields::audit::audit_rows;
+pub use fields::audit::{audit_identity, audit_rows};
 pub use fields::document::{Document, Documents};
 pub use fields::rows::EventRows;
 pub use fields::{ArgRule, EventSet, FieldInfo, Kind, fields_of};

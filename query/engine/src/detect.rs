@@ -6,11 +6,13 @@
 //!      DetectExec <- scan of events: columns that rules read, their event types, time, simple comparisons
 //!      DetectExec <- scan of audit:  time
 //! ```
-//! What is pushed into the scans leaves out only rows for which no rule can fire.
+//! What is pushed into the scans leaves out only rows for which no rule can fire: by event type and time, by simple
+//! comparisons where there are few rules, and by a screen ([`screen`]) that reads few columns.
 
 mod exec;
 mod function;
 mod rules;
+mod screen;
 
 pub(crate) use function::DetectFunction;
 pub use function::time;
@@ -184,6 +186,7 @@ impl TableProvider for DetectTable {
             let registered = Stream::Events.schema();
             let columns = rules.columns().into_iter().filter(|name| registered.field_with_name(name).is_ok());
             let filters = self.time_filters(events::TS).into_iter().chain(restriction(rules)).chain(times.clone());
+            let filters = filters.chain(screen::filter(rules));
             let (columns, filters) = (columns.collect::<Vec<_>>(), filters.collect());
             inputs.push(self.scan_stream(Stream::Events, &columns, filters, projection).await?);
         }

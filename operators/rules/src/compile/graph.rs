@@ -21,7 +21,7 @@ pub(crate) enum Node {
 }
 
 /// A comparison with everything decided that does not depend on the row.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Check {
     pub(crate) left: Operand,
     pub(crate) test: Test,
@@ -30,7 +30,7 @@ pub(crate) struct Check {
 }
 
 /// What is asked of the left side.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Test {
     Exists,
     /// Of several values all must pass, or any.
@@ -63,7 +63,7 @@ pub(crate) enum Combine {
 }
 
 /// A test of a number.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct NumberTest {
     pub(crate) op: Op,
     pub(crate) wanted: Vec<i64>,
@@ -109,6 +109,15 @@ impl Graph {
     pub(crate) fn new() -> Self {
         let nodes = vec![Node::Constant(false), Node::Constant(true)];
         Self { nodes, costs: vec![0, 0], ..Self::default() }
+    }
+
+    /// An empty graph over the same fields.
+    pub(crate) fn without_nodes(&self) -> Self {
+        Self { slots: self.slots.clone(), slot_of: self.slot_of.clone(), ..Self::new() }
+    }
+
+    pub(crate) fn constant(&self, value: bool) -> NodeId {
+        if value { TRUE } else { FALSE }
     }
 
     pub(crate) fn node(&self, id: NodeId) -> &Node {

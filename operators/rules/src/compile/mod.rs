@@ -14,6 +14,7 @@ mod output;
 mod paths;
 mod reads;
 mod rule_set;
+mod screen;
 mod text_test;
 mod value;
 
@@ -25,6 +26,7 @@ pub(crate) use output::{Part, Template};
 pub use reads::{Restriction, TextRestriction};
 pub(crate) use rule_set::SourceRules;
 pub use rule_set::{Rule, RuleSet};
+pub use screen::Screen;
 pub(crate) use text_test::{TextTest, is_ordered};
 
 use crate::syntax::Span;

@@ -116,7 +116,8 @@ fn sorted(columns: impl Iterator<Item = &'static str>) -> Vec<&'static str> {
     columns.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-fn columns(field: &FieldUse) -> Vec<&'static str> {
+/// The columns of `events` that a field is made of.
+pub(super) fn columns(field: &FieldUse) -> Vec<&'static str> {
     match field.info.get {
         Get::Column(name) | Get::MapColumn(name) => vec![name],
         Get::Derived(derived) => derived.inputs().to_vec(),
@@ -125,10 +126,19 @@ fn columns(field: &FieldUse) -> Vec<&'static str> {
     }
 }
 
+/// The columns of `events` that a node and all below it read.
+pub(super) fn columns_under(graph: &Graph, root: NodeId) -> Vec<&'static str> {
+    slots_under(graph, root).iter().flat_map(|slot| columns(&graph.slots()[*slot])).collect()
+}
+
 fn slots(graph: &Graph, rule: &Rule) -> BTreeSet<usize> {
+    slots_under(graph, rule.root)
+}
+
+fn slots_under(graph: &Graph, root: NodeId) -> BTreeSet<usize> {
     let mut found = BTreeSet::new();
     let mut seen = vec![false; graph.len()];
-    let mut open: Vec<NodeId> = vec![rule.root];
+    let mut open: Vec<NodeId> = vec![root];
     while let Some(id) = open.pop() {
         if std::mem::replace(&mut seen[id], true) {
             continue;

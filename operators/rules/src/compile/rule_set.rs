@@ -105,7 +105,7 @@ impl RuleSet {
 }
 
 /// The nodes that more than one parent asks.
-fn shared(graph: &Graph, roots: impl Iterator<Item = NodeId>) -> Vec<bool> {
+pub(super) fn shared(graph: &Graph, roots: impl Iterator<Item = NodeId>) -> Vec<bool> {
     let mut parents = vec![0_u32; graph.len()];
     let mut open: Vec<NodeId> = roots.collect();
     while let Some(id) = open.pop() {

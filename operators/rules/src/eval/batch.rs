@@ -2,13 +2,19 @@
 
 use super::Events;
 use super::bits::Bits;
-use super::column::{Column, FlagColumn, ListColumn, NumberColumn, TextView};
-use super::made::{Made, Maker, key};
+use super::column::{Column, FlagColumn, ListColumn, NumberColumn};
+use super::made::{Made, Maker};
+use super::pieces::Pieces;
+use super::text::Memo;
+use super::types::Types;
 use crate::fields::derive::{Derived, Form};
 use crate::fields::document::{Document, Extracted};
 use crate::fields::{FieldArg, FieldUse, Get, Kind};
+use crate::load::Source;
 use arrow::array::{ArrayRef, Int64Array, ListBuilder, StringBuilder};
+use bodkin_schema::events::EVT_TYPE;
 use rustc_hash::FxHashMap;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// A field of a batch.
@@ -16,6 +22,7 @@ use std::sync::Arc;
 pub(crate) enum Slot<'a> {
     Column(Column),
     Made(Made<'a>),
+    Pieces(Pieces<'a>),
 }
 
 /// The fields of a batch.
@@ -25,11 +32,22 @@ pub(crate) struct View<'a> {
     fields: &'a [FieldUse],
     slots: Vec<Option<Slot<'a>>>,
     base: FxHashMap<&'static str, Column>,
+    types: Option<Types>,
 }
 
 impl<'a> View<'a> {
     pub(crate) fn new(events: Events<'a>, fields: &'a [FieldUse]) -> Self {
-        Self { events, fields, slots: fields.iter().map(|_| None).collect(), base: FxHashMap::default() }
+        let slots = fields.iter().map(|_| None).collect();
+        let mut view = Self { events, fields, slots, base: FxHashMap::default(), types: None };
+        if events.source() == Source::Syscall {
+            view.types = Some(Types::new(&view.base(EVT_TYPE), events.len()));
+        }
+        view
+    }
+
+    /// The rows by event type; none for sources without types.
+    pub(crate) fn types(&self) -> Option<&Types> {
+        self.types.as_ref()
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -45,8 +63,10 @@ impl<'a> View<'a> {
         if self.slots[slot].is_none() {
             self.slots[slot] = Some(self.make(slot));
         }
-        if let Some(Slot::Made(made)) = &mut self.slots[slot] {
-            made.ensure(rows);
+        match &mut self.slots[slot] {
+            Some(Slot::Made(made)) => made.ensure(rows),
+            Some(Slot::Pieces(pieces)) => pieces.ensure(rows),
+            _ => {}
         }
     }
 
@@ -98,11 +118,27 @@ impl<'a> View<'a> {
         let rows = self.rows();
         let inputs: Vec<Column> = derived.inputs().iter().map(|name| self.base(name)).collect();
         match derived.form() {
-            Form::Text => Slot::Made(Made::new(Maker::Derived { derived, inputs, arg: arg.clone() }, rows)),
-            Form::Number => {
-                Slot::Column(Column::Number(NumberColumn::from_fn(rows, |row| derived.number(&inputs, row, arg))))
+            Form::Text => {
+                let pieces = self.types().and_then(|types| derived.pieces(&inputs, arg, types));
+                let make = |inputs| Made::new(Maker::Derived { derived, inputs, arg: arg.clone() }, rows);
+                match pieces {
+                    Some((pieces, true)) => Slot::Pieces(Pieces::new(pieces, None)),
+                    Some((pieces, false)) => Slot::Pieces(Pieces::new(pieces, Some(make(inputs)))),
+                    None => Slot::Made(make(inputs)),
+                }
             }
-            Form::Flag => Slot::Column(Column::Flag(flags(derived, &inputs, rows))),
+            Form::Number => {
+                let of_columns = self.types().and_then(|types| derived.numbers(&inputs, types));
+                Slot::Column(Column::Number(
+                    of_columns.unwrap_or_else(|| NumberColumn::from_fn(rows, |row| derived.number(&inputs, row, arg))),
+                ))
+            }
+            Form::Flag => {
+                let of_types = self.types().and_then(|types| derived.flags(&inputs, types));
+                Slot::Column(Column::Flag(
+                    of_types.unwrap_or_else(|| FlagColumn::from_fn(rows, |row| derived.flag(&inputs, row))),
+                ))
+            }
             Form::TextPair => match <[Column; 2]>::try_from(inputs) {
                 Ok([Column::Text(a), Column::Text(b)]) => Slot::Column(Column::TextPair(a, b)),
                 Ok([Column::Text(one), _] | [_, Column::Text(one)]) => Slot::Column(Column::Text(one)),
@@ -125,15 +161,6 @@ impl<'a> View<'a> {
         let array = if info.is_list { lists(documents, info, arg) } else { numbers(documents, info, arg) };
         Slot::Column(Column::new(&array))
     }
-}
-
-/// A computed truth value, found once for rows whose deciding inputs are equal.
-fn flags(derived: Derived, inputs: &[Column], rows: usize) -> FlagColumn {
-    let mut known: FxHashMap<u64, Option<bool>> = FxHashMap::default();
-    FlagColumn::from_fn(rows, |row| match key(derived, inputs, row) {
-        Some(key) => *known.entry(key).or_insert_with(|| derived.flag(inputs, row)),
-        None => derived.flag(inputs, row),
-    })
 }
 
 /// A column of the type that the field needs; any other counts as absent.
@@ -168,17 +195,28 @@ fn numbers(documents: &[Document], info: &'static crate::fields::FieldInfo, arg:
 }
 
 impl Slot<'_> {
-    /// The one text per row, where the field has that.
-    pub(crate) fn text(&self) -> Option<TextView<'_>> {
+    /// The text of a row, where the field has one text per row.
+    pub(crate) fn text(&self, row: usize) -> Option<Cow<'_, [u8]>> {
         match self {
-            Self::Made(made) => Some(made.view()),
-            Self::Column(Column::Text(column)) => Some(column.view()),
+            Self::Made(made) => made.view().get(row).map(Cow::Borrowed),
+            Self::Pieces(pieces) => pieces.get(row),
+            Self::Column(Column::Text(column)) => column.view().get(row).map(Cow::Borrowed),
             Self::Column(_) => None,
         }
     }
 
+    /// Keeps the rows that have one text, and one that passes.
+    pub(crate) fn retain(&self, rows: &mut Bits, memo: &mut Memo, passes: impl Fn(&[u8]) -> bool) {
+        match self {
+            Self::Made(made) => made.view().retain(rows, memo, passes),
+            Self::Pieces(pieces) => pieces.retain(rows, memo, passes),
+            Self::Column(Column::Text(column)) => column.view().retain(rows, memo, passes),
+            Self::Column(_) => *rows = Bits::none(rows.rows()),
+        }
+    }
+
     /// The rows of `rows` that have a value.
-    pub(crate) fn existing(&self, rows: &Bits) -> Bits {
+    pub(crate) fn existing(&self, rows: &Bits, memo: &mut Memo) -> Bits {
         let mut found = rows.clone();
         let mut keep = |valid: Option<&Bits>| {
             if let Some(valid) = valid {
@@ -187,14 +225,13 @@ impl Slot<'_> {
         };
         match self {
             Self::Made(made) => keep(made.view().valid),
+            Self::Pieces(pieces) => pieces.retain(&mut found, memo, |_| true),
             Self::Column(Column::Text(column)) => keep(column.view().valid),
             Self::Column(Column::Number(column)) => keep(column.valid.as_deref()),
             Self::Column(Column::Flag(column)) => keep(column.valid.as_deref()),
             Self::Column(Column::Texts(column)) => found.retain(|row| is_there(column, row)),
             Self::Column(Column::Numbers(column)) => found.retain(|row| is_there(column, row)),
-            Self::Column(Column::TextPair(a, b)) => {
-                found.retain(|row| a.view().get(row).or(b.view().get(row)).is_some())
-            }
+            Self::Column(Column::TextPair(a, b)) => found.retain(|row| a.view().has(row) || b.view().has(row)),
             Self::Column(Column::NumberPair(a, b)) => found.retain(|row| a.get(row).or(b.get(row)).is_some()),
             Self::Column(Column::Map(_) | Column::Absent) => found.minus(rows),
         }

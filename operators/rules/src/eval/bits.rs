@@ -1,6 +1,6 @@
 //! Sets of rows as bitmaps.
 
-use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
 
 /// A set of the rows of a batch: one bit per row, unused bits of the last word are zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +31,11 @@ impl Bits {
     pub(crate) fn from_buffer(buffer: &BooleanBuffer) -> Self {
         let rows = buffer.len();
         Self { words: buffer.bit_chunks().iter_padded().take(rows.div_ceil(64)).collect(), rows }
+    }
+
+    /// As Arrow has it.
+    pub(crate) fn into_buffer(self) -> BooleanBuffer {
+        BooleanBuffer::new(Buffer::from_vec(self.words), 0, self.rows)
     }
 
     /// How many rows there are, in the set or not.
@@ -66,17 +71,17 @@ impl Bits {
         self.words.iter_mut().zip(&other.words).for_each(|(a, b)| *a &= !b);
     }
 
-    /// Keeps the rows for which `test` holds; asks only about those that are in.
+    /// Keeps the rows for which `test` holds; asks only about those that are in. Answers are taken without a branch, as
+    /// they are hard to foretell.
     pub(crate) fn retain(&mut self, mut test: impl FnMut(usize) -> bool) {
         for (index, word) in self.words.iter_mut().enumerate() {
-            let mut left = *word;
+            let (mut left, mut kept) = (*word, 0);
             while left != 0 {
                 let bit = left.trailing_zeros() as usize;
                 left &= left - 1;
-                if !test(index * 64 + bit) {
-                    *word &= !(1 << bit);
-                }
+                kept |= u64::from(test(index * 64 + bit)) << bit;
             }
+            *word = kept;
         }
     }
 

@@ -1,98 +1,15 @@
-//! Columns as the evaluator reads them: slices, codes and bitmaps instead of Arrow arrays.
-//!
-//! A text column is values by code and a code per row. Of a dictionary the code is the key, of a plain column the row
-//! itself. What is slow to decide about a text is then decided once per code.
+//! Columns as the evaluator reads them: slices and bitmaps instead of Arrow arrays.
 
 use super::bits::Bits;
+use super::text::TextColumn;
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int32Type, Int64Type};
+use arrow::datatypes::{DataType, Int64Type};
 use std::sync::Arc;
 
 /// Rows that have a value; none where all have.
-type Valid = Option<Arc<Bits>>;
-
-/// A column of one value per row.
-#[derive(Clone, Debug)]
-pub(crate) struct TextColumn {
-    keys: Option<ScalarBuffer<i32>>,
-    offsets: OffsetBuffer<i32>,
-    data: Buffer,
-    valid: Valid,
-}
-
-/// A column of text as slices; the one form in which all text columns are compared.
-#[derive(Clone, Copy)]
-pub(crate) struct TextView<'a> {
-    /// Code of each row; none where the code is the row.
-    pub(crate) keys: Option<&'a [i32]>,
-    /// Bytes of code `c` lie at `offsets[c]..offsets[c + 1]`.
-    pub(crate) offsets: &'a [i32],
-    pub(crate) data: &'a [u8],
-    pub(crate) valid: Option<&'a Bits>,
-}
-
-impl<'a> TextView<'a> {
-    pub(crate) fn code(&self, row: usize) -> usize {
-        self.keys.map_or(row, |keys| keys[row] as usize)
-    }
-
-    pub(crate) fn value(&self, code: usize) -> &'a [u8] {
-        &self.data[self.offsets[code] as usize..self.offsets[code + 1] as usize]
-    }
-
-    /// How many codes there are.
-    pub(crate) fn codes(&self) -> usize {
-        self.offsets.len() - 1
-    }
-
-    /// The value of a row.
-    pub(crate) fn get(&self, row: usize) -> Option<&'a [u8]> {
-        self.valid.is_none_or(|valid| valid.contains(row)).then(|| self.value(self.code(row)))
-    }
-}
-
-impl TextColumn {
-    fn new(array: &ArrayRef) -> Option<Self> {
-        match array.data_type() {
-            DataType::Utf8 => {
-                let (offsets, data, nulls) = array.as_string::<i32>().clone().into_parts();
-                Some(Self { keys: None, offsets, data, valid: nulls.map(|nulls| Arc::new(Bits::from_nulls(&nulls))) })
-            }
-            DataType::Binary => {
-                let (offsets, data, nulls) = array.as_binary::<i32>().clone().into_parts();
-                Some(Self { keys: None, offsets, data, valid: nulls.map(|nulls| Arc::new(Bits::from_nulls(&nulls))) })
-            }
-            DataType::Dictionary(key, value) if **key == DataType::Int32 && is_plain(value) => {
-                let dictionary = array.as_dictionary::<Int32Type>();
-                let values = Self::new(dictionary.values())?;
-                // A null may stand in the keys or among the values.
-                let valid = dictionary.logical_nulls().map(|nulls| Arc::new(Bits::from_nulls(&nulls)));
-                Some(Self { keys: Some(dictionary.keys().values().clone()), valid, ..values })
-            }
-            DataType::Dictionary(..) => {
-                let as_keys = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-                Self::new(&cast(array, &as_keys).ok()?)
-            }
-            DataType::LargeBinary | DataType::BinaryView => Self::new(&cast(array, &DataType::Binary).ok()?),
-            _ => Self::new(&cast(array, &DataType::Utf8).ok()?),
-        }
-    }
-
-    pub(crate) fn view(&self) -> TextView<'_> {
-        TextView { keys: self.keys.as_deref(), offsets: &self.offsets, data: &self.data, valid: self.valid.as_deref() }
-    }
-
-    /// Says whether rows share codes.
-    pub(crate) fn is_coded(&self) -> bool {
-        self.keys.is_some()
-    }
-}
-
-fn is_plain(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Utf8 | DataType::Binary)
-}
+pub(crate) type Valid = Option<Arc<Bits>>;
 
 /// A column of one number per row.
 #[derive(Clone, Debug)]
@@ -265,6 +182,7 @@ impl Column {
 mod tests {
     use super::*;
     use arrow::array::{BooleanArray, DictionaryArray, Int32Array, ListArray, StringArray, StringViewArray};
+    use arrow::datatypes::Int32Type;
 
     fn texts(array: ArrayRef) -> Vec<Option<String>> {
         let column = Column::new(&array);
@@ -278,7 +196,8 @@ mod tests {
         let plain: ArrayRef = Arc::new(StringArray::from(rows.clone()));
         let dictionary: ArrayRef = Arc::new(rows.clone().into_iter().collect::<DictionaryArray<Int32Type>>());
         let view: ArrayRef = Arc::new(StringViewArray::from(rows));
-        for array in [plain, dictionary, view] {
+        let bytes = cast(&plain, &DataType::BinaryView).unwrap();
+        for array in [plain, dictionary, view, bytes] {
             assert_eq!(texts(array.clone()), expected);
             assert_eq!(texts(array.slice(1, 3)), expected[1..4]);
             assert_eq!(texts(array.slice(0, 0)), expected[..0]);

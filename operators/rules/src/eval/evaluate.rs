@@ -3,14 +3,12 @@
 use super::batch::{Slot, View};
 use super::bits::Bits;
 use super::column::Column;
-use super::filter::{self, Memo};
+use super::filter;
+use super::text::Memo;
 use super::value::{self, Val};
 use super::{Hit, Matching};
 use crate::compile::{Check, Node, NodeId, Operand, Rule, SourceRules, Test};
 use crate::fields::EventSet;
-use crate::fields::event_type::EventType;
-use crate::load::Source;
-use bodkin_schema::events;
 
 /// What is known of a node: about `asked` rows, of which it holds for `holds`.
 struct Known {
@@ -24,15 +22,12 @@ pub(super) struct Evaluator<'a> {
     view: View<'a>,
     known: Vec<Option<Known>>,
     memo: Memo,
-    /// Rows by the index of their event type; none for sources without types.
-    types: Option<Vec<Option<Bits>>>,
 }
 
 impl<'a> Evaluator<'a> {
-    pub(super) fn new(rules: &'a SourceRules, mut view: View<'a>) -> Self {
-        let types = (view.events.source() == Source::Syscall).then(|| rows_by_type(&mut view));
+    pub(super) fn new(rules: &'a SourceRules, view: View<'a>) -> Self {
         let known = rules.is_shared.iter().map(|_| None).collect();
-        Self { rules, view, known, memo: Memo::default(), types }
+        Self { rules, view, known, memo: Memo::default() }
     }
 
     pub(super) fn into_view(self) -> View<'a> {
@@ -60,17 +55,23 @@ impl<'a> Evaluator<'a> {
         hits
     }
 
-    /// The rows of the event types of a rule.
-    fn gated(&self, events: &EventSet) -> Bits {
-        let rows = self.view.rows();
-        let Some(types) = &self.types else { return Bits::all(rows) };
-        let mut gated = Bits::none(rows);
-        for (index, of_type) in types.iter().enumerate() {
-            if let Some(of_type) = of_type.as_ref().filter(|_| events.contains_index(index)) {
-                gated.or(of_type);
-            }
+    /// The rows that a screen lets pass.
+    pub(super) fn screen(&mut self, roots: &[(EventSet, NodeId)]) -> Bits {
+        let mut passed = Bits::none(self.view.rows());
+        for (events, root) in roots {
+            let mut rows = self.gated(events);
+            rows.minus(&passed);
+            passed.or(&self.node(*root, &rows));
         }
-        gated
+        passed
+    }
+
+    /// The rows of the event types of a rule; all for sources without types.
+    fn gated(&self, events: &EventSet) -> Bits {
+        match self.view.types() {
+            Some(types) => types.rows_of(events),
+            None => Bits::all(self.view.rows()),
+        }
     }
 
     /// The rows of `rows` for which a node holds.
@@ -135,7 +136,7 @@ impl<'a> Evaluator<'a> {
 
     fn check(&mut self, check: &Check, rows: &Bits) -> Bits {
         if let Some(events) = &check.events
-            && self.types.is_some()
+            && self.view.types().is_some()
         {
             let mut found = self.gated(events);
             found.and(rows);
@@ -154,17 +155,16 @@ impl<'a> Evaluator<'a> {
         let values = self.view.slot(slot);
         let mut left = rows.clone();
         match (test, values) {
-            (Test::Exists, _) => return values.existing(rows),
+            (Test::Exists, _) => return values.existing(rows, &mut self.memo),
             (Test::Text { test, all }, Slot::Column(Column::Texts(column))) => {
                 filter::texts(column, test, *all, &mut left, &mut self.memo);
             }
             (Test::Text { test, all }, Slot::Column(Column::TextPair(a, b))) => {
-                filter::text_pair(a.view(), b.view(), test, *all, &mut left);
+                filter::text_pair([a.view(), b.view()], test, *all, &mut left, &mut self.memo);
             }
-            (Test::Text { test, .. }, _) => match values.text() {
-                Some(view) => filter::text(view, test, maps, &mut left, &mut self.memo),
-                None => left.minus(rows),
-            },
+            (Test::Text { test, .. }, _) => {
+                values.retain(&mut left, &mut self.memo, |text| filter::passes(test, maps, text));
+            }
             (Test::Number { test, .. }, Slot::Column(Column::Number(column))) => {
                 filter::number(column, test, &mut left)
             }
@@ -216,24 +216,4 @@ fn holds(view: &View<'_>, test: &Test, found: &Val<'_>, row: usize) -> bool {
         }
         _ => false,
     }
-}
-
-fn rows_by_type(view: &mut View<'_>) -> Vec<Option<Bits>> {
-    let rows = view.rows();
-    let mut types: Vec<Option<Bits>> = vec![None; EventType::COUNT];
-    let Column::Text(column) = view.base(events::EVT_TYPE) else { return types };
-    let text = column.view();
-    let mut of_code: Vec<Option<u16>> = vec![None; if column.is_coded() { text.codes() } else { 0 }];
-    for row in 0..rows {
-        if text.valid.is_some_and(|valid| !valid.contains(row)) {
-            continue;
-        }
-        let code = text.code(row);
-        let index = match of_code.get_mut(code) {
-            Some(known) => *known.get_or_insert_with(|| EventType::of(text.value(code)).index() as u16) as usize,
-            None => EventType::of(text.value(code)).index(),
-        };
-        types[index].get_or_insert_with(|| Bits::none(rows)).insert(row);
-    }
-    types
 }

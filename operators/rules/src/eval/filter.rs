@@ -1,31 +1,14 @@
 //! The loops: rows of a column that pass a test.
 
 use super::bits::Bits;
-use super::column::{FlagColumn, ListColumn, NumberColumn, TextColumn, TextView};
+use super::column::{FlagColumn, ListColumn, NumberColumn};
+use super::text::{Memo, TextColumn, TextView};
 use super::value::apply;
 use crate::compile::{Map, NumberTest, TextTest};
 use std::borrow::Cow;
 
-/// Answers about values, by code: 0 not yet asked, else 1 + the answer. Kept from check to check to spare allocation.
-#[derive(Debug, Default)]
-pub(super) struct Memo(Vec<u8>);
-
-impl Memo {
-    fn reset(&mut self, codes: usize) {
-        self.0.clear();
-        self.0.resize(codes, 0);
-    }
-
-    fn ask(&mut self, code: usize, test: impl FnOnce() -> bool) -> bool {
-        let answer = &mut self.0[code];
-        if *answer == 0 {
-            *answer = 1 + u8::from(test());
-        }
-        *answer == 2
-    }
-}
-
-fn passes(test: &TextTest, maps: &[Map], text: &[u8]) -> bool {
+/// Whether what some functions make of a text passes.
+pub(super) fn passes(test: &TextTest, maps: &[Map], text: &[u8]) -> bool {
     let mut mapped = Cow::Borrowed(text);
     for map in maps {
         match apply(*map, &mapped) {
@@ -36,40 +19,9 @@ fn passes(test: &TextTest, maps: &[Map], text: &[u8]) -> bool {
     test.matches(&mapped)
 }
 
-/// Keeps the rows whose text passes.
-pub(super) fn text(view: TextView<'_>, test: &TextTest, maps: &[Map], rows: &mut Bits, memo: &mut Memo) {
-    if let Some(valid) = view.valid {
-        rows.and(valid);
-    }
-    let asked = rows.count();
-    match view.keys {
-        // Few rows are quicker without a table of all values.
-        Some(keys) if asked > view.codes() / 16 => {
-            memo.reset(view.codes());
-            rows.retain(|row| {
-                let code = keys[row] as usize;
-                memo.ask(code, || passes(test, maps, view.value(code)))
-            });
-        }
-        _ => rows.retain(|row| passes(test, maps, view.value(view.code(row)))),
-    }
-}
-
 /// Keeps the rows of which any item passes, or all do.
 pub(super) fn texts(column: &ListColumn<TextColumn>, test: &TextTest, all: bool, rows: &mut Bits, memo: &mut Memo) {
-    let view = column.items.view();
-    memo.reset(if view.keys.is_some() { view.codes() } else { 0 });
-    let mut item_passes = |item: usize| {
-        if view.valid.is_some_and(|valid| !valid.contains(item)) {
-            return false;
-        }
-        let code = view.code(item);
-        if view.keys.is_some() {
-            memo.ask(code, || test.matches(view.value(code)))
-        } else {
-            test.matches(view.value(code))
-        }
-    };
+    let mut item_passes = column.items.view().asker(memo, |text| test.matches(text));
     rows.retain(|row| {
         let mut items = column.range(row);
         if all { !items.is_empty() && items.all(&mut item_passes) } else { items.any(&mut item_passes) }
@@ -77,10 +29,27 @@ pub(super) fn texts(column: &ListColumn<TextColumn>, test: &TextTest, all: bool,
 }
 
 /// Keeps the rows of which either value passes, or both do where both are there.
-pub(super) fn text_pair(a: TextView<'_>, b: TextView<'_>, test: &TextTest, all: bool, rows: &mut Bits) {
-    rows.retain(|row| {
-        either(a.get(row).map(|text| test.matches(text)), b.get(row).map(|text| test.matches(text)), all)
-    });
+pub(super) fn text_pair([a, b]: [TextView<'_>; 2], test: &TextTest, all: bool, rows: &mut Bits, memo: &mut Memo) {
+    let mut passing = |view: TextView<'_>| {
+        let mut found = rows.clone();
+        view.retain(&mut found, memo, |text| test.matches(text));
+        found
+    };
+    let (of_a, of_b) = (passing(a), passing(b));
+    if all {
+        // A side that is there and does not pass spoils the row; one side must be there, and then passes.
+        for (view, found) in [(a, &of_a), (b, &of_b)] {
+            let mut spoiled = rows.clone();
+            spoiled.minus(found);
+            if let Some(valid) = view.valid {
+                spoiled.and(valid);
+            }
+            rows.minus(&spoiled);
+        }
+    }
+    let mut either = of_a;
+    either.or(&of_b);
+    rows.and(&either);
 }
 
 pub(super) fn number(column: &NumberColumn, test: &NumberTest, rows: &mut Bits) {

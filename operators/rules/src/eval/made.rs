@@ -1,7 +1,8 @@
 //! Text that is computed for the rows that are asked about, and kept.
 
 use super::bits::Bits;
-use super::column::{Column, ListColumn, MapItems, TextColumn, TextView};
+use super::column::{Column, ListColumn, MapItems};
+use super::text::{TextColumn, TextView, Values};
 use crate::fields::argument::map_value;
 use crate::fields::derive::Derived;
 use crate::fields::document::{Document, Extracted};
@@ -100,7 +101,7 @@ impl<'a> Made<'a> {
     }
 
     pub(crate) fn view(&self) -> TextView<'_> {
-        TextView { keys: Some(&self.codes), offsets: &self.offsets, data: &self.data, valid: Some(&self.valid) }
+        TextView::coded(&self.codes, Values { offsets: &self.offsets, data: &self.data }, &self.valid)
     }
 }
 
@@ -110,10 +111,7 @@ impl Maker<'_> {
         match self {
             Self::Constant(_) => Some(0),
             Self::Derived { derived, inputs, .. } => key(*derived, inputs, row),
-            Self::Nth { list, index } if list.items.is_coded() => {
-                let item = list.nth(row, *index)?;
-                Some(list.items.view().code(item) as u64)
-            }
+            Self::Nth { list, index } => list.items.view().code(list.nth(row, *index)?).map(|code| code as u64),
             _ => None,
         }
     }
@@ -137,11 +135,11 @@ impl Maker<'_> {
 }
 
 /// A number that is equal for rows whose deciding inputs are equal; none where those are not dictionaries.
-pub(super) fn key(derived: Derived, inputs: &[Column], row: usize) -> Option<u64> {
-    let deciding = inputs.get(..derived.deciding_inputs()).filter(|inputs| !inputs.is_empty())?;
-    if derived == Derived::FdName && code(deciding.last()?, row) == Some(0) {
-        return None;
+fn key(derived: Derived, inputs: &[Column], row: usize) -> Option<u64> {
+    if derived == Derived::ResultName {
+        return inputs.first()?.number(row).map(|result| result as u64);
     }
+    let deciding = inputs.get(..derived.deciding_inputs()).filter(|inputs| !inputs.is_empty())?;
     deciding.iter().try_fold(0, |key, input| Some(key << 21 | code(input, row)?))
 }
 
@@ -151,7 +149,7 @@ fn code(column: &Column, row: usize) -> Option<u64> {
         Column::Absent => Some(0),
         Column::Text(column) if column.is_coded() => {
             let view = column.view();
-            let code = if view.valid.is_none_or(|valid| valid.contains(row)) { view.code(row) as u64 + 1 } else { 0 };
+            let code = if view.has(row) { view.code(row)? as u64 + 1 } else { 0 };
             (code < 1 << 21).then_some(code)
         }
         _ => None,

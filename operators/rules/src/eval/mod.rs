@@ -2,8 +2,8 @@
 //!
 //! Nothing is decided twice, and nothing for a row that does not need it: a node is asked only about the rows that are
 //! still open ([`evaluate`]), nodes with several parents keep their answers, a text of a dictionary is tested once per
-//! value, and a computed field is computed for the rows that are asked about ([`batch`]). Only rows that fired are
-//! rendered ([`render`]).
+//! value ([`text`]), a computed field that is part of a column is not computed at all ([`pieces`]), and any other for the
+//! rows that are asked about ([`made`]). Only rows that fired are rendered ([`render`]).
 
 pub(crate) mod batch;
 pub(crate) mod bits;
@@ -12,12 +12,16 @@ mod evaluate;
 mod filter;
 mod getopt;
 mod made;
+pub(crate) mod pieces;
 pub(crate) mod render;
+pub(crate) mod text;
+pub(crate) mod types;
 pub(crate) mod value;
 
-use crate::compile::RuleSet;
+use crate::compile::{RuleSet, Screen};
 use crate::fields::document::Document;
 use crate::load::Source;
+use arrow::buffer::BooleanBuffer;
 use arrow::record_batch::RecordBatch;
 use batch::View;
 use evaluate::Evaluator;
@@ -89,5 +93,13 @@ impl RuleSet {
         let mut hits = evaluator.run(self.rules(), matching);
         hits.sort_unstable();
         (hits, evaluator.into_view())
+    }
+}
+
+impl Screen {
+    /// The rows of `events` that pass, given at least the columns of [`Screen::columns`].
+    pub fn passes(&self, rows: &RecordBatch) -> BooleanBuffer {
+        let view = View::new(Events::Batch(rows), self.rules.graph.slots());
+        Evaluator::new(&self.rules, view).screen(&self.roots).into_buffer()
     }
 }

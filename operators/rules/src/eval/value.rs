@@ -82,8 +82,8 @@ fn as_text(value: &Val<'_>) -> Option<Vec<u8>> {
 
 fn field<'v>(view: &'v View<'_>, slot: usize, row: usize) -> Option<Val<'v>> {
     let values = view.slot(slot);
-    if let Some(text) = values.text() {
-        return text.get(row).map(|text| Val::Text(Cow::Borrowed(text)));
+    if let Some(text) = values.text(row) {
+        return Some(Val::Text(text));
     }
     match values {
         Slot::Column(Column::Number(column)) => column.get(row).map(Val::Number),

@@ -1,9 +1,9 @@
 //! JSON documents as rows of `audit`, and back.
 
 use super::document::{Document, as_text, walk};
+use crate::eval::column::Column;
 use crate::load::Source;
-use arrow::array::{Array, ArrayRef, AsArray, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Int32Type};
+use arrow::array::{ArrayRef, StringArray, TimestampMicrosecondArray};
 use arrow::record_batch::RecordBatch;
 use bodkin_schema::audit;
 use serde_json::Value;
@@ -34,44 +34,28 @@ pub fn audit_rows(source: Source, documents: &[Document]) -> RecordBatch {
     RecordBatch::try_new(audit::schema(), columns).expect("invariant: columns are those of the schema")
 }
 
+/// What tells an event from all others, however often it is sent; none where it says nothing of that. Kubernetes writes
+/// an event for each stage of a request.
+pub fn audit_identity(source: Source, value: &Value) -> Option<String> {
+    let id = text(value, &[source.id_key()?])?;
+    match source {
+        Source::K8sAudit => Some(format!("{id}/{}", text(value, &["stage"]).unwrap_or_default())),
+        Source::AwsCloudtrail => Some(id),
+        Source::Syscall | Source::Json => None,
+    }
+}
+
 /// The documents of one source in rows of `audit`, each numbered by its row. A row that holds no JSON has none: it did
 /// not come from [`audit_rows`].
 pub(crate) fn documents(source: Source, rows: &RecordBatch) -> Vec<Document> {
-    let (Some(sources), Some(raw)) = (texts(rows, audit::SOURCE), texts(rows, audit::RAW)) else { return Vec::new() };
-    let of_source = (0..rows.num_rows()).filter(|row| sources.text(*row) == Some(source.name()));
+    let [sources, raw] = [audit::SOURCE, audit::RAW].map(|name| rows.column_by_name(name).map(Column::new));
+    let (Some(sources), Some(raw)) = (sources, raw) else { return Vec::new() };
+    let of_source = (0..rows.num_rows()).filter(|row| sources.text(*row) == Some(source.name().as_bytes()));
     let documents = of_source.filter_map(|row| {
-        let value: Value = serde_json::from_str(raw.text(row)?).ok()?;
+        let value: Value = serde_json::from_slice(raw.text(row)?).ok()?;
         Some(Document { time_ns: super::document::time_ns(source, &value).ok()?, value, number: row as i64 + 1 })
     });
     documents.collect()
-}
-
-/// A text column, plain or as a dictionary.
-struct Texts<'a> {
-    keys: Option<&'a arrow::array::Int32Array>,
-    values: &'a StringArray,
-}
-
-fn texts<'a>(rows: &'a RecordBatch, name: &str) -> Option<Texts<'a>> {
-    let column = rows.column_by_name(name)?;
-    match column.data_type() {
-        DataType::Utf8 => Some(Texts { keys: None, values: column.as_string() }),
-        DataType::Dictionary(..) => {
-            let dictionary = column.as_dictionary_opt::<Int32Type>()?;
-            Some(Texts { keys: Some(dictionary.keys()), values: dictionary.values().as_string_opt()? })
-        }
-        _ => None,
-    }
-}
-
-impl Texts<'_> {
-    fn text(&self, row: usize) -> Option<&str> {
-        let index = match self.keys {
-            None => row,
-            Some(keys) => keys.is_valid(row).then(|| keys.value(row) as usize)?,
-        };
-        self.values.is_valid(index).then(|| self.values.value(index))
-    }
 }
 
 fn text(value: &Value, path: &[&str]) -> Option<String> {
@@ -141,6 +125,7 @@ fn event_id(source: Source, value: &Value) -> Option<String> {
 mod tests {
     use super::*;
     use crate::fields::document::Documents;
+    use arrow::array::AsArray;
 
     #[test]
     fn documents_become_rows_and_come_back() {

@@ -192,9 +192,8 @@ impl Derived {
             D::FdName => FD_NAME,
             D::FdContainerName => FD_CONTAINER_NAME,
             D::FdNameRaw => &[e::EVT_TYPE, c::PATH_RAW],
-            D::FdDirectory | D::FdFilename | D::FdContainerDirectory => {
-                &[e::EVT_TYPE, e::PATH, e::FD_TYPE, e::CONTAINER_ID]
-            }
+            D::FdDirectory | D::FdFilename => &[e::EVT_TYPE, e::PATH, e::FD_TYPE],
+            D::FdContainerDirectory => &[e::EVT_TYPE, e::PATH, e::FD_TYPE, e::CONTAINER_ID],
             D::FdUid => &[e::TID, e::FD],
             D::EitherAddress => &[e::LOCAL_ADDR, e::REMOTE_ADDR],
             D::EitherPort => &[e::LOCAL_PORT, e::REMOTE_PORT],
@@ -214,14 +213,11 @@ impl Derived {
         }
     }
 
-    /// How many of the first inputs, all of them text, decide the value: rows with the same ones share it. The name of
-    /// a descriptor is decided so where it has a path.
+    /// How many of the first inputs, all of them text, decide the value: rows with the same ones share it.
     pub(crate) fn deciding_inputs(self) -> usize {
         match self {
-            D::FdDirectory | D::FdFilename => 3,
-            D::Cmdline | D::FdType | D::FdTypeChar | D::SockFamily | D::FdNameRaw | D::FdName => 2,
-            D::IsOpenRead | D::IsOpenWrite => 2,
-            D::Cwd | D::ProcArguments | D::Environment | D::L4Proto | D::IsIo | D::IsIoRead | D::IsIoWrite => 1,
+            D::Cmdline => 2,
+            D::ProcArguments | D::Environment => 1,
             _ => 0,
         }
     }
@@ -250,7 +246,10 @@ impl Derived {
             D::Environment => return put(out, text(0).and_then(|env| variable(env, arg))),
             D::Cwd => return text(0).map(|cwd| put_directory(cwd, out)).is_some(),
             D::FdType => return put(out, fd_kind(i, row, 0, 1)),
-            D::FdTypeChar => return put(out, fd_type_char(i, row)),
+            D::FdTypeChar => {
+                let Some(event) = text(0).filter(|event| has_fd(event)) else { return false };
+                return put(out, Some(fd_type_char(fd_kind(i, row, 0, 1), is_open(event) || event == b"creat")));
+            }
             D::FdName => return super::fd::name(i, row, out),
             D::FdNameRaw => {
                 let raw = text(1).filter(|_| text(0).is_some_and(has_fd));
@@ -274,7 +273,7 @@ impl Derived {
                 port.map(|port| service_name(port).map_or(port.to_string(), str::to_owned).into_bytes())
             }
             D::L4Proto => {
-                return put(out, text(0).filter(|proto| matches!(*proto, b"tcp" | b"udp" | b"icmp" | b"raw")));
+                return put(out, text(0).filter(|proto| is_transport(proto)));
             }
             D::SockFamily => return put(out, super::fd::family(fd_kind(i, row, 0, 1))),
             D::Mount | D::MountSource | D::MountDest | D::MountMode | D::MountReadWrite | D::MountPropagation => {
@@ -374,13 +373,13 @@ fn put_directory(cwd: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Appends a path with one slash for several in a row.
-fn put_squeezed(path: &[u8], out: &mut Vec<u8>) {
+pub(super) fn put_squeezed(path: &[u8], out: &mut Vec<u8>) {
     let is_repeated = |at: usize| at > 0 && path[at] == b'/' && path[at - 1] == b'/';
     out.extend((0..path.len()).filter(|at| !is_repeated(*at)).map(|at| path[at]));
 }
 
 /// Holds one of the words, which are separated by `|`.
-fn has_word(flags: Option<&[u8]>, words: &[&str]) -> bool {
+pub(super) fn has_word(flags: Option<&[u8]>, words: &[&str]) -> bool {
     flags.is_some_and(|flags| flags.split(|b| *b == b'|').any(|flag| words.iter().any(|word| word.as_bytes() == flag)))
 }
 
@@ -389,7 +388,7 @@ pub(super) fn is_open(event: &[u8]) -> bool {
     matches!(event, b"open" | b"openat" | b"openat2" | b"open_by_handle_at")
 }
 
-fn io_direction(event: Option<&[u8]>) -> Option<&'static str> {
+pub(super) fn io_direction(event: Option<&[u8]>) -> Option<&'static str> {
     match event? {
         b"read" | b"readv" | b"pread" | b"pread64" | b"preadv" | b"preadv2" | b"recv" | b"recvfrom" | b"recvmsg"
         | b"recvmmsg" => Some("read"),
@@ -403,8 +402,12 @@ fn io_direction(event: Option<&[u8]>) -> Option<&'static str> {
 fn is_server(i: &[Column], row: usize) -> bool {
     let by_descriptor = i.get(1).and_then(|column| column.flag(row));
     let event = i.first().and_then(|column| column.text(row));
-    by_descriptor
-        .unwrap_or_else(|| event.is_some_and(|event| matches!(event, b"accept" | b"accept4" | b"listen" | b"bind")))
+    by_descriptor.unwrap_or_else(|| event.is_some_and(is_accepting))
+}
+
+/// A call of the side that accepts connections.
+pub(super) fn is_accepting(event: &[u8]) -> bool {
+    matches!(event, b"accept" | b"accept4" | b"listen" | b"bind")
 }
 
 /// Falco's name for the kind of a row's descriptor, given the inputs that hold type of event and kind. A call that
@@ -414,9 +417,9 @@ pub(super) fn fd_kind(i: &[Column], row: usize, event: usize, kind: usize) -> Op
     i.get(kind)?.text(row)
 }
 
-fn fd_type_char(i: &[Column], row: usize) -> Option<&'static [u8]> {
-    let event = i.first()?.text(row).filter(|event| has_fd(event))?;
-    Some(match fd_kind(i, row, 0, 1) {
+/// Falco's letter for a kind of descriptor; what a call was to open that failed is a file.
+pub(super) fn fd_type_char(kind: Option<&[u8]>, is_open: bool) -> &'static [u8] {
+    match kind {
         Some(b"file") => b"f",
         Some(b"directory") => b"d",
         Some(b"ipv4") => b"4",
@@ -434,7 +437,12 @@ fn fd_type_char(i: &[Column], row: usize) -> Option<&'static [u8]> {
         Some(b"io_uring") => b"r",
         Some(b"memfd") => b"m",
         Some(b"pidfd") => b"P",
-        None if is_open(event) || event == b"creat" => b"f",
+        None if is_open => b"f",
         _ => b"o",
-    })
+    }
+}
+
+/// A transport that Falco knows by name.
+pub(super) fn is_transport(proto: &[u8]) -> bool {
+    matches!(proto, b"tcp" | b"udp" | b"icmp" | b"raw")
 }

@@ -44,8 +44,9 @@ pub(super) fn directory(i: &[Column], row: usize) -> Option<&[u8]> {
     }
 }
 
-fn parent(path: &[u8]) -> &[u8] {
-    match path.iter().rposition(|b| *b == b'/') {
+/// The directory of a path, as Falco has it.
+pub(super) fn parent(path: &[u8]) -> &[u8] {
+    match memchr::memrchr(b'/', path) {
         None | Some(0) => b"/",
         Some(slash) if slash + 1 == path.len() => path,
         Some(slash) => &path[..slash],
@@ -56,11 +57,16 @@ fn parent(path: &[u8]) -> &[u8] {
 pub(super) fn filename(i: &[Column], row: usize) -> Option<&[u8]> {
     let (path, kind) = file(i, row)?;
     kind.filter(|kind| *kind == b"file")?;
-    Some(match path.iter().rposition(|b| *b == b'/') {
+    Some(last_component(path))
+}
+
+/// The last component of a path, as Falco has it.
+pub(super) fn last_component(path: &[u8]) -> &[u8] {
+    match memchr::memrchr(b'/', path) {
         None => b"/",
         Some(slash) if slash + 1 == path.len() => path,
         Some(slash) => &path[slash + 1..],
-    })
+    }
 }
 
 /// `ip` or `unix`.

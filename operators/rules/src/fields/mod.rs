@@ -15,6 +15,7 @@ pub(crate) mod event_type;
 mod fd;
 mod k8s_audit;
 mod mount;
+pub(crate) mod pieces;
 pub(crate) mod rows;
 pub(crate) mod syscall;
 pub(crate) mod time;

@@ -3,6 +3,11 @@
 
 mod broken;
 mod documents;
+#[path = "../fuzz/mod.rs"]
+mod fuzz;
+mod hostile;
+#[path = "../naive/mod.rs"]
+mod naive;
 mod official;
 mod oracle;
 mod syscall;

@@ -1,7 +1,6 @@
 //! The step of a plan that runs rules.
 
 use super::Search;
-use crate::plain::{plain_batch, plain_schema};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bodkin_rules::{Matching, RuleSet};
@@ -127,12 +126,9 @@ impl ExecutionPlan for DetectExec {
             (self.rules.clone(), self.matching, self.stream, self.projection.clone());
         let schema = self.schema();
         let plain = schema.clone();
-        let read = plain_schema(&self.input.schema());
         let found = rows.map(move |rows| -> Result<Option<RecordBatch>> {
             let _timer = metrics.elapsed_compute().timer();
-            // Rules read plain texts; those of a scan are views.
-            let rows = plain_batch(&rows?, &read)?;
-            let Some(found) = rules.over(stream, &rows, matching) else { return Ok(None) };
+            let Some(found) = rules.over(stream, &rows?, matching) else { return Ok(None) };
             metrics.record_output(found.num_rows());
             let columns = match &projection {
                 Some(projection) => projection.iter().map(|index| found.column(*index).clone()).collect(),
