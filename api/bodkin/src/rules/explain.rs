@@ -46,11 +46,9 @@ pub(super) async fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn from_server(server: &str) -> anyhow::Result<Vec<bodkin_rules::RuleFile>> {
-    let rules = http::get_json(server, "/api/v1/rules?files=true").await?;
-    let files = rules.get("files").and_then(Value::as_array).context("the server tells of no rule files")?;
-    let text = |file: &Value, key: &str| file[key].as_str().unwrap_or_default().to_owned();
-    let file = |file| bodkin_rules::RuleFile { name: text(file, "name"), content: text(file, "content") };
-    Ok(files.iter().map(file).collect())
+    let mut rules = http::get_json(server, "/api/v1/rules?files=true").await?;
+    let files = rules.get_mut("files").map(Value::take).context("the server tells of no rule files")?;
+    serde_json::from_value(files).context("rule files of the server")
 }
 
 fn find<'a>(rules: &'a RuleSet, name: &str) -> anyhow::Result<&'a Rule> {
@@ -93,10 +91,5 @@ fn explained(rules: &RuleSet, rule: &Rule) -> String {
 
 /// The rules of one file set with one rule switched on.
 pub(crate) fn only(files: &[bodkin_rules::RuleFile], rule: &str) -> anyhow::Result<Arc<RuleSet>> {
-    // A pattern that is the name itself: its special characters stand for themselves.
-    let pattern: String =
-        rule.chars().flat_map(|c| if "*?[\\".contains(c) { vec!['\\', c] } else { vec![c] }).collect();
-    let switch = |pattern: String, is_enabled| bodkin_rules::Switch::Rule { pattern, is_enabled };
-    let switches = vec![switch("*".to_owned(), false), switch(pattern, true)];
-    files::rule_set(files, &Options { switches, ..Options::default() }).map(Arc::new)
+    files::rule_set(files, &Options::only(rule)).map(Arc::new)
 }

@@ -70,6 +70,14 @@ pub(super) struct Subject<'a> {
 }
 
 impl Options {
+    /// Of all rules only the one of that name runs.
+    pub fn only(rule: &str) -> Self {
+        // A pattern that is the name itself: its special characters stand for themselves.
+        let pattern = rule.chars().flat_map(|c| if "*?[\\".contains(c) { vec!['\\', c] } else { vec![c] }).collect();
+        let off = Switch::Rule { pattern: "*".to_owned(), is_enabled: false };
+        Self { switches: vec![off, Switch::Rule { pattern, is_enabled: true }], ..Self::default() }
+    }
+
     /// Whether a rule runs that its file leaves in the state `is_enabled`.
     pub(super) fn is_enabled(&self, subject: &Subject<'_>, priority: Priority, is_enabled: bool) -> bool {
         let switched = self.switches.iter().fold(is_enabled, |state, switch| match switch {
@@ -123,6 +131,16 @@ mod tests {
         assert!(!options(&[&on, &off], Priority::Debug).is_enabled(&subject, Priority::Notice, true));
         assert!(!options(&[], Priority::Warning).is_enabled(&subject, Priority::Notice, true));
         assert!(options(&[], Priority::Notice).is_enabled(&subject, Priority::Notice, true));
+    }
+
+    #[test]
+    fn one_rule_alone() {
+        let runs = |rule, name| {
+            let subject = Subject { name, source: Source::Syscall, tags: &[] };
+            Options::only(rule).is_enabled(&subject, Priority::Notice, true)
+        };
+        assert!(runs("Read [a]*", "Read [a]*") && runs("x\\", "x\\"));
+        assert!(!runs("Read [a]*", "Read a") && !runs("Read", "Read a"));
     }
 
     #[test]

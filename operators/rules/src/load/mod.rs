@@ -32,6 +32,7 @@ pub(crate) use text::{At, Files, Text};
 
 /// A rule file: its name for messages and its content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RuleFile {
     /// Path or other name.
     pub name: String,
