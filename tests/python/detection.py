@@ -9,6 +9,9 @@ import time
 import urllib.error
 import urllib.request
 
+import pyarrow as pa
+import pyarrow.flight
+
 import harness
 
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../operators/rules/tests/data")
@@ -35,6 +38,18 @@ def follow(server, found):
                 if line.startswith(b"data: "):
                     found.append((time.time(), json.loads(line[6:])))
     except (OSError, ValueError):
+        pass
+
+
+def exchange(server, found):
+    """Collects what DoExchange tells of findings until the server is gone."""
+    try:
+        client = pyarrow.flight.connect(server.flight)
+        writer, reader = client.do_exchange(pyarrow.flight.FlightDescriptor.for_path("findings"))
+        writer.begin(pa.schema([]))
+        for chunk in reader:
+            found.extend(chunk.data.select(["rule", "pid", "event_id"]).to_pylist())
+    except (pa.ArrowException, pyarrow.flight.FlightError):
         pass
 
 
@@ -119,8 +134,9 @@ def live(args, folder):
     with open(config, "w") as file:
         json.dump({"rules": {"files": [rules], "matching": "all", "output": {"file": lines}}}, file)
     with harness.running(harness.Server(args, folder, "up", ["--require-ebpf", "--config", config])) as server:
-        seen = []
+        seen, exchanged = [], []
         threading.Thread(target=follow, args=(server, seen), daemon=True).start()
+        threading.Thread(target=exchange, args=(server, exchanged), daemon=True).start()
         time.sleep(0.5)
         sensitive = "Read sensitive file untrusted"
         count = f"SELECT count(*) FROM findings WHERE rule = '{sensitive}'"
@@ -130,8 +146,9 @@ def live(args, folder):
         found, _ = server.until(f"{count} AND pid = {child.pid}", 1, args.deadline)
         assert found == 1, f"{found} findings of {child.pid}"
         deadline = time.time() + args.deadline
-        while time.time() < deadline and not any(f["pid"] == child.pid for _, f in seen):
+        while time.time() < deadline and not all(any(f["pid"] == child.pid for f in told) for told in ([f for _, f in seen], exchanged)):
             time.sleep(0.02)
+        assert any(f["pid"] == child.pid and f["rule"] == sensitive for f in exchanged), "DoExchange did not tell"
         moments = [at for at, f in seen if f["pid"] == child.pid and f["rule"] == sensitive]
         assert moments, "the live stream did not tell"
         row = server.sql(f"SELECT ancestor_pids, output_fields, host FROM findings WHERE rule = '{sensitive}' AND pid = {child.pid}")[0]

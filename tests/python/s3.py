@@ -4,9 +4,7 @@ import http.server
 import json
 import os
 import shutil
-import socket
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -17,35 +15,8 @@ import pyarrow.flight
 
 import harness
 import lanes
+from bucket import Bucket
 from lanes import batch
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-class Bucket:
-    """moto's S3 server with one bucket."""
-
-    def __init__(self):
-        self.port = free_port()
-        self.child = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
-                                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                request = urllib.request.Request(f"http://127.0.0.1:{self.port}/tables", method="PUT")
-                urllib.request.urlopen(request, timeout=5)
-                return
-            except OSError:
-                assert time.monotonic() < deadline, "moto does not answer"
-                time.sleep(0.1)
-
-    def stop(self):
-        self.child.kill()
-        self.child.wait()
 
 
 class Faults(http.server.ThreadingHTTPServer):

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A configuration file of `bodkin server` and `bodkin up`.
 #[derive(Debug, Default, Deserialize)]
@@ -24,12 +25,47 @@ pub(crate) struct ServerConfig {
     pub(crate) prometheus: PrometheusSection,
     /// Where StatsD listens.
     pub(crate) statsd: StatsdSection,
+    /// Where CloudTrail's files are.
+    pub(crate) cloudtrail: CloudtrailSection,
     /// Of other roles: one file may configure them all.
     agent: IgnoredAny,
     graph: IgnoredAny,
     containers: IgnoredAny,
     server: IgnoredAny,
     data_dir: IgnoredAny,
+}
+
+/// The section `cloudtrail`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct CloudtrailSection {
+    /// Buckets to which CloudTrail writes.
+    pub(crate) buckets: Vec<BucketSection>,
+}
+
+/// `{url: s3://BUCKET/PREFIX, every: 30s}`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BucketSection {
+    /// `s3://BUCKET/PREFIX`; credentials are in the `AWS_*` variables.
+    pub(crate) url: String,
+    /// How often it is looked at.
+    #[serde(default = "BucketSection::every_default")]
+    every: String,
+}
+
+impl BucketSection {
+    fn every_default() -> String {
+        "30s".to_owned()
+    }
+
+    /// How often the bucket is looked at.
+    ///
+    /// # Errors
+    /// Where that is no time, or none at all.
+    pub(crate) fn every(&self) -> anyhow::Result<Duration> {
+        time(&self.every, "cloudtrail.buckets.every")
+    }
 }
 
 /// The section `rules`.
@@ -74,6 +110,43 @@ pub(crate) struct OutputSection {
     pub(crate) file: Option<PathBuf>,
     /// A URL to which each finding is posted.
     pub(crate) http: Option<String>,
+    /// How many findings of a kind go out in a time; all where it is missing.
+    pub(crate) limit: Option<LimitSection>,
+}
+
+/// `{by: [rule, container_id], at_most: 10, every: 1m}`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LimitSection {
+    /// What tells kinds apart: keys of a finding, or fields of its output.
+    pub(crate) by: Vec<String>,
+    /// Findings of a kind in the time.
+    pub(crate) at_most: u64,
+    /// The time.
+    every: String,
+}
+
+impl Default for LimitSection {
+    fn default() -> Self {
+        Self { by: vec!["rule".to_owned()], at_most: 10, every: "1m".to_owned() }
+    }
+}
+
+impl LimitSection {
+    /// The time in which findings are counted.
+    ///
+    /// # Errors
+    /// Where it is none.
+    pub(crate) fn every(&self) -> anyhow::Result<Duration> {
+        time(&self.every, "rules.output.limit.every")
+    }
+}
+
+/// A time that is written as `30s`, `1m`, `1h 30m`.
+fn time(text: &str, key: &str) -> anyhow::Result<Duration> {
+    let time: Option<jiff::SignedDuration> = text.parse().ok();
+    let time = time.and_then(|time| Duration::try_from(time).ok()).filter(|time| !time.is_zero());
+    time.with_context(|| format!("{key}: {text:?} is no time, as 30s is"))
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -74,8 +74,8 @@ fn read(path: &Path) -> anyhow::Result<Option<String>> {
     }
 }
 
-/// `s3://BUCKET/PREFIX`; everything else that S3 needs is in the AWS_* variables, as its own tools read them.
-fn bucket(text: &str) -> anyhow::Result<TableStore> {
+/// A bucket by its URL, `s3://BUCKET/PREFIX`; everything else that S3 needs is in the AWS_* variables, as its own tools read them.
+pub(crate) fn bucket(text: &str) -> anyhow::Result<TableStore> {
     let url = Url::parse(text).with_context(|| format!("--store {text}"))?;
     let Some(name) = url.host_str().filter(|_| url.scheme() == "s3") else {
         bail!("--store {text} is no bucket: s3://BUCKET/PREFIX");

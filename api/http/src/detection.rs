@@ -14,13 +14,13 @@ pub(crate) use findings::{__path_findings, findings};
 pub(crate) use live::{__path_live, live};
 pub(crate) use rules::{__path_list, __path_reload, list, reload};
 pub use rules::{ReloadResponse, RuleMessage};
+pub use search::DetectRequest;
 pub(crate) use search::{__path_detect, detect};
-pub use search::{DetectRequest, RuleText};
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use bodkin_rules::{Document, Matching, Report, RuleFile, RuleSet, Source};
-use bodkin_schema::Principal;
+use bodkin_schema::{Principal, Tenant};
 use std::fmt;
 use std::sync::Arc;
 use tokio::sync::broadcast;
@@ -42,6 +42,15 @@ impl fmt::Debug for RunningRules {
     }
 }
 
+/// Findings as they are made.
+#[derive(Clone, Debug)]
+pub struct LiveFindings {
+    /// Whose they are.
+    pub tenant: Tenant,
+    /// Rows of `findings`.
+    pub rows: RecordBatch,
+}
+
 /// Detection of the process that serves.
 #[async_trait]
 pub trait Detection: Send + Sync {
@@ -54,10 +63,11 @@ pub trait Detection: Send + Sync {
     /// Why the files cannot be read, or the new rules cannot be put into force.
     async fn reload(&self) -> Result<Report, DetectionError>;
 
-    /// Findings from now on, as batches of `findings`.
-    fn live(&self) -> broadcast::Receiver<Arc<RecordBatch>>;
+    /// Findings from now on, of all tenants.
+    fn live(&self) -> broadcast::Receiver<Arc<LiveFindings>>;
 
-    /// Stores documents as rows of `audit`, where the rules see them; resolves when they are durable.
+    /// Stores documents as rows of `audit`, where the rules see them; resolves when they are durable, with the number of
+    /// those that had come before and are not stored again.
     ///
     /// # Errors
     /// Why they are not stored.
@@ -66,7 +76,7 @@ pub trait Detection: Send + Sync {
         principal: &Principal,
         source: Source,
         documents: Vec<Document>,
-    ) -> Result<(), DetectionError>;
+    ) -> Result<u64, DetectionError>;
 
     /// Name of the host, which findings have that happen on none.
     fn hostname(&self) -> &str;
@@ -89,7 +99,7 @@ pub enum DetectionError {
 /// A process without rules: it finds nothing and takes no events of APIs.
 #[derive(Debug)]
 pub struct NoDetection {
-    findings: broadcast::Sender<Arc<RecordBatch>>,
+    findings: broadcast::Sender<Arc<LiveFindings>>,
 }
 
 impl Default for NoDetection {
@@ -110,11 +120,11 @@ impl Detection for NoDetection {
         Err(DetectionError::Files("this process has no rule files".to_owned()))
     }
 
-    fn live(&self) -> broadcast::Receiver<Arc<RecordBatch>> {
+    fn live(&self) -> broadcast::Receiver<Arc<LiveFindings>> {
         self.findings.subscribe()
     }
 
-    async fn store(&self, _: &Principal, source: Source, _: Vec<Document>) -> Result<(), DetectionError> {
+    async fn store(&self, _: &Principal, source: Source, _: Vec<Document>) -> Result<u64, DetectionError> {
         Err(DetectionError::Internal(format!("this process takes no events of source {source}")))
     }
 

@@ -50,6 +50,7 @@ mod metrics;
 mod observe;
 mod openapi;
 mod prometheus;
+mod read;
 mod router;
 pub mod serve;
 mod sql;
@@ -59,8 +60,8 @@ mod state;
 pub use auth::{Authenticate, NoCredentials};
 pub use body::{ERROR_TRAILER, ERRORS_HEADER, STATS_TRAILER};
 pub use detection::{
-    AuditResponse, DetectRequest, Detection, DetectionError, FindingsResponse, NoDetection, ReloadResponse,
-    RuleMessage, RuleText, RunningRules,
+    AuditResponse, DetectRequest, Detection, DetectionError, FindingsResponse, LiveFindings, NoDetection,
+    ReloadResponse, RuleMessage, RunningRules,
 };
 pub use engine::{DetectSearch, SqlAnswer, SqlEngine, SqlError, SqlErrorKind, SqlStats};
 pub use error::{ApiError, ErrorBody, ErrorDetail};

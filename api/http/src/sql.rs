@@ -5,18 +5,17 @@ use crate::body::{AnswerBody, ERROR_TRAILER, ERRORS_HEADER, STATS_TRAILER};
 use crate::encode::Format;
 use crate::engine::{SqlAnswer, SqlError, SqlErrorKind, SqlStats};
 use crate::error::{ApiError, ErrorBody};
+use crate::read::read_json;
 use crate::state::{AppState, Limits};
 use arrow::array::RecordBatch;
 use axum::Extension;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bodkin_schema::Principal;
-use bytes::Bytes;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
-use std::error::Error;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
@@ -80,7 +79,9 @@ pub(crate) async fn sql(
     body: Body,
 ) -> Result<Response, ApiError> {
     let format = negotiate(&headers)?;
-    let request = read_request(body, &state.limits).await?;
+    const EXAMPLE: &str = "{\"query\": \"SELECT ...\"}";
+    let limit = state.limits.body_bytes_max;
+    let request: SqlRequest = read_json(body, &state.limits, limit, "SQL request", EXAMPLE).await?;
     respond(&state, &headers, format, state.sql.sql(&principal, &request.query)).await
 }
 
@@ -129,34 +130,4 @@ fn unwritable(format: Format, error: &arrow::error::ArrowError) -> ApiError {
     let message = format!("the answer cannot be written as {}: {error}", format.media_type());
     ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "unwritable", message)
         .hint("cast the column, or accept another format")
-}
-
-async fn read_request(body: Body, limits: &Limits) -> Result<SqlRequest, ApiError> {
-    let bytes = read_body(body, limits, limits.body_bytes_max).await?;
-    serde_json::from_slice(&bytes).map_err(|error| {
-        ApiError::new(StatusCode::BAD_REQUEST, "malformed_body", format!("the body is no SQL request: {error}"))
-            .hint("send {\"query\": \"SELECT ...\"}")
-            .at(error.line() as u64, error.column() as u64)
-    })
-}
-
-/// Reads a body of at most `bytes_max`.
-pub(crate) async fn read_body(body: Body, limits: &Limits, bytes_max: usize) -> Result<Bytes, ApiError> {
-    match timeout(limits.body_timeout, to_bytes(body, bytes_max)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => Err(unreadable(&error, bytes_max)),
-        Err(_) => {
-            let message = format!("the body did not arrive within {} s", limits.body_timeout.as_secs());
-            Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", message))
-        }
-    }
-}
-
-fn unreadable(error: &axum::Error, bytes_max: usize) -> ApiError {
-    let is_too_long = error.source().is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
-    if is_too_long {
-        let message = format!("the body is larger than {bytes_max} bytes");
-        return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message);
-    }
-    ApiError::new(StatusCode::BAD_REQUEST, "malformed_body", format!("the body broke off: {error}"))
 }

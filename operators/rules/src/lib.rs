@@ -57,7 +57,7 @@ pub use fields::rows::EventRows;
 pub use fields::{ArgRule, EventSet, FieldInfo, Kind, fields_of};
 pub use finding::{Finding, to_batch};
 pub use load::{Diagnostic, Place, Priority, Report, RuleFile, Severity, Source};
-pub use operator::{Observer, RulesOperator};
+pub use operator::{Observer, RULES_INPUT, RuleLoader, RulesInForce, RulesOperator};
 pub use output::FindingRows;
 
 /// Checks rule files as they would be loaded, and drops the rules.

@@ -1,29 +1,72 @@
 //! The rules as a step of the graph.
+//!
+//! Which rules run is a side input: it is logged before it counts, and counts from its place in the log on, after a crash
+//! as before it (RULE-1, DET-1).
 
-use crate::compile::RuleSet;
+use crate::compile::{Options, RuleSet};
 use crate::eval::Matching;
-use arc_swap::ArcSwap;
+use crate::load::{Report, RuleFile};
 use arrow::record_batch::RecordBatch;
-use bodkin_engine::{Batch, Operator, Output};
-use bodkin_schema::Stream;
-use std::sync::Arc;
+use bodkin_engine::{Batch, Operator, Output, SideInput};
+use bodkin_schema::{Stream, Tenant};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The side input that says which rules run; its value is [`RulesInForce`].
+pub const RULES_INPUT: &str = "rules";
+
+/// Rules as they run: everything that decides what fires.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RulesInForce {
+    /// The files, in order.
+    pub files: Vec<RuleFile>,
+    /// How they are loaded.
+    pub options: Options,
+    /// How many rules may fire for one event.
+    pub matching: Matching,
+}
+
+/// Compiles rules once for all shards. Holds the newest set.
+#[derive(Debug, Default)]
+pub struct RuleLoader {
+    newest: Mutex<Option<(RulesInForce, Arc<RuleSet>)>>,
+}
+
+impl RuleLoader {
+    /// The set of rules, and what there is to say about it if it was not there yet. There is no set where there is an
+    /// error; the newest one stays then.
+    pub fn load(&self, rules: &RulesInForce) -> (Option<Arc<RuleSet>>, Report) {
+        // Held while rules compile: other shards want the same ones.
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, set)) = newest.as_ref().filter(|(known, _)| known == rules) {
+            return (Some(set.clone()), Report::default());
+        }
+        let (set, report) = RuleSet::load(&rules.files, &rules.options);
+        let set = set.map(Arc::new);
+        if let Some(set) = &set {
+            *newest = Some((rules.clone(), set.clone()));
+        }
+        (set, report)
+    }
+}
 
 /// Runs the rules over batches of `events` and `audit`: each batch goes on unchanged, and behind it one of `findings`
-/// where rules fired. Batches of other streams pass.
+/// where rules fired. Batches of other streams pass. Until [`RULES_INPUT`] has a value there are no rules.
 pub struct RulesOperator {
-    rules: Arc<ArcSwap<RuleSet>>,
+    loader: Arc<RuleLoader>,
+    rules: Option<Arc<RuleSet>>,
     matching: Matching,
     observer: Option<Observer>,
 }
 
-/// Is shown the rows of `findings` as they are made. It must not wait.
-pub type Observer = Arc<dyn Fn(&RecordBatch) + Send + Sync>;
+/// Is shown a tenant's rows of `findings` as they are made. It must not wait.
+pub type Observer = Arc<dyn Fn(&Tenant, &RecordBatch) + Send + Sync>;
 
 impl RulesOperator {
-    /// Makes the operator. A set that is stored into `rules` is used from the next batch on; a batch is always run
-    /// with one set.
-    pub fn new(rules: Arc<ArcSwap<RuleSet>>, matching: Matching) -> Self {
-        Self { rules, matching, observer: None }
+    /// Makes the operator.
+    pub fn new(loader: Arc<RuleLoader>) -> Self {
+        Self { loader, rules: None, matching: Matching::default(), observer: None }
     }
 
     /// The same with somebody who counts or shows what is found.
@@ -34,6 +77,12 @@ impl RulesOperator {
     }
 }
 
+impl fmt::Debug for RulesOperator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RulesOperator").field("matching", &self.matching).finish_non_exhaustive()
+    }
+}
+
 impl Operator for RulesOperator {
     fn name(&self) -> &str {
         "rules"
@@ -41,9 +90,10 @@ impl Operator for RulesOperator {
 
     fn on_batch(&mut self, batch: Batch, out: &mut Output<'_>) {
         let stream = Stream::from_name(&batch.stream);
-        let found = stream.and_then(|stream| self.rules.load().over(stream, &batch.records, self.matching));
+        let found = stream.zip(self.rules.as_ref());
+        let found = found.and_then(|(stream, rules)| rules.over(stream, &batch.records, self.matching));
         if let (Some(found), Some(observer)) = (&found, &self.observer) {
-            observer(found);
+            observer(&batch.tenant, found);
         }
         let made = found.map(|found| Batch {
             tenant: batch.tenant.clone(),
@@ -56,25 +106,54 @@ impl Operator for RulesOperator {
             out.emit(made);
         }
     }
+
+    /// Rules with an error are not logged; where a log of another version holds some, those that ran before go on.
+    fn on_side_input(&mut self, input: &SideInput, _: &mut Output<'_>) {
+        if &*input.name != RULES_INPUT {
+            return;
+        }
+        let rules = match RulesInForce::deserialize(&*input.value) {
+            Ok(rules) => rules,
+            Err(error) => {
+                return tracing::error!(position = input.position.0, %error, "rules in the log are not understood");
+            }
+        };
+        match self.loader.load(&rules) {
+            (Some(set), _) => {
+                self.rules = Some(set);
+                self.matching = rules.matching;
+            }
+            (None, report) => tracing::error!(position = input.position.0, "rules in the log have errors\n{report}"),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compile::Options;
-    use crate::load::RuleFile;
     use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray, TimestampMicrosecondArray};
     use bodkin_engine::{TimeRange, run_chain};
-    use bodkin_schema::EventTime;
+    use bodkin_schema::{EventTime, Position};
 
-    fn rules(condition: &str) -> Arc<RuleSet> {
+    fn rules(condition: &str) -> RulesInForce {
         let content = format!(
             "- rule: r\n  desc: d\n  condition: {condition}\n  output: 'by %user.name: %4proc.name|%toupper(proc.name) %fd.name'\n  \
              priority: critical\n  tags: [T1059, net]\n"
         );
         let options = Options { has_suggested_output: false, ..Options::default() };
-        let (rules, report) = RuleSet::load(&[RuleFile { name: "f".to_owned(), content }], &options);
-        Arc::new(rules.unwrap_or_else(|| panic!("{report}")))
+        RulesInForce { files: vec![RuleFile { name: "f".to_owned(), content }], options, matching: Matching::First }
+    }
+
+    fn put(operator: &mut RulesOperator, rules: &RulesInForce) {
+        let value = Arc::new(serde_json::to_value(rules).unwrap());
+        let input = SideInput { name: RULES_INPUT.into(), value, position: Position(1) };
+        operator.on_side_input(&input, &mut Output::new(&mut |_| {}));
+    }
+
+    fn operator(rules: &RulesInForce) -> RulesOperator {
+        let mut operator = RulesOperator::new(Arc::default());
+        put(&mut operator, rules);
+        operator
     }
 
     fn events() -> Batch {
@@ -105,8 +184,7 @@ mod tests {
 
     #[test]
     fn findings_follow_their_events() {
-        let swap = Arc::new(ArcSwap::new(rules("proc.name endswith sh or proc.name startswith bash")));
-        let seen = run(RulesOperator::new(swap, Matching::First), events());
+        let seen = run(operator(&rules("proc.name endswith sh or proc.name startswith bash")), events());
         assert_eq!(seen.iter().map(|batch| &*batch.stream).collect::<Vec<_>>(), ["events", "findings"]);
         let found = &seen[1];
         assert_eq!(found.event_time, Some(TimeRange { min: EventTime(5), max: EventTime(1_000_000) }));
@@ -127,18 +205,30 @@ mod tests {
     }
 
     #[test]
-    fn other_streams_pass_and_a_reload_counts_from_the_next_batch() {
-        let swap = Arc::new(ArcSwap::new(rules("proc.name = none")));
+    fn other_streams_pass_and_new_rules_count_from_their_place_on() {
         let other = Batch::made("other", events().records);
-        assert_eq!(run(RulesOperator::new(swap.clone(), Matching::All), other).len(), 1);
-        let mut chain: Vec<Box<dyn Operator>> = vec![Box::new(RulesOperator::new(swap.clone(), Matching::All))];
-        let mut count = |batch: Batch| {
+        assert_eq!(run(operator(&rules("proc.name = sh")), other).len(), 1);
+        let mut operator = RulesOperator::new(Arc::default());
+        let mut count = |rules: Option<RulesInForce>| {
+            if let Some(rules) = rules {
+                put(&mut operator, &rules);
+            }
             let mut seen = 0;
-            run_chain(&mut chain, batch, &mut |_| seen += 1);
+            operator.on_batch(events(), &mut Output::new(&mut |_| seen += 1));
             seen
         };
-        assert_eq!(count(events()), 1);
-        swap.store(rules("proc.name = sh"));
-        assert_eq!(count(events()), 2);
+        assert_eq!(count(None), 1, "no rules yet");
+        assert_eq!(count(Some(rules("proc.name = none"))), 1);
+        assert_eq!(count(Some(rules("proc.name = sh"))), 2);
+        assert_eq!(count(Some(rules("proc.nam = sh"))), 2, "rules with an error change nothing");
+    }
+
+    #[test]
+    fn shards_share_a_set() {
+        let loader = RuleLoader::default();
+        let first = loader.load(&rules("proc.name = sh")).0.unwrap();
+        assert!(Arc::ptr_eq(&first, &loader.load(&rules("proc.name = sh")).0.unwrap()));
+        assert!(loader.load(&rules("proc.nam = sh")).0.is_none());
+        assert!(Arc::ptr_eq(&first, &loader.load(&rules("proc.name = sh")).0.unwrap()));
     }
 }

@@ -56,7 +56,6 @@ pub(crate) struct Notes {
 impl Notes {
     /// Gives a side input a value. It is durable when this returns, and every row that is acknowledged later is seen by
     /// operators after it. Does nothing where it has the value already. Safe to drop; it may count then all the same.
-    #[allow(dead_code, reason = "operators that take side inputs are yet to come")]
     pub(crate) async fn put_side_input(&self, name: &str, value: Value) -> anyhow::Result<()> {
         if self.inlet.side_input(name).is_some_and(|known| *known.value == value) {
             return Ok(());

@@ -1,18 +1,22 @@
-//! The Flight listener's service: DoPut is ingest's, everything else Flight SQL's.
+//! The Flight listener's service: DoPut is ingest's, DoExchange gives live rows, everything else is Flight SQL's.
 
+use super::subscribe::subscribe;
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::{
     Action, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, PollInfo, SchemaResult, Ticket,
 };
+use bodkin_engine::Engine;
 use bodkin_flight::{PrincipalHook, SqlService};
 use bodkin_ingest::{IngestService, PutStream};
+use futures::stream::BoxStream;
 use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 
-/// Both services on one port.
+/// All of them on one port.
 pub(super) struct FlightRouter {
     pub(super) sql: SqlService,
     pub(super) ingest: Arc<IngestService>,
+    pub(super) engine: Arc<Engine>,
     pub(super) principal: PrincipalHook,
 }
 
@@ -24,7 +28,7 @@ impl FlightService for FlightRouter {
     type DoPutStream = PutStream;
     type DoActionStream = <SqlService as FlightService>::DoActionStream;
     type ListActionsStream = <SqlService as FlightService>::ListActionsStream;
-    type DoExchangeStream = <SqlService as FlightService>::DoExchangeStream;
+    type DoExchangeStream = BoxStream<'static, Result<FlightData, Status>>;
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Result<Response<PutStream>, Status> {
         let principal = (self.principal)(request.metadata(), request.extensions())?;
@@ -62,7 +66,8 @@ impl FlightService for FlightRouter {
         &self,
         request: Request<Streaming<FlightData>>,
     ) -> Result<Response<Self::DoExchangeStream>, Status> {
-        self.sql.do_exchange(request).await
+        let principal = (self.principal)(request.metadata(), request.extensions())?;
+        subscribe(&self.engine, principal.tenant, request.into_inner()).await.map(Response::new)
     }
 
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {

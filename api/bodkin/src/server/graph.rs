@@ -5,7 +5,7 @@ use anyhow::{Context, anyhow, bail};
 use arrow::datatypes::SchemaRef;
 use bodkin_engine::{Graph, MakeOperator, Operator, OperatorSpec};
 use bodkin_expr::{Filter, Sample, Sql, route};
-use bodkin_rules::RulesOperator;
+use bodkin_rules::{RULES_INPUT, RulesOperator};
 use bodkin_schema::Stream;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
@@ -18,7 +18,8 @@ fn default_graph(rules: impl Fn() -> RulesOperator + Send + Sync + 'static) -> G
     let mut graph = Graph::of_streams(Stream::ALL.iter().map(|stream| stream.name()));
     let reads = [Stream::Events.name(), Stream::Audit.name()];
     let make = Arc::new(move || Box::new(rules()) as Box<dyn Operator>);
-    graph.add(OperatorSpec::new("rules", make).reads(&reads).stores(&[Stream::Findings.name()]));
+    let rules = OperatorSpec::new("rules", make).reads(&reads).side_inputs(&[RULES_INPUT]);
+    graph.add(rules.stores(&[Stream::Findings.name()]));
     graph
 }
 
@@ -241,13 +242,9 @@ fn check_columns(table: &str, schema: &SchemaRef) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arc_swap::ArcSwap;
-    use bodkin_rules::{Matching, Options, RuleSet};
 
     fn no_rules() -> Graph {
-        let (rules, _) = RuleSet::load(&[], &Options::default());
-        let rules = Arc::new(ArcSwap::from_pointee(rules.unwrap()));
-        default_graph(move || RulesOperator::new(rules.clone(), Matching::First))
+        default_graph(|| RulesOperator::new(Arc::default()))
     }
 
     fn graph(yaml: &str) -> anyhow::Result<Graph> {

@@ -38,20 +38,19 @@ impl Listeners {
         engine: &Arc<QueryEngine>,
         node: &Arc<ServerNode>,
         rules: &Arc<RuleKeeper>,
-        metrics: Vec<Arc<dyn MetricsSource>>,
+        mut metrics: Vec<Arc<dyn MetricsSource>>,
         prometheus: Prometheus,
         stopping: &CancellationToken,
     ) -> anyhow::Result<Self> {
         let http = bind("--http", args.http).await?;
         let flight = bind("--flight", args.flight).await?;
         let addresses = (http.local_addr()?, flight.local_addr()?);
-        let mut all: Vec<Arc<dyn MetricsSource>> = vec![Arc::new(ServerMetrics::new(storage)), rules.clone()];
-        all.extend(metrics);
+        metrics.extend([Arc::new(ServerMetrics::new(storage)) as Arc<dyn MetricsSource>, rules.clone()]);
         let state = AppState {
             sql: engine.clone(),
             node: node.clone(),
             detection: rules.clone(),
-            metrics: all,
+            metrics,
             auth: Arc::new(NoCredentials),
             limits: Limits::default(),
             is_loopback: addresses.0.ip().is_loopback(),
@@ -108,7 +107,12 @@ fn serve_flight(
     let ingest = storage.ingest().clone();
     let message_bytes_max = ingest.limits().message_bytes_max();
     let hook: PrincipalHook = Arc::new(principal);
-    let router = FlightRouter { sql: SqlService::new(engine.clone(), hook.clone()), ingest, principal: hook };
+    let router = FlightRouter {
+        sql: SqlService::new(engine.clone(), hook.clone()),
+        ingest,
+        engine: storage.engine().clone(),
+        principal: hook,
+    };
     async move {
         let sockets = TcpListenerStream::new(listener).inspect_ok(|socket| {
             // An answer or an acknowledgement is small and the last for a while: it must not wait for more to send.

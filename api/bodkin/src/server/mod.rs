@@ -7,7 +7,9 @@
 //!  HTTP, Flight SQL -> query engine -> catalog (tables, when the graph has caught up)
 //! ```
 
+mod audit;
 mod catalog;
+mod cloudtrail;
 mod feed;
 mod flight;
 mod graph;
@@ -25,6 +27,7 @@ mod rates;
 mod rules;
 mod statsd;
 mod storage;
+mod subscribe;
 mod upkeep;
 
 pub(crate) use catalog::snapshot_at;
@@ -36,6 +39,7 @@ pub(crate) use storage::lane_marks;
 use crate::config::ServerConfig;
 use crate::sql::ServerFile;
 use anyhow::Context;
+use audit::AuditIntake;
 use bodkin_engine::{Outbox, OutboxOptions};
 use bodkin_http::MetricsSource;
 use bodkin_ingest::LocalProducer;
@@ -43,6 +47,7 @@ use bodkin_metrics::StoreView;
 use bodkin_promql::Engine;
 use bodkin_query::{QueryEngine, QueryOptions};
 use bodkin_schema::{Clock, Stream};
+use cloudtrail::CloudtrailReader;
 use listen::Listeners;
 use prometheus::PrometheusJobs;
 use promql_rows::PromqlRows;
@@ -120,13 +125,17 @@ impl Server {
         let upkeep = Arc::new(Upkeep::new(storage.tables().clone()));
         let node = Arc::new(ServerNode::new(&storage, upkeep.clone(), clock.clone(), agent));
         let stopping = CancellationToken::new();
-        rules.start(&storage, &config.rules.output, &stopping).await?;
+        let audit = LocalProducer::new(storage.ingest().clone(), &format!("{}/audit", storage.node_id()))?;
+        let audit = Arc::new(AuditIntake::new(audit, engine.clone(), clock.clone()));
+        rules.start(&storage, audit.clone(), &config.rules.output, &stopping).await?;
+        let cloudtrail = Arc::new(CloudtrailReader::default());
+        cloudtrail.start(&config.cloudtrail.buckets, &args.data_dir, &audit, &stopping)?;
         tokio::spawn(upkeep.run(stopping.clone()));
         tokio::spawn(node.clone().watch_rates(stopping.clone()));
         let prometheus = PrometheusJobs::new(evaluator.clone(), view, storage.gateway(), &clock, &stopping);
         let api = prometheus.api(evaluator, &storage);
         let statsd = Statsd::start(&config.statsd, storage.gateway(), &clock, &stopping).await?;
-        let metrics = vec![query_log as Arc<dyn MetricsSource>, prometheus.clone(), statsd];
+        let metrics = vec![query_log as Arc<dyn MetricsSource>, cloudtrail, prometheus.clone(), statsd];
         let listeners = Listeners::open(args, &storage, &engine, &node, &rules, metrics, api, &stopping).await?;
         prometheus.load(settings).await?;
         ServerFile { http: listeners.http_url(), flight: listeners.flight_url() }.write(&args.data_dir)?;

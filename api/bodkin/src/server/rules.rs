@@ -1,26 +1,30 @@
 //! The rules of the server: read from files, put into force, read again when the files change.
 //!
 //! ```text
-//!  files --check--> rules in force --> operator --> table findings
-//!    ^ every 2 s, SIGHUP, POST /api/v1/rules  |
-//!    a broken file changes nothing            +--> feed: counters, live streams, outputs
+//!  files --check--> side input in the log --> operator --> table findings
+//!    ^ every 2 s, SIGHUP, POST /api/v1/rules     |
+//!    a broken file changes nothing               +--> feed: counters, live streams, outputs
 //! ```
 
 mod feed;
+mod limit;
 mod output;
 
+use super::audit::AuditIntake;
+use super::feed::Notes;
 use super::storage::Storage;
 use crate::config::{OutputSection, RulesSection};
 use crate::rules::read_files;
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
-use arrow::array::RecordBatch;
 use async_trait::async_trait;
-use bodkin_http::{Detection, DetectionError, Family, MetricKind, MetricsSource, RunningRules, Sample};
-use bodkin_ingest::{LocalProducer, Refusal};
+use bodkin_http::{Detection, DetectionError, Family, LiveFindings, MetricKind, MetricsSource, RunningRules, Sample};
 use bodkin_query::RuleCatalog;
-use bodkin_rules::{Document, Matching, Options, Report, RuleFile, RuleSet, RulesOperator, Source, audit_rows};
-use bodkin_schema::{Principal, Stream};
+use bodkin_rules::{
+    Document, Matching, Options, RULES_INPUT, Report, RuleFile, RuleLoader, RuleSet, RulesInForce, RulesOperator,
+    Source,
+};
+use bodkin_schema::Principal;
 use feed::FindingsFeed;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,9 +35,6 @@ use tokio_util::sync::CancellationToken;
 
 /// How often the files are looked at.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
-
-/// Rows of `audit` that go into one batch of the log.
-const AUDIT_ROWS: usize = 4096;
 
 /// What tells that a file is another: name, size, time of change.
 type Fingerprint = Vec<(PathBuf, u64, Option<SystemTime>)>;
@@ -50,10 +51,11 @@ pub(crate) struct RuleKeeper {
     matching: Matching,
     hostname: String,
     running: ArcSwap<RunningRules>,
-    /// What the operator uses from its next batch on.
-    active: Arc<ArcSwap<RuleSet>>,
+    loader: Arc<RuleLoader>,
+    /// Where rules are logged.
+    notes: OnceLock<Notes>,
     feed: Arc<FindingsFeed>,
-    audit: OnceLock<LocalProducer>,
+    audit: OnceLock<Arc<AuditIntake>>,
     /// Of the files as they were last read. One reload runs at a time.
     seen: tokio::sync::Mutex<Fingerprint>,
     told: Mutex<Option<Listener>>,
@@ -73,14 +75,19 @@ impl RuleKeeper {
         let (options, matching) = (section.options()?, section.matching());
         // What the files hold decides whether the server starts at all.
         let files = if is_missing { Vec::new() } else { read_files(&paths)? };
-        let now = running(&files, &options, matching)?;
+        let loader = Arc::new(RuleLoader::default());
+        let in_force = RulesInForce { files, options: options.clone(), matching };
+        let (set, report) = loader.load(&in_force);
+        let rules = set.ok_or_else(|| anyhow!("the rules cannot be used\n{report}"))?;
+        let now = RunningRules { files: Arc::new(in_force.files), rules, matching };
         Ok(Arc::new(Self {
             paths,
             is_optional: section.files.is_none(),
             options,
             matching,
             hostname: crate::detect::hostname(),
-            active: Arc::new(ArcSwap::new(now.rules.clone())),
+            loader,
+            notes: OnceLock::new(),
             running: ArcSwap::from_pointee(now),
             feed: Arc::new(FindingsFeed::default()),
             audit: OnceLock::new(),
@@ -94,30 +101,32 @@ impl RuleKeeper {
     /// The operator that runs the rules.
     pub(crate) fn operator(&self) -> RulesOperator {
         let feed = self.feed.clone();
-        RulesOperator::new(self.active.clone(), self.matching).observed_by(Arc::new(move |found| feed.saw(found)))
+        RulesOperator::new(self.loader.clone()).observed_by(Arc::new(move |tenant, found| feed.saw(tenant, found)))
     }
 
     /// Tells `listener` of the rules now, and whenever others come into force.
     pub(crate) fn tell(&self, listener: Listener) {
-        listener(&self.active.load());
+        listener(&self.running.load().rules);
         *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);
     }
 
-    /// Takes audit events into the log, and watches the files.
+    /// Puts the rules in force for all rows from now on, takes events of APIs, and watches the files. What the
+    /// log held before was seen by the rules that were in force then.
     ///
     /// # Errors
-    /// Where there can be no lane for audit events.
+    /// Where the log takes nothing.
     pub(crate) async fn start(
         self: &Arc<Self>,
         storage: &Storage,
+        audit: Arc<AuditIntake>,
         output: &OutputSection,
         stopping: &CancellationToken,
     ) -> anyhow::Result<()> {
-        let audit = LocalProducer::new(storage.ingest().clone(), &format!("{}/audit", storage.node_id()))?;
         // Set once, by the wiring.
-        let _ = self.audit.set(audit);
+        let _ = (self.audit.set(audit), self.notes.set(storage.notes().clone()));
+        self.log(&self.in_force(self.running.load().files.as_ref().clone())).await?;
         *self.seen.lock().await = fingerprint(&self.paths);
-        output::spawn(output, &self.feed, &self.hostname, stopping);
+        output::spawn(output, &self.feed, &self.hostname, stopping)?;
         tokio::spawn(self.clone().watch(stopping.clone()));
         Ok(())
     }
@@ -152,14 +161,15 @@ impl RuleKeeper {
         *seen = fingerprint(&self.paths);
         let is_missing = self.is_optional && !self.paths.iter().all(|path| path.exists());
         let files = if is_missing { Vec::new() } else { read_files(&self.paths)? };
+        let in_force = Arc::new(self.in_force(files));
         let load = {
-            let (files, options) = (files.clone(), self.options.clone());
-            move || RuleSet::load(&files, &options)
+            let (loader, in_force) = (self.loader.clone(), in_force.clone());
+            move || loader.load(&in_force)
         };
         let (rules, report) = tokio::task::spawn_blocking(load).await?;
         let Some(rules) = rules else { return Ok(report) };
-        let now = RunningRules { files: Arc::new(files), rules: Arc::new(rules), matching: self.matching };
-        self.active.store(now.rules.clone());
+        self.log(&in_force).await?;
+        let now = RunningRules { files: Arc::new(in_force.files.clone()), rules, matching: self.matching };
         tracing::info!(rules = now.rules.rules().len(), files = now.files.len(), "rules are in force");
         if let Some(listener) = self.told.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             listener(&now.rules);
@@ -167,12 +177,16 @@ impl RuleKeeper {
         self.running.store(Arc::new(now));
         Ok(report)
     }
-}
 
-fn running(files: &[RuleFile], options: &Options, matching: Matching) -> anyhow::Result<RunningRules> {
-    let (rules, report) = RuleSet::load(files, options);
-    let rules = rules.ok_or_else(|| anyhow!("the rules cannot be used\n{report}"))?;
-    Ok(RunningRules { files: Arc::new(files.to_vec()), rules: Arc::new(rules), matching })
+    fn in_force(&self, files: Vec<RuleFile>) -> RulesInForce {
+        RulesInForce { files, options: self.options.clone(), matching: self.matching }
+    }
+
+    /// Every row that is acknowledged after this is seen by these rules. Does nothing where they are in force already.
+    async fn log(&self, rules: &RulesInForce) -> anyhow::Result<()> {
+        let notes = self.notes.get().context("the server is starting")?;
+        notes.put_side_input(RULES_INPUT, serde_json::to_value(rules)?).await
+    }
 }
 
 /// What the paths hold, without reading it. What cannot be looked at counts as gone.
@@ -205,7 +219,7 @@ impl Detection for RuleKeeper {
         result.map_err(|error| DetectionError::Files(format!("{error:#}")))
     }
 
-    fn live(&self) -> broadcast::Receiver<Arc<RecordBatch>> {
+    fn live(&self) -> broadcast::Receiver<Arc<LiveFindings>> {
         self.feed.subscribe()
     }
 
@@ -214,16 +228,11 @@ impl Detection for RuleKeeper {
         principal: &Principal,
         source: Source,
         documents: Vec<Document>,
-    ) -> Result<(), DetectionError> {
+    ) -> Result<u64, DetectionError> {
         let Some(audit) = self.audit.get() else {
             return Err(DetectionError::Overloaded("the server is starting".to_owned()));
         };
-        let batches = documents.chunks(AUDIT_ROWS).map(|part| (Stream::Audit, audit_rows(source, part))).collect();
-        let refused = |refusal: Refusal| DetectionError::Overloaded(format!("the log takes nothing: {refusal}"));
-        for ticket in audit.put(&principal.tenant, batches).await.map_err(refused)? {
-            ticket.await.map_err(|error| DetectionError::Overloaded(format!("the log takes nothing: {error}")))?;
-        }
-        Ok(())
+        audit.store(principal, source, documents).await
     }
 
     fn hostname(&self) -> &str {
@@ -264,6 +273,16 @@ impl MetricsSource for RuleKeeper {
                 "bodkin_rules_findings_missed_total",
                 "Batches of findings that an output was too slow for; they are in the table.",
                 self.feed.missed(),
+            ),
+            Family::counter(
+                "bodkin_rules_findings_held_back_total",
+                "Findings that a limit kept from an output; they are in the table.",
+                self.feed.held_back(),
+            ),
+            Family::counter(
+                "bodkin_audit_events_repeated_total",
+                "Events of APIs that had come before.",
+                self.audit.get().map_or(0, |audit| audit.duplicates()),
             ),
             Family {
                 name: "bodkin_rules_findings_made_total".into(),

@@ -150,7 +150,6 @@ impl Storage {
     }
 
     /// Side inputs of the graph.
-    #[allow(dead_code, reason = "operators that take side inputs are yet to come")]
     pub(crate) fn notes(&self) -> &Notes {
         &self.notes
     }

@@ -66,6 +66,12 @@ fn detection() {
     script("detection.py", &[]);
 }
 
+/// RULE-1: which rules an event meets is decided in the log, and survives kill -9.
+#[test]
+fn rules_log() {
+    script("rules_log.py", &["--deadline", "60"]);
+}
+
 /// SAFE-1, ACK-1: hostile input and a full disk.
 #[test]
 fn hostile() {
@@ -76,6 +82,12 @@ fn hostile() {
 #[test]
 fn s3() {
     script("s3.py", &[]);
+}
+
+/// ONCE-1: CloudTrail's files in a bucket under a server that is killed.
+#[test]
+fn cloudtrail_s3() {
+    script("cloudtrail_s3.py", &[]);
 }
 
 /// ONCE-2: foreign readers see the rows of each version while compaction rewrites the files.

@@ -1,7 +1,7 @@
 //! `POST /api/v1/k8s-audit` and `/api/v1/cloudtrail`: events of APIs, for the table `audit` and for rules.
 
 use crate::error::{ApiError, ErrorBody};
-use crate::sql::read_body;
+use crate::read::{malformed, read_body};
 use crate::state::AppState;
 use axum::body::Body;
 use axum::extract::State;
@@ -27,6 +27,8 @@ const MESSAGES_MAX: usize = 100;
 pub struct AuditResponse {
     /// Events that are durable.
     pub accepted: u64,
+    /// Events among them that had come before, and are stored once.
+    pub repeated: u64,
     /// Records that are no events.
     pub rejected: u64,
     /// Why, for the first of them.
@@ -77,10 +79,7 @@ async fn take(
         || bytes.starts_with(&[0x1f, 0x8b]);
     let parse = move || {
         let text = if is_gzip { unzip(&bytes)? } else { bytes };
-        Documents::parse(source, &text).map_err(|error| {
-            ApiError::new(StatusCode::BAD_REQUEST, "malformed_body", format!("the body is not JSON: {error}"))
-                .at(error.line() as u64, error.column() as u64)
-        })
+        Documents::parse(source, &text).map_err(|error| malformed(&error, "not JSON"))
     };
     let read = tokio::task::spawn_blocking(parse).await.map_err(|_| ApiError::internal("the body met a bug"))??;
     let (accepted, rejected) = (read.documents.len() as u64, read.rejected.len() as u64);
@@ -88,11 +87,12 @@ async fn take(
         let message = format!("no {source} event among {rejected} records; {}", read.rejected[0]);
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "no_events", message));
     }
-    if accepted > 0 {
-        state.detection.store(principal, source, read.documents).await?;
-    }
+    let repeated = match accepted {
+        0 => 0,
+        _ => state.detection.store(principal, source, read.documents).await?,
+    };
     let messages = read.rejected.into_iter().take(MESSAGES_MAX).collect();
-    Ok(Json(AuditResponse { accepted, rejected, messages }))
+    Ok(Json(AuditResponse { accepted, repeated, rejected, messages }))
 }
 
 fn unzip(bytes: &Bytes) -> Result<Bytes, ApiError> {

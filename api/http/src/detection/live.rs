@@ -1,16 +1,20 @@
 //! `GET /api/v1/findings/live`: findings as they are made, as server-sent events.
 
+use super::LiveFindings;
 use super::findings::FindingsParameters;
 use crate::error::ApiError;
 use crate::state::AppState;
+use axum::Extension;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use bodkin_rules::{FindingRows, Priority};
+use bodkin_schema::{Principal, Tenant};
 use futures::stream::{self, Stream};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -25,6 +29,7 @@ use tokio::sync::broadcast::error::RecvError;
 ))]
 pub(crate) async fn live(
     State(state): State<AppState>,
+    Extension(principal): Extension<Principal>,
     Query(parameters): Query<FindingsParameters>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     let refused = |message: &str| Err(ApiError::new(StatusCode::BAD_REQUEST, "malformed_parameter", message));
@@ -38,7 +43,8 @@ pub(crate) async fn live(
     }
     let filter = Filter { parameters, priorities };
     let hostname = state.detection.hostname().to_owned();
-    let feed = Feed { receiver: state.detection.live(), filter, hostname, waiting: VecDeque::new() };
+    let feed =
+        Feed { receiver: state.detection.live(), tenant: principal.tenant, filter, hostname, waiting: VecDeque::new() };
     let events = stream::unfold(feed, |mut feed| async move { feed.next().await.map(|event| (Ok(event), feed)) });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(10))))
 }
@@ -68,7 +74,8 @@ impl Filter {
 }
 
 struct Feed {
-    receiver: Receiver<std::sync::Arc<arrow::array::RecordBatch>>,
+    receiver: Receiver<Arc<LiveFindings>>,
+    tenant: Tenant,
     filter: Filter,
     hostname: String,
     waiting: VecDeque<Event>,
@@ -82,8 +89,9 @@ impl Feed {
                 return Some(event);
             }
             match self.receiver.recv().await {
-                Ok(batch) => {
-                    let rows = FindingRows::new(&batch);
+                Ok(found) if found.tenant != self.tenant => {}
+                Ok(found) => {
+                    let rows = FindingRows::new(&found.rows);
                     let findings = (0..rows.len()).map(|row| rows.whole(row, &self.hostname));
                     let passing = findings.filter(|finding| self.filter.passes(finding));
                     let events = passing

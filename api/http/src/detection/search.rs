@@ -3,14 +3,15 @@
 use crate::accept::negotiate;
 use crate::engine::DetectSearch;
 use crate::error::{ApiError, ErrorBody};
-use crate::sql::{SqlResponse, read_body, respond};
+use crate::read::read_json;
+use crate::sql::{SqlResponse, respond};
 use crate::state::AppState;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use bodkin_rules::{Matching, Options, RuleFile, RuleSet, Switch};
+use bodkin_rules::{Matching, Options, RuleFile, RuleSet};
 use bodkin_schema::{Clock, EventTime, Principal, SystemClock};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -24,7 +25,8 @@ const BODY_BYTES_MAX: usize = 16 << 20;
 #[serde(deny_unknown_fields, default)]
 pub struct DetectRequest {
     /// Rule files; those of the server where there are none.
-    pub files: Vec<RuleText>,
+    #[schema(value_type = Vec<Object>, example = json!([{"name": "r.yaml", "content": "- rule: ..."}]))]
+    pub files: Vec<RuleFile>,
     /// Only the rule of that name.
     pub rule: Option<String>,
     /// Events from then on: `30d`, `12h`, or a time as RFC 3339.
@@ -36,23 +38,12 @@ pub struct DetectRequest {
     pub matching: Option<String>,
 }
 
-/// A rule file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RuleText {
-    /// Name for messages.
-    pub name: String,
-    /// YAML.
-    pub content: String,
-}
-
 impl DetectRequest {
     /// The request for a search that was prepared elsewhere.
     pub fn new(search: &DetectSearch) -> Self {
         let time = |time: EventTime| format!("{}us", time.micros());
-        let file = |file: &RuleFile| RuleText { name: file.name.clone(), content: file.content.clone() };
         Self {
-            files: search.files.iter().map(file).collect(),
+            files: search.files.clone(),
             rule: None,
             since: search.since.map(time),
             until: search.until.map(time),
@@ -68,13 +59,12 @@ impl DetectRequest {
             Some("all") => Matching::All,
             Some(other) => return Err(wrong(format!("matching {other:?} is neither first nor all"))),
         };
-        let file = |file: RuleText| RuleFile { name: file.name, content: file.content };
         let files: Vec<RuleFile> = match self.files.is_empty() {
             true => running.files.to_vec(),
-            false => self.files.into_iter().map(file).collect(),
+            false => self.files,
         };
-        let switches = self.rule.as_deref().map(only).unwrap_or_default();
-        let (rules, report) = RuleSet::load(&files, &Options { switches, ..Options::default() });
+        let options = self.rule.as_deref().map(Options::only).unwrap_or_default();
+        let (rules, report) = RuleSet::load(&files, &options);
         let rules = rules.ok_or_else(|| refused(&report))?;
         if let Some(rule) = self.rule.as_deref().filter(|name| rules.rule(name).is_none()) {
             return Err(wrong(format!("there is no rule {rule:?}")));
@@ -93,14 +83,6 @@ fn time(text: &str, now: EventTime) -> Result<EventTime, String> {
         Some(micros) => Ok(EventTime(micros)),
         None => bodkin_query::detect::time(text, now),
     }
-}
-
-/// Switches that leave one rule.
-fn only(rule: &str) -> Vec<Switch> {
-    // A pattern that is the name itself: its special characters stand for themselves.
-    let pattern = rule.chars().flat_map(|c| if "*?[\\".contains(c) { vec!['\\', c] } else { vec![c] }).collect();
-    let off = Switch::Rule { pattern: "*".to_owned(), is_enabled: false };
-    vec![off, Switch::Rule { pattern, is_enabled: true }]
 }
 
 fn wrong(message: String) -> ApiError {
@@ -137,12 +119,8 @@ pub(crate) async fn detect(
     body: Body,
 ) -> Result<Response, ApiError> {
     let format = negotiate(&headers)?;
-    let bytes = read_body(body, &state.limits, BODY_BYTES_MAX).await?;
-    let request: DetectRequest = serde_json::from_slice(&bytes).map_err(|error| {
-        wrong(format!("the body is no search: {error}"))
-            .hint("send {\"files\": [{\"name\": \"r.yaml\", \"content\": \"...\"}], \"since\": \"30d\"}")
-            .at(error.line() as u64, error.column() as u64)
-    })?;
+    const EXAMPLE: &str = "{\"files\": [{\"name\": \"r.yaml\", \"content\": \"...\"}], \"since\": \"30d\"}";
+    let request: DetectRequest = read_json(body, &state.limits, BODY_BYTES_MAX, "search", EXAMPLE).await?;
     let prepare = {
         let state = state.clone();
         move || request.search(&state, SystemClock::default().now())

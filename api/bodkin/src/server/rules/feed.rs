@@ -1,7 +1,9 @@
 //! Findings as the operators make them: counted, and shown to whoever follows.
 
 use arrow::array::RecordBatch;
+use bodkin_http::LiveFindings;
 use bodkin_rules::FindingRows;
+use bodkin_schema::Tenant;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,21 +26,22 @@ pub(crate) struct Key {
 /// All findings of a server.
 #[derive(Debug)]
 pub(crate) struct FindingsFeed {
-    sender: broadcast::Sender<Arc<RecordBatch>>,
+    sender: broadcast::Sender<Arc<LiveFindings>>,
     counts: Mutex<BTreeMap<Key, u64>>,
     missed: AtomicU64,
+    held_back: AtomicU64,
 }
 
 impl Default for FindingsFeed {
     fn default() -> Self {
         let sender = broadcast::Sender::new(WAITING_MAX);
-        Self { sender, counts: Mutex::default(), missed: AtomicU64::new(0) }
+        Self { sender, counts: Mutex::default(), missed: AtomicU64::new(0), held_back: AtomicU64::new(0) }
     }
 }
 
 impl FindingsFeed {
-    /// Takes rows of `findings`. Never waits.
-    pub(crate) fn saw(&self, rows: &RecordBatch) {
+    /// Takes a tenant's rows of `findings`. Never waits.
+    pub(crate) fn saw(&self, tenant: &Tenant, rows: &RecordBatch) {
         let findings = FindingRows::new(rows);
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         for row in 0..findings.len() {
@@ -53,10 +56,10 @@ impl FindingsFeed {
         }
         drop(counts);
         // Nobody may follow.
-        let _ = self.sender.send(Arc::new(rows.clone()));
+        let _ = self.sender.send(Arc::new(LiveFindings { tenant: tenant.clone(), rows: rows.clone() }));
     }
 
-    pub(super) fn subscribe(&self) -> broadcast::Receiver<Arc<RecordBatch>> {
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<Arc<LiveFindings>> {
         self.sender.subscribe()
     }
 
@@ -69,6 +72,15 @@ impl FindingsFeed {
     /// An output missed so many batches.
     pub(super) fn miss(&self, batches: u64) {
         self.missed.fetch_add(batches, Ordering::Relaxed);
+    }
+
+    /// So many findings were held back by limits.
+    pub(super) fn hold_back(&self, findings: u64) {
+        self.held_back.fetch_add(findings, Ordering::Relaxed);
+    }
+
+    pub(super) fn held_back(&self) -> u64 {
+        self.held_back.load(Ordering::Relaxed)
     }
 
     pub(super) fn missed(&self) -> u64 {

@@ -1,11 +1,13 @@
 //! Findings as Falco's output: lines of JSON in a file, a POST of JSON each.
 
 use super::FindingsFeed;
+use super::limit::Limiter;
 use crate::config::OutputSection;
 use crate::sql::Remote;
 use anyhow::{Context, anyhow, bail};
-use arrow::array::RecordBatch;
+use bodkin_http::LiveFindings;
 use bodkin_rules::FindingRows;
+use bodkin_schema::{Clock, SystemClock};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::Method;
@@ -27,39 +29,80 @@ enum Output {
     Http(String),
 }
 
-/// Starts what `section` asks for. What an output cannot take is counted as missed and stays in the table.
-pub(super) fn spawn(section: &OutputSection, feed: &Arc<FindingsFeed>, hostname: &str, stopping: &CancellationToken) {
+/// Starts what `section` asks for. What an output cannot take is counted as missed, what a limit holds back as such; both
+/// stay in the table.
+///
+/// # Errors
+/// What is wrong with the section.
+pub(super) fn spawn(
+    section: &OutputSection,
+    feed: &Arc<FindingsFeed>,
+    hostname: &str,
+    stopping: &CancellationToken,
+) -> anyhow::Result<()> {
     let file = section.file.clone().map(Output::File);
     let http = section.http.clone().map(Output::Http);
     for output in file.into_iter().chain(http) {
-        tokio::spawn(run(output, feed.clone(), hostname.to_owned(), stopping.clone()));
+        let limiter = section.limit.as_ref().map(Limiter::new).transpose()?;
+        let delivery = Delivery { output, limiter, hostname: hostname.to_owned(), clock: SystemClock::default() };
+        tokio::spawn(delivery.run(feed.clone(), stopping.clone()));
     }
+    Ok(())
 }
 
-async fn run(output: Output, feed: Arc<FindingsFeed>, hostname: String, stopping: CancellationToken) {
-    let mut findings = feed.subscribe();
-    loop {
-        let next = tokio::select! {
-            next = findings.recv() => next,
-            () = stopping.cancelled() => return,
-        };
-        match next {
-            Ok(batch) => {
-                if let Err(error) = output.write(&batch, &hostname).await {
-                    feed.miss(1);
-                    tracing::warn!(error = format!("{error:#}"), "findings are not delivered");
+/// One output under way.
+struct Delivery {
+    output: Output,
+    limiter: Option<Limiter>,
+    hostname: String,
+    clock: SystemClock,
+}
+
+impl Delivery {
+    async fn run(mut self, feed: Arc<FindingsFeed>, stopping: CancellationToken) {
+        let mut findings = feed.subscribe();
+        loop {
+            let next = tokio::select! {
+                next = findings.recv() => next,
+                () = stopping.cancelled() => return,
+            };
+            match next {
+                Ok(found) => {
+                    let before = self.held_back();
+                    let findings = self.passing(&found);
+                    feed.hold_back(self.held_back() - before);
+                    if let Err(error) = self.output.write(&findings).await {
+                        feed.miss(1);
+                        tracing::warn!(error = format!("{error:#}"), "findings are not delivered");
+                    }
                 }
+                Err(RecvError::Lagged(batches)) => feed.miss(batches),
+                Err(RecvError::Closed) => return,
             }
-            Err(RecvError::Lagged(batches)) => feed.miss(batches),
-            Err(RecvError::Closed) => return,
         }
+    }
+
+    fn held_back(&self) -> u64 {
+        self.limiter.as_ref().map_or(0, Limiter::held_back)
+    }
+
+    fn passing(&mut self, found: &LiveFindings) -> Vec<Value> {
+        let rows = FindingRows::new(&found.rows);
+        let now = self.clock.monotonic();
+        let findings = (0..rows.len()).map(|row| rows.falco(row, &self.hostname));
+        let passing = findings.filter_map(|finding| match &mut self.limiter {
+            Some(limiter) => limiter.pass(finding, now),
+            None => Some(finding),
+        });
+        passing.map(Value::Object).collect()
     }
 }
 
 impl Output {
-    async fn write(&self, batch: &RecordBatch, hostname: &str) -> anyhow::Result<()> {
-        let rows = FindingRows::new(batch);
-        let findings: Vec<Value> = (0..rows.len()).map(|row| Value::Object(rows.falco(row, hostname))).collect();
+    async fn write(&self, findings: &[Value]) -> anyhow::Result<()> {
+        if findings.is_empty() {
+            return Ok(());
+        }
         match self {
             Self::File(path) => {
                 let lines: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
@@ -76,7 +119,7 @@ impl Output {
                 tokio::task::spawn_blocking(append).await?
             }
             Self::Http(url) => {
-                for finding in &findings {
+                for finding in findings {
                     tokio::time::timeout(POST_TIMEOUT, post(url, finding)).await.context(url.clone())??;
                 }
                 Ok(())
