@@ -22,6 +22,9 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::time::Instant;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const ROWS: usize = 65_536;
 const ROUNDS: usize = 3;
 /// Rows that the naive evaluator is asked about.

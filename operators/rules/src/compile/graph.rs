@@ -1,5 +1,6 @@
 //! The nodes that all rules of a source share.
 
+use super::estimate::Estimate;
 use super::operand::Operand;
 use super::text_test::TextTest;
 use super::value;
@@ -96,7 +97,7 @@ enum Key {
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
     nodes: Vec<Node>,
-    costs: Vec<u32>,
+    estimates: Vec<Estimate>,
     known: FxHashMap<Key, NodeId>,
     slots: Vec<FieldUse>,
     slot_of: FxHashMap<(&'static str, FieldArg), usize>,
@@ -108,7 +109,8 @@ pub(crate) const TRUE: NodeId = 1;
 impl Graph {
     pub(crate) fn new() -> Self {
         let nodes = vec![Node::Constant(false), Node::Constant(true)];
-        Self { nodes, costs: vec![0, 0], ..Self::default() }
+        let estimates = vec![Estimate { cost: 0.0, passes: 0.0 }, Estimate { cost: 0.0, passes: 1.0 }];
+        Self { nodes, estimates, ..Self::default() }
     }
 
     /// An empty graph over the same fields.
@@ -146,8 +148,8 @@ impl Graph {
     }
 
     pub(crate) fn check(&mut self, text: String, check: Check) -> NodeId {
-        let cost = cost(&check);
-        self.add(Key::Check(text), Node::Check(check), cost)
+        let estimate = Estimate::of(&check, &self.slots);
+        self.add(Key::Check(text), Node::Check(check), estimate)
     }
 
     /// A comparison whose outcome is known.
@@ -166,7 +168,10 @@ impl Graph {
                 }
             }
             Node::Not(inner) => inner,
-            _ => self.add(Key::Not(child), Node::Not(child), self.costs[child]),
+            _ => {
+                let Estimate { cost, passes } = self.estimates[child];
+                self.add(Key::Not(child), Node::Not(child), Estimate { cost, passes: 1.0 - passes })
+            }
         }
     }
 
@@ -179,16 +184,20 @@ impl Graph {
                 _ => flat.push(child),
             }
         }
-        // What costs little comes first, and may leave no row for the rest. In the order of definition otherwise.
+        // What leaves few rows for little comes first. In the order of definition otherwise.
         let mut seen = rustc_hash::FxHashSet::default();
         flat.retain(|child| seen.insert(*child));
-        flat.sort_by_key(|child| self.costs[*child]);
+        flat.sort_by(|a, b| self.estimates[*a].to_refuse().total_cmp(&self.estimates[*b].to_refuse()));
         match flat.as_slice() {
             [] => TRUE,
             [only] => *only,
             _ => {
-                let cost = flat.iter().map(|child| self.costs[*child]).sum();
-                self.add(Key::And(flat.clone()), Node::And(flat), cost)
+                let mut all = Estimate { cost: 0.0, passes: 1.0 };
+                for child in &flat {
+                    all.cost += all.passes * self.estimates[*child].cost;
+                    all.passes *= self.estimates[*child].passes;
+                }
+                self.add(Key::And(flat.clone()), Node::And(flat), all)
             }
         }
     }
@@ -206,13 +215,18 @@ impl Graph {
         let mut flat = self.merge(flat);
         let mut seen = rustc_hash::FxHashSet::default();
         flat.retain(|child| seen.insert(*child));
-        flat.sort_by_key(|child| self.costs[*child]);
+        flat.sort_by(|a, b| self.estimates[*a].to_accept().total_cmp(&self.estimates[*b].to_accept()));
         match flat.as_slice() {
             [] => FALSE,
             [only] => *only,
             _ => {
-                let cost = flat.iter().map(|child| self.costs[*child]).sum();
-                self.add(Key::Or(flat.clone()), Node::Or(flat), cost)
+                let (mut cost, mut refused) = (0.0, 1.0);
+                for child in &flat {
+                    cost += refused * self.estimates[*child].cost;
+                    refused *= 1.0 - self.estimates[*child].passes;
+                }
+                let all = Estimate { cost, passes: 1.0 - refused };
+                self.add(Key::Or(flat.clone()), Node::Or(flat), all)
             }
         }
     }
@@ -249,36 +263,21 @@ impl Graph {
                 });
                 let test = Test::Text { test: value::any(tests.collect()), all: false };
                 let check = Check { left, test, events: None };
-                let cost = cost(&check);
-                self.add(key, Node::Check(check), cost)
+                let estimate = Estimate::of(&check, &self.slots);
+                self.add(key, Node::Check(check), estimate)
             });
             out.push(id);
         }
         out
     }
 
-    fn add(&mut self, key: Key, node: Node, cost: u32) -> NodeId {
+    fn add(&mut self, key: Key, node: Node, estimate: Estimate) -> NodeId {
         if let Some(id) = self.known.get(&key) {
             return *id;
         }
         self.nodes.push(node);
-        self.costs.push(cost);
+        self.estimates.push(estimate);
         self.known.insert(key, self.nodes.len() - 1);
         self.nodes.len() - 1
-    }
-}
-
-/// A rough cost in nanoseconds per row.
-fn cost(check: &Check) -> u32 {
-    let left = match &check.left {
-        Operand::Field(_) => 1,
-        Operand::Mapped(_, maps) => 20 * maps.len() as u32,
-        _ => 200,
-    };
-    left + match &check.test {
-        Test::Exists | Test::Flag { .. } | Test::Number { .. } => 1,
-        Test::Text { .. } if check.events.is_some() => 1,
-        Test::Text { test, .. } => test.cost(),
-        Test::Compare { .. } => 100,
     }
 }

@@ -5,6 +5,7 @@
 //! templates. The result is a [`RuleSet`].
 
 mod build;
+mod estimate;
 mod gate;
 mod glob;
 mod graph;

@@ -22,12 +22,14 @@ pub(super) struct Evaluator<'a> {
     view: View<'a>,
     known: Vec<Option<Known>>,
     memo: Memo,
+    /// Rows by sets of event types.
+    gates: Vec<(EventSet, Bits)>,
 }
 
 impl<'a> Evaluator<'a> {
     pub(super) fn new(rules: &'a SourceRules, view: View<'a>) -> Self {
         let known = rules.is_shared.iter().map(|_| None).collect();
-        Self { rules, view, known, memo: Memo::default() }
+        Self { rules, view, known, memo: Memo::default(), gates: Vec::new() }
     }
 
     pub(super) fn into_view(self) -> View<'a> {
@@ -44,8 +46,7 @@ impl<'a> Evaluator<'a> {
             if !rule.is_enabled {
                 continue;
             }
-            let mut rows = self.gated(&rule.events);
-            rows.and(&open);
+            let rows = self.gated(&rule.events, &open);
             let fired = self.node(rule.root, &rows);
             hits.extend(fired.iter().map(|row| Hit { row, rule: *index }));
             if matching == Matching::First {
@@ -57,21 +58,26 @@ impl<'a> Evaluator<'a> {
 
     /// The rows that a screen lets pass.
     pub(super) fn screen(&mut self, roots: &[(EventSet, NodeId)]) -> Bits {
-        let mut passed = Bits::none(self.view.rows());
+        let (mut passed, mut open) = (Bits::none(self.view.rows()), Bits::all(self.view.rows()));
         for (events, root) in roots {
-            let mut rows = self.gated(events);
-            rows.minus(&passed);
-            passed.or(&self.node(*root, &rows));
+            let rows = self.gated(events, &open);
+            let found = self.node(*root, &rows);
+            open.minus(&found);
+            passed.or(&found);
         }
         passed
     }
 
-    /// The rows of the event types of a rule; all for sources without types.
-    fn gated(&self, events: &EventSet) -> Bits {
-        match self.view.types() {
-            Some(types) => types.rows_of(events),
-            None => Bits::all(self.view.rows()),
-        }
+    /// The rows of `rows` that are of some event types; all for sources without types.
+    fn gated(&mut self, events: &EventSet, rows: &Bits) -> Bits {
+        let mut gated = rows.clone();
+        let Some(types) = self.view.types() else { return gated };
+        let place = self.gates.iter().position(|(known, _)| known == events).unwrap_or_else(|| {
+            self.gates.push((*events, types.rows_of(events)));
+            self.gates.len() - 1
+        });
+        gated.and(&self.gates[place].1);
+        gated
     }
 
     /// The rows of `rows` for which a node holds.
@@ -138,9 +144,7 @@ impl<'a> Evaluator<'a> {
         if let Some(events) = &check.events
             && self.view.types().is_some()
         {
-            let mut found = self.gated(events);
-            found.and(rows);
-            return found;
+            return self.gated(events, rows);
         }
         match (&check.left, &check.test) {
             (_, Test::Compare { .. }) => self.by_row(check, rows),

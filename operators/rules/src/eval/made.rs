@@ -40,6 +40,7 @@ pub(crate) enum Maker<'a> {
 #[derive(Debug)]
 pub(crate) struct Made<'a> {
     maker: Maker<'a>,
+    /// Made with the first value: most fields are asked about no row at all.
     codes: Vec<i32>,
     offsets: Vec<i32>,
     data: Vec<u8>,
@@ -53,7 +54,7 @@ impl<'a> Made<'a> {
     pub(crate) fn new(maker: Maker<'a>, rows: usize) -> Self {
         Self {
             maker,
-            codes: vec![0; rows],
+            codes: Vec::new(),
             offsets: vec![0],
             data: Vec::new(),
             done: Bits::none(rows),
@@ -69,6 +70,7 @@ impl<'a> Made<'a> {
         if open.is_empty() {
             return;
         }
+        self.codes.resize(self.done.rows(), 0);
         for row in open.iter() {
             let key = self.maker.key(row);
             let code = match key.and_then(|key| self.known.get(&key)) {

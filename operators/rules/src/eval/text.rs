@@ -66,6 +66,13 @@ impl Memo {
         self.0.resize(codes, 0);
     }
 
+    /// Answers about all of so many values.
+    fn all(&mut self, codes: usize, test: impl Fn(usize) -> bool) -> &[u8] {
+        self.0.clear();
+        self.0.extend((0..codes).map(|code| u8::from(test(code))));
+        &self.0
+    }
+
     fn ask(&mut self, code: usize, test: impl FnOnce() -> bool) -> bool {
         let answer = &mut self.0[code];
         if *answer == 0 {
@@ -121,9 +128,15 @@ impl<'a> TextView<'a> {
         if let Some(valid) = self.valid {
             rows.and(valid);
         }
+        let asked = rows.count();
         match self.form {
+            // Many rows: every value is asked about, in order, and rows look up what came of it.
+            Form::Coded { keys, values } if asked >= values.len() && values.len() > 0 => {
+                let answers = memo.all(values.len(), |code| passes(values.get(code)));
+                rows.retain_dense(|row| answers[keys[row] as usize]);
+            }
             // Few rows are quicker without a table of all values.
-            Form::Coded { keys, values } if rows.count() > values.len() / 16 => {
+            Form::Coded { keys, values } if asked > values.len() / 16 => {
                 memo.reset(values.len());
                 rows.retain(|row| {
                     let code = keys[row] as usize;

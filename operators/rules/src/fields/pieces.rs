@@ -11,8 +11,9 @@ use crate::eval::column::{Column, FlagColumn, NumberColumn};
 use crate::eval::pieces::{Cut, Origin, Piece};
 use crate::eval::text::{Memo, TextColumn};
 use crate::eval::types::Types;
+use memchr::memmem::Finder;
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use Derived as D;
 
@@ -269,7 +270,8 @@ fn family(kind: &[u8]) -> Option<Cow<'_, [u8]>> {
 
 /// A path with one slash for several in a row.
 fn squeezed(path: &[u8]) -> Option<Cow<'_, [u8]>> {
-    if memchr::memmem::find(path, b"//").is_none() {
+    static TWO: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"//"));
+    if TWO.find(path).is_none() {
         return Some(Cow::Borrowed(path));
     }
     let mut out = Vec::with_capacity(path.len());

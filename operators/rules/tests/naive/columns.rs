@@ -140,6 +140,11 @@ impl<'a> BatchRow<'a> {
             "fd.nameraw" => owned(self.text("path_raw").filter(|_| WITH_FD.contains(&self.event())))
                 .map(|path| path.split("//").collect::<Vec<_>>().join("/")),
             "fd.directory" => owned(self.directory()),
+            "fd.filename" => {
+                let path = self.text("path").filter(|_| self.kind() == Some("file"))?;
+                let name = path.rsplit('/').next().filter(|name| path.contains('/') && !name.is_empty());
+                Some(name.unwrap_or(if path.contains('/') { path } else { "/" }).to_owned())
+            }
             "fd.type" => owned(self.kind()),
             "fd.typechar" => Some(self.event()).filter(|event| WITH_FD.contains(event)).map(|event| {
                 match self.kind() {
