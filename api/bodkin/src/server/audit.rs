@@ -1,7 +1,7 @@
 //! Events of APIs on their way into the log, each once.
 //!
 //! Senders send again what was not answered, and CloudTrail writes some records twice. An event is known by its identity
-//! (Kubernetes: `auditID` and `stage`, CloudTrail: `eventID`); the newest [`KNOWN_MAX`] are remembered, and after a start
+//! (Kubernetes: `auditID` and `stage`, CloudTrail: `eventID`) and by all that it says, as identities are made by others; the newest [`KNOWN_MAX`] are remembered, and after a start
 //! those that came today or yesterday are read back from the table. One without identity is always new.
 
 use anyhow::Context;
@@ -11,6 +11,7 @@ use bodkin_ingest::{LocalProducer, Refusal};
 use bodkin_query::QueryEngine;
 use bodkin_rules::{Document, Source, audit_identity, audit_rows};
 use bodkin_schema::{Clock, Principal, Stream, Tenant};
+use serde_json::Value;
 use std::collections::{HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -66,10 +67,12 @@ impl Known {
     }
 }
 
-fn key(tenant: &Tenant, source: Source, identity: &str) -> u64 {
+/// What an event is known by; none where it has no identity.
+fn key(tenant: &Tenant, source: Source, event: &Value) -> Option<u64> {
+    let identity = audit_identity(source, event)?;
     let mut hasher = DefaultHasher::new();
-    (&tenant.0, source.name(), identity).hash(&mut hasher);
-    hasher.finish()
+    (&tenant.0, source.name(), identity, event.to_string()).hash(&mut hasher);
+    Some(hasher.finish())
 }
 
 impl AuditIntake {
@@ -102,8 +105,7 @@ impl AuditIntake {
         let count = documents.len();
         let mut new = Vec::new();
         documents.retain(|document| {
-            let Some(identity) = audit_identity(source, &document.value) else { return true };
-            let event = key(&principal.tenant, source, &identity);
+            let Some(event) = key(&principal.tenant, source, &document.value) else { return true };
             let is_new = known.insert(event);
             new.extend(is_new.then_some(event));
             is_new
@@ -143,7 +145,7 @@ fn read_rows(batch: &RecordBatch, tenant: &Tenant, known: &mut Known) -> Option<
     let (sources, raw) = (batch.column(0).as_string_opt::<i32>()?, batch.column(1).as_string_opt::<i32>()?);
     for (source, raw) in sources.iter().zip(raw).filter_map(|(source, raw)| source.zip(raw)) {
         let document = Source::from_name(source).zip(serde_json::from_str(raw).ok());
-        let event = document.and_then(|(source, value)| Some(key(tenant, source, &audit_identity(source, &value)?)));
+        let event = document.and_then(|(source, value)| key(tenant, source, &value));
         if let Some(event) = event {
             known.insert(event);
         }
@@ -184,8 +186,11 @@ mod tests {
         let rows = rows.project(&[1, 9]).unwrap();
         let mut known = Known::default();
         read_rows(&rows, &Tenant::default(), &mut known).unwrap();
-        let identity = audit_identity(Source::K8sAudit, &documents[0].value).unwrap();
-        assert_eq!(identity, "a/ResponseComplete");
-        assert!(!known.insert(key(&Tenant::default(), Source::K8sAudit, &identity)));
+        let mut event = documents[0].value.clone();
+        assert_eq!(audit_identity(Source::K8sAudit, &event).unwrap(), "a/ResponseComplete");
+        let key = |event: &Value| key(&Tenant::default(), Source::K8sAudit, event).unwrap();
+        assert!(!known.insert(key(&event)));
+        event["verb"] = "get".into();
+        assert!(known.insert(key(&event)), "it says something else");
     }
 }
