@@ -2,7 +2,7 @@
 
 use super::build::{Builder, Wrong};
 use super::gate::Gate;
-use super::graph::{Graph, Node, NodeId};
+use super::graph::{Graph, Node, NodeId, Test};
 use super::options::{Options, Subject};
 use super::output::{self, Template};
 use crate::fields::EventSet;
@@ -104,7 +104,7 @@ impl RuleSet {
     }
 }
 
-/// The nodes that more than one parent asks.
+/// The nodes that more than one parent asks, without those that are found again as quickly as their answer.
 pub(super) fn shared(graph: &Graph, roots: impl Iterator<Item = NodeId>) -> Vec<bool> {
     let mut parents = vec![0_u32; graph.len()];
     let mut open: Vec<NodeId> = roots.collect();
@@ -119,7 +119,8 @@ pub(super) fn shared(graph: &Graph, roots: impl Iterator<Item = NodeId>) -> Vec<
             Node::Constant(_) | Node::Check(_) => {}
         }
     }
-    parents.into_iter().map(|count| count > 1).collect()
+    let is_quick = |id: NodeId| matches!(graph.node(id), Node::Check(check) if check.events.is_some() || matches!(check.test, Test::Flag { .. }));
+    parents.into_iter().enumerate().map(|(id, count)| count > 1 && !is_quick(id)).collect()
 }
 
 struct Compiler<'a> {

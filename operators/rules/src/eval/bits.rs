@@ -63,6 +63,21 @@ impl Bits {
         self.words.iter_mut().zip(&other.words).for_each(|(a, b)| *a &= b);
     }
 
+    /// The rows that are in both.
+    pub(crate) fn intersection(&self, other: &Self) -> Self {
+        Self { words: self.words.iter().zip(&other.words).map(|(a, b)| a & b).collect(), rows: self.rows }
+    }
+
+    /// The rows that are not in `other`.
+    pub(crate) fn difference(&self, other: &Self) -> Self {
+        Self { words: self.words.iter().zip(&other.words).map(|(a, b)| a & !b).collect(), rows: self.rows }
+    }
+
+    /// Says whether all rows are in `other`.
+    pub(crate) fn is_subset(&self, other: &Self) -> bool {
+        self.words.iter().zip(&other.words).all(|(a, b)| a & !b == 0)
+    }
+
     pub(crate) fn or(&mut self, other: &Self) {
         self.words.iter_mut().zip(&other.words).for_each(|(a, b)| *a |= b);
     }
@@ -122,6 +137,12 @@ impl Bits {
 mod tests {
     use super::*;
 
+    fn odd_of(rows: usize) -> Bits {
+        let mut odd = Bits::all(rows);
+        odd.retain(|row| row % 2 == 1);
+        odd
+    }
+
     #[test]
     fn sets_of_rows() {
         for rows in [0, 1, 63, 64, 65, 200] {
@@ -139,6 +160,8 @@ mod tests {
             assert_eq!(dense, even);
             even.retain_dense(|row| u8::from(row % 3 == 0));
             assert!(even.iter().all(|row| row % 6 == 0));
+            assert_eq!((all.difference(&dense), all.intersection(&dense)), (odd_of(rows), dense.clone()));
+            assert!(dense.is_subset(&all) && (rows < 2 || !all.is_subset(&dense)));
             odd.and(&Bits::none(rows));
             assert!(odd.is_empty());
         }

@@ -70,14 +70,12 @@ impl<'a> Evaluator<'a> {
 
     /// The rows of `rows` that are of some event types; all for sources without types.
     fn gated(&mut self, events: &EventSet, rows: &Bits) -> Bits {
-        let mut gated = rows.clone();
-        let Some(types) = self.view.types() else { return gated };
+        let Some(types) = self.view.types() else { return rows.clone() };
         let place = self.gates.iter().position(|(known, _)| known == events).unwrap_or_else(|| {
             self.gates.push((*events, types.rows_of(events)));
             self.gates.len() - 1
         });
-        gated.and(&self.gates[place].1);
-        gated
+        self.gates[place].1.intersection(rows)
     }
 
     /// The rows of `rows` for which a node holds.
@@ -88,18 +86,17 @@ impl<'a> Evaluator<'a> {
         if !self.rules.is_shared[id] {
             return self.fresh(id, rows);
         }
-        let mut known = self.known[id]
-            .take()
-            .unwrap_or_else(|| Known { asked: Bits::none(rows.rows()), holds: Bits::none(rows.rows()) });
-        let mut open = rows.clone();
-        open.minus(&known.asked);
-        if !open.is_empty() {
-            let holds = self.fresh(id, &open);
-            known.holds.or(&holds);
+        let Some(mut known) = self.known[id].take() else {
+            let holds = self.fresh(id, rows);
+            self.known[id] = Some(Known { asked: rows.clone(), holds: holds.clone() });
+            return holds;
+        };
+        if !rows.is_subset(&known.asked) {
+            let open = rows.difference(&known.asked);
+            known.holds.or(&self.fresh(id, &open));
             known.asked.or(&open);
         }
-        let mut holds = known.holds.clone();
-        holds.and(rows);
+        let holds = known.holds.intersection(rows);
         self.known[id] = Some(known);
         holds
     }
@@ -110,18 +107,15 @@ impl<'a> Evaluator<'a> {
             Node::Constant(true) => rows.clone(),
             Node::Constant(false) => Bits::none(rows.rows()),
             Node::Check(check) => self.check(check, rows),
-            Node::Not(child) => {
-                let mut left = rows.clone();
-                left.minus(&self.node(*child, rows));
-                left
-            }
+            Node::Not(child) => rows.difference(&self.node(*child, rows)),
             Node::And(children) => {
-                let mut left = rows.clone();
-                for child in children {
-                    left = self.node(*child, &left);
+                let Some((first, rest)) = children.split_first() else { return rows.clone() };
+                let mut left = self.node(*first, rows);
+                for child in rest {
                     if left.is_empty() {
                         break;
                     }
+                    left = self.node(*child, &left);
                 }
                 left
             }
