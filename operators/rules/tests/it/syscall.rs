@@ -1,11 +1,14 @@
 //! Fields of kernel events, row by row, and the published rules over events made by hand.
 
+use crate::naive::columns::BatchRow;
+use crate::naive::holds as holds_naively;
 use crate::{data, file, load};
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Int32Array, Int64Array, ListBuilder, MapBuilder, StringArray, StringBuilder,
 };
 use arrow::record_batch::RecordBatch;
-use bodkin_rules::{Events, Matching, Options, RuleSet};
+use bodkin_rules::syntax::{Expr, parse_condition};
+use bodkin_rules::{Events, Hit, Matching, Options, RuleSet};
 use std::sync::Arc;
 
 /// One event as pairs of column and value. A number is a number, `true` and `false` are flags, `[a,b]` is a list.
@@ -369,4 +372,22 @@ fn published_rules_fire_for_behaviors_and_not_for_near_misses() {
         let fired = hits.iter().filter(|hit| hit.row == index).map(|hit| rules.rules()[hit.rule].name.as_str());
         assert_eq!(&fired.collect::<Vec<_>>(), expected, "{row:?}");
     }
+}
+
+/// The baseline of the benchmark reads columns by itself, and finds the same.
+#[test]
+fn the_naive_evaluator_agrees_on_behaviors() {
+    let path = "falco/falco_rules.yaml";
+    let rules = RuleSet::load(&[file(path, data(path))], &Options::default()).0.unwrap();
+    let conditions: Vec<Expr> = rules.rules().iter().map(|rule| parse_condition(&rule.condition).unwrap()).collect();
+    let cases = behaviors();
+    let rows: Vec<Row<'_>> = cases.iter().map(|(row, _)| row.as_slice()).collect();
+    let events = batch(&rows);
+    let mut expected = Vec::new();
+    for row in 0..events.num_rows() {
+        let at = BatchRow { batch: &events, row };
+        let fired = (0..conditions.len()).filter(|rule| holds_naively(&at, &conditions[*rule]));
+        expected.extend(fired.map(|rule| Hit { row, rule }));
+    }
+    assert_eq!(rules.evaluate(Events::Batch(&events), Matching::All), expected);
 }
