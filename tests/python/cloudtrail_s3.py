@@ -17,7 +17,8 @@ args = harness.arguments(__doc__).parse_args()
 
 
 def put(bucket, name, body):
-    request = urllib.request.Request(f"http://127.0.0.1:{bucket.port}/tables/{PREFIX}/{name}", body, method="PUT")
+    url, headers = f"http://127.0.0.1:{bucket.port}/tables/{PREFIX}/{name}", {"Content-Type": "application/octet-stream"}
+    request = urllib.request.Request(url, body, headers, method="PUT")
     urllib.request.urlopen(request, timeout=30).close()
 
 
