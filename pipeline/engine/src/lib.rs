@@ -67,7 +67,7 @@ pub use graph::{Graph, GraphError, GraphStatus, MakeOperator, NodeKind, NodeStat
 pub use intent::{Intent, IntentStore, Mark};
 pub use key_group::{KEY_GROUPS, KeyGroup, key_groups};
 pub use operator::{Operator, Output, RestoreError, run_chain};
-pub use outbox::{Channel, ChannelError, Delivery, NoteLog, Outbox, OutboxOptions};
+pub use outbox::{Channel, ChannelError, Delivery, EndLog, Ended, Outbox, OutboxOptions};
 pub use queue::Queue;
 pub use runtime::{
     Cut, Engine, EngineOptions, Inlet, OperatorState, Progress, Recovered, Report, Sealed, ShardCore, Step,

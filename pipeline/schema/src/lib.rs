@@ -14,7 +14,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`stream`] | [`Stream`]: the built-in streams with schema, sort order and shedding class |
-//! | [`events`], [`findings`], [`audit`], [`metrics`], [`drops`], [`queries`], [`flows`] | column names and field definitions of each stream |
+//! | [`events`], [`findings`], [`audit`], [`metrics`], [`drops`], [`queries`], [`flows`], [`dataflow`] | column names and field definitions of each stream |
 //! | [`ids`] | newtypes: [`Seq`], [`Incarnation`], [`Producer`], [`Lane`], [`Epoch`], [`Position`], [`Tenant`] |
 //! | [`labels`] | canonical labels and [`SeriesId`] |
 //! | [`time`] | [`EventTime`] and the [`Clock`] that every reader of time is given |
@@ -22,6 +22,7 @@
 
 pub mod audit;
 pub mod compat;
+pub mod dataflow;
 pub mod drops;
 pub mod events;
 mod field;

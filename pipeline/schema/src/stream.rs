@@ -1,6 +1,6 @@
 //! The built-in streams. A stream is what flows; the table of the same name is where it comes to rest.
 
-use crate::{audit, drops, events, findings, flows, metrics, queries};
+use crate::{audit, dataflow, drops, events, findings, flows, metrics, queries};
 use arrow_schema::SchemaRef;
 use std::fmt;
 
@@ -59,11 +59,19 @@ pub enum Stream {
     Queries,
     /// One network conversation per interval.
     Flows,
+    /// One partial result of a window operator.
+    Windows,
+    /// One answer of a scheduled query of an alert rule.
+    Evaluations,
+    /// One change of an alert's state.
+    Alerts,
+    /// One delivery that ended.
+    Deliveries,
 }
 
 impl Stream {
     /// Every built-in stream.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::Events,
         Self::Series,
         Self::Samples,
@@ -73,6 +81,10 @@ impl Stream {
         Self::Audit,
         Self::Queries,
         Self::Flows,
+        Self::Windows,
+        Self::Evaluations,
+        Self::Alerts,
+        Self::Deliveries,
     ];
 
     /// The name on the wire and of the table.
@@ -87,6 +99,10 @@ impl Stream {
             Self::Audit => "audit",
             Self::Queries => "queries",
             Self::Flows => "flows",
+            Self::Windows => "windows",
+            Self::Evaluations => "evaluations",
+            Self::Alerts => "alerts",
+            Self::Deliveries => "deliveries",
         }
     }
 
@@ -108,6 +124,10 @@ impl Stream {
             Self::Audit => audit::schema(),
             Self::Queries => queries::schema(),
             Self::Flows => flows::schema(),
+            Self::Windows => dataflow::windows_schema(),
+            Self::Evaluations => dataflow::evaluations_schema(),
+            Self::Alerts => dataflow::alerts_schema(),
+            Self::Deliveries => dataflow::deliveries_schema(),
         }
     }
 
@@ -122,6 +142,9 @@ impl Stream {
             Self::Audit => &[audit::ACTOR, audit::TS],
             Self::Queries => &[queries::PRINCIPAL, queries::TS],
             Self::Flows => &[flows::CONTAINER_ID, flows::TS],
+            Self::Windows => &[dataflow::OPERATOR, dataflow::TS],
+            Self::Evaluations | Self::Alerts => &[dataflow::RULE, dataflow::TS],
+            Self::Deliveries => &[dataflow::CHANNEL, dataflow::TS],
         }
     }
 
@@ -136,15 +159,18 @@ impl Stream {
             Self::Audit => Some(audit::TS),
             Self::Queries => Some(queries::TS),
             Self::Flows => Some(flows::TS),
+            Self::Windows | Self::Evaluations | Self::Alerts | Self::Deliveries => Some(dataflow::TS),
         }
     }
 
     /// The shedding class of its rows.
     pub fn class(self) -> Class {
         match self {
-            Self::Events | Self::Drops | Self::Findings => Class::Security,
+            Self::Events | Self::Drops | Self::Findings | Self::Alerts | Self::Deliveries => Class::Security,
             Self::Audit => Class::Audit,
-            Self::Series | Self::Samples | Self::Histograms | Self::Flows => Class::Metrics,
+            Self::Series | Self::Samples | Self::Histograms | Self::Flows | Self::Windows | Self::Evaluations => {
+                Class::Metrics
+            }
             Self::Queries => Class::Debug,
         }
     }
@@ -161,6 +187,10 @@ impl Stream {
             Self::Audit => "one action of a user or an API, as Kubernetes and cloud trails record it",
             Self::Queries => "one query that was asked",
             Self::Flows => "one network conversation per interval: bytes, packets, latency, process and container",
+            Self::Windows => "one partial result of a window operator",
+            Self::Evaluations => "one answer of a scheduled query of an alert rule",
+            Self::Alerts => "one change of an alert's state",
+            Self::Deliveries => "one delivery that ended: sent, or given up",
         }
     }
 }
