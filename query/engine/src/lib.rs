@@ -38,6 +38,7 @@
 //! | `percentile`, `intervals` | exact percentiles; intervals of a fixed length as durations |
 //! | `metered`, `observe` | bytes read, bounded; queries that have ended, told |
 //! | [`promql_table`] | the table function `promql(...)` and who answers it |
+//! | [`windows`] | window operators as tables; `tumble` and `hop` |
 //! | `bounded` | functions that could make more than memory holds |
 //! | `stop` | ends operators that work long without giving way |
 //! | `explain`, `hint` | the planner's errors in words for the asker |
@@ -72,6 +73,7 @@ mod stream_table;
 mod tail;
 mod version;
 mod views;
+pub mod windows;
 
 pub use answer::{Answer, AnswerStats, AnswerStream, StatsReport};
 pub use catalog::{Catalog, CatalogError};
@@ -81,3 +83,4 @@ pub use error::{ErrorKind, QueryError};
 pub use observe::{EndedQuery, QueryObserver};
 pub use options::QueryOptions;
 pub use promql_table::{PromqlRange, PromqlSource, promql_schema};
+pub use windows::WindowCatalog;

@@ -4,6 +4,7 @@ use crate::plain::plain_type;
 use crate::session::SCHEMA;
 use crate::stream_table::{QueryView, StreamTable};
 use crate::views::{VIEWS, View, column_comment, view};
+use crate::windows::{WindowCatalog, WindowTable};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use async_trait::async_trait;
 use bodkin_schema::Stream;
@@ -26,6 +27,7 @@ pub(crate) struct PublicSchema {
     view: QueryView,
     /// Sees only the streams: what views are planned in. None in that state's own schema.
     streams: Option<SessionState>,
+    windows: Option<Arc<dyn WindowCatalog>>,
 }
 
 impl fmt::Debug for PublicSchema {
@@ -46,18 +48,23 @@ pub(crate) fn table_names() -> Vec<&'static str> {
 impl PublicSchema {
     /// Only the streams, `series` with every announcement.
     pub(crate) fn streams(view: QueryView) -> Self {
-        Self { view, streams: None }
+        Self { view, streams: None, windows: None }
     }
 
     /// Everything; `streams` is the state in which views are planned.
-    pub(crate) fn public(view: QueryView, streams: SessionState) -> Self {
-        Self { view, streams: Some(streams) }
+    pub(crate) fn public(view: QueryView, streams: SessionState, windows: Option<Arc<dyn WindowCatalog>>) -> Self {
+        Self { view, streams: Some(streams), windows }
     }
 
     fn stream(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
         let stream = Stream::from_name(name)?;
         let table = self.view.snapshot.table(stream).clone();
         Some(Arc::new(StreamTable::new(self.view.clone(), table)))
+    }
+
+    fn window(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
+        let plan = self.windows.as_ref()?.window(name)?;
+        Some(Arc::new(WindowTable { name: name.to_owned(), plan, view: self.view.clone() }))
     }
 
     /// The columns of the comment tables: table, its comment, its streams, its schema.
@@ -121,7 +128,8 @@ fn in_memory<const N: usize>(columns: [(&str, ArrayRef); N]) -> Result<Arc<dyn T
 #[async_trait]
 impl SchemaProvider for PublicSchema {
     fn table_names(&self) -> Vec<String> {
-        table_names().into_iter().map(str::to_owned).collect()
+        let windows = self.windows.iter().flat_map(|windows| windows.names());
+        table_names().into_iter().map(str::to_owned).chain(windows).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
@@ -131,7 +139,7 @@ impl SchemaProvider for PublicSchema {
             COLUMN_COMMENTS => Ok(Some(column_comments(&self.commented(streams).await?)?)),
             _ => match view(name) {
                 Some(view) => Ok(Some(plan_view(view, streams).await?)),
-                None => Ok(self.stream(name)),
+                None => Ok(self.stream(name).or_else(|| self.window(name))),
             },
         }
     }
@@ -139,11 +147,12 @@ impl SchemaProvider for PublicSchema {
     async fn table_type(&self, name: &str) -> Result<Option<TableType>> {
         Ok(match view(name) {
             Some(_) => Some(TableType::View),
+            None if self.window(name).is_some() => Some(TableType::View),
             None => self.table_exist(name).then_some(TableType::Base),
         })
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        table_names().contains(&name)
+        table_names().contains(&name) || self.window(name).is_some()
     }
 }

@@ -3,6 +3,7 @@
 use crate::detect::RuleCatalog;
 use crate::observe::QueryObserver;
 use crate::promql_table::PromqlSource;
+use crate::windows::WindowCatalog;
 use bodkin_schema::{Clock, SystemClock};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,6 +40,8 @@ pub struct QueryOptions {
     pub observer: Option<Arc<dyn QueryObserver>>,
     /// Answers the table function `promql`; none where there is no running server.
     pub promql: Option<Arc<dyn PromqlSource>>,
+    /// The window operators that may be asked for their rows.
+    pub windows: Option<Arc<dyn WindowCatalog>>,
 }
 
 impl Default for QueryOptions {
@@ -58,6 +61,7 @@ impl Default for QueryOptions {
             clock: Arc::new(SystemClock::default()),
             observer: None,
             promql: None,
+            windows: None,
         }
     }
 }

@@ -11,10 +11,12 @@ use crate::ordered::ReadInOrder;
 use crate::percentile::exact_percentiles;
 use crate::stream_table::QueryView;
 use crate::version::VersionFunction;
+use bodkin_window::functions::hop_rule;
 use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList, SchemaProvider,
 };
 use datafusion::common::Result;
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -60,11 +62,14 @@ pub(crate) fn runtime(options: &QueryOptions, store: Arc<dyn ObjectStore>) -> Re
 /// The state that every query's state is made from.
 pub(crate) fn base_state(options: &QueryOptions, runtime: Arc<RuntimeEnv>) -> Result<SessionState> {
     let builder = SessionStateBuilder::new_with_default_features();
-    let builder = builder.with_physical_optimizer_rules(physical_rules());
+    let builder = builder.with_physical_optimizer_rules(physical_rules()).with_analyzer_rule(hop_rule());
     let builder = builder.with_optimizer_rule(Arc::new(FixedIntervals)).with_optimizer_rule(Arc::new(GroupByIds));
     let mut state = builder.with_config(config(options)).with_runtime_env(runtime).build();
     bound_functions(&mut state)?;
     exact_percentiles(&mut state)?;
+    for function in bodkin_window::functions::functions() {
+        state.register_udf(function)?;
+    }
     Ok(state)
 }
 
@@ -108,7 +113,7 @@ pub(crate) fn query_state(
     options: &QueryOptions,
 ) -> Result<SessionState> {
     let streams = with_schema(base, Arc::new(PublicSchema::streams(view.clone())))?;
-    let public = PublicSchema::public(view.clone(), streams.clone());
+    let public = PublicSchema::public(view.clone(), streams.clone(), options.windows.clone());
     let mut state = with_schema(base, Arc::new(public))?;
     // The value of now(): one for the whole query.
     state.mark_start_execution();

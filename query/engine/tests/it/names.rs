@@ -16,9 +16,12 @@ async fn tables_and_views_are_listed() {
     assert_eq!(
         listed,
         [
+            "alerts BASE TABLE",
             "audit BASE TABLE",
             "column_comments BASE TABLE",
+            "deliveries BASE TABLE",
             "drops BASE TABLE",
+            "evaluations BASE TABLE",
             "events BASE TABLE",
             "file_events VIEW",
             "findings BASE TABLE",
@@ -31,6 +34,7 @@ async fn tables_and_views_are_listed() {
             "samples BASE TABLE",
             "series VIEW",
             "table_comments BASE TABLE",
+            "windows BASE TABLE",
         ]
     );
     let shown = rows(&engine, "SHOW TABLES").await;
