@@ -1,0 +1,331 @@
+//! The operator: observations in, changes of states and deliveries out.
+
+use crate::anomaly::outliers;
+use crate::board::{ActiveAlert, Board};
+use crate::config::{AlertsConfig, Rule, RuleKind};
+use crate::instance::{Change, Instance, State};
+use crate::matcher::Silence;
+use crate::notify::{Firing, Notifier, inhibited_by};
+use crate::observe::{Kind, MEET_COLUMN, Observation, from_rows, to_rows};
+use arrow::array::{
+    ArrayRef, Float64Array, MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder,
+    TimestampMicrosecondArray,
+};
+use bodkin_engine::{Batch, KeyGroup, Operator, Output, RestoreError, SideInput, key_groups};
+use bodkin_forward::deliveries;
+use bodkin_schema::{Epoch, EventTime, Stream};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// The side input with the silences.
+pub const SILENCES_INPUT: &str = "silences";
+/// Label sets of one rule; further ones are counted and not looked at.
+const INSTANCES_MAX: usize = 100_000;
+
+/// The states of all rules.
+pub struct AlertOperator {
+    config: Arc<AlertsConfig>,
+    rules: BTreeMap<String, (usize, RuleKind)>,
+    state: Kept,
+    board: Arc<Board>,
+    silences: Vec<Silence>,
+    /// Observations of label sets beyond the bound.
+    refused: u64,
+}
+
+impl std::fmt::Debug for AlertOperator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AlertOperator").field("rules", &self.rules.len()).finish_non_exhaustive()
+    }
+}
+
+/// What an epoch keeps.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Kept {
+    /// By rule, then by labels.
+    instances: BTreeMap<String, BTreeMap<String, Instance>>,
+    notifier: Notifier,
+    /// The newest time that was seen, in microseconds.
+    now: i64,
+}
+
+/// A change of an alert's state, as a row of `alerts`.
+struct Row {
+    rule: usize,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    change: Change,
+    value: Option<f64>,
+    key: String,
+    starts_at: i64,
+    ts: i64,
+}
+
+impl AlertOperator {
+    /// The operator of the rules of a configuration that was checked. What it finds is also shown on `board`.
+    pub fn new(config: Arc<AlertsConfig>, board: Arc<Board>) -> Self {
+        let kinds = config.rules.iter().enumerate();
+        let rules = kinds.filter_map(|(at, rule)| Some((rule.name.clone(), (at, rule.kind().ok()?)))).collect();
+        Self { config, rules, state: Kept::default(), board, silences: Vec::new(), refused: 0 }
+    }
+
+    /// The columns by which observations meet.
+    pub fn key() -> [&'static str; 1] {
+        [MEET_COLUMN]
+    }
+
+    fn group() -> KeyGroup {
+        let tick = Observation { ts: 0, rule: String::new(), kind: Kind::Tick, labels: String::new(), value: None };
+        let groups = key_groups(&to_rows(&[tick]), &Self::key().map(str::to_owned));
+        groups.ok().and_then(|groups| groups.first().copied()).unwrap_or_default()
+    }
+
+    fn take(&mut self, observations: &[Observation]) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for observation in observations {
+            match observation.kind {
+                Kind::Tick => self.step(&mut rows),
+                Kind::Done => self.answered(&observation.rule, &mut rows),
+                _ => self.observe(observation, &mut rows),
+            }
+        }
+        rows
+    }
+
+    fn observe(&mut self, seen: &Observation, rows: &mut Vec<Row>) {
+        let Some((at, kind)) = self.rules.get(&seen.rule).copied() else { return };
+        let Some(rule) = self.config.rules.get(at) else { return };
+        let instances = self.state.instances.entry(seen.rule.clone()).or_default();
+        if !instances.contains_key(&seen.labels) && instances.len() >= INSTANCES_MAX {
+            self.refused += 1;
+            if self.refused.is_power_of_two() {
+                tracing::warn!(rule = rule.name, refused = self.refused, "the rule has too many different labels");
+            }
+            return;
+        }
+        let instance = instances.entry(seen.labels.clone()).or_default();
+        let changes = instance.observe(rule, kind, seen, self.state.now);
+        rows.extend(changes.into_iter().map(|change| row(rule, at, &seen.labels, instance, change, self.state.now)));
+    }
+
+    /// A query has given all its series.
+    fn answered(&mut self, name: &str, rows: &mut Vec<Row>) {
+        let Some((at, kind)) = self.rules.get(name).copied() else { return };
+        let (Some(rule), Some(instances)) = (self.config.rules.get(at), self.state.instances.get_mut(name)) else {
+            return;
+        };
+        let now = self.state.now;
+        if let Some(config) = rule.anomaly.as_ref().filter(|config| config.outlier) {
+            let answered: Vec<String> =
+                instances.iter().filter(|(_, i)| i.is_in_answer()).map(|(labels, _)| labels.clone()).collect();
+            let values: Vec<f64> = answered.iter().map(|labels| instances[labels].value.unwrap_or(f64::NAN)).collect();
+            for (labels, is_outlier) in answered.iter().zip(outliers(config, &values)) {
+                if let Some(instance) = instances.get_mut(labels) {
+                    let changes = instance.judged(rule, is_outlier, now);
+                    rows.extend(changes.into_iter().map(|change| row(rule, at, labels, instance, change, now)));
+                }
+            }
+        }
+        for (labels, instance) in instances.iter_mut() {
+            let changes = instance.answered(rule, now);
+            rows.extend(changes.into_iter().map(|change| row(rule, at, labels, instance, change, now)));
+        }
+        instances.retain(|_, instance| !instance.is_idle(kind, now));
+    }
+
+    /// Time has passed.
+    fn step(&mut self, rows: &mut Vec<Row>) {
+        let now = self.state.now;
+        for (name, instances) in &mut self.state.instances {
+            let Some((at, kind)) = self.rules.get(name).copied() else { continue };
+            let Some(rule) = self.config.rules.get(at) else { continue };
+            for (labels, instance) in instances.iter_mut() {
+                let changes = instance.step(rule, kind, now);
+                rows.extend(changes.into_iter().map(|change| row(rule, at, labels, instance, change, now)));
+            }
+            instances.retain(|_, instance| !instance.is_idle(kind, now));
+        }
+        self.state.instances.retain(|_, instances| !instances.is_empty());
+    }
+
+    /// Tells the notifier, writes the changes, delivers what is due.
+    fn finish(&mut self, rows: Vec<Row>, ingest: EventTime, out: &mut Output<'_>) {
+        let now = self.state.now;
+        for row in &rows {
+            match row.change {
+                Change::Firing => {
+                    let (labels, annotations) = (row.labels.clone(), row.annotations.clone());
+                    let firing = Firing { labels, annotations, starts_at: row.starts_at, ends_at: None };
+                    self.state.notifier.fires(&self.config, &row.key, firing, now);
+                }
+                Change::Resolved => self.state.notifier.resolves(&row.key, now),
+                Change::Pending | Change::Dropped => {}
+            }
+        }
+        if !rows.is_empty() {
+            let made = Batch::made(Stream::Alerts.name(), alerts(&self.config, &rows));
+            out.emit(Batch { ingest_time: ingest, ..made });
+        }
+        let mut by_channel: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+        for notice in self.state.notifier.flush(&self.config, &self.silences, now) {
+            by_channel.entry(notice.channel).or_default().push((notice.key, notice.body));
+        }
+        for (channel, pairs) in by_channel {
+            out.emit(Batch { ingest_time: ingest, ..deliveries(&channel, &pairs) });
+        }
+        self.show();
+    }
+
+    fn show(&self) {
+        let mut shown = Vec::new();
+        for (name, instances) in &self.state.instances {
+            let Some((at, _)) = self.rules.get(name) else { continue };
+            let Some(rule) = self.config.rules.get(*at) else { continue };
+            for (labels, instance) in instances.iter().filter(|(_, instance)| instance.state != State::Inactive) {
+                let key = key(name, labels);
+                let labels = all_labels(rule, labels);
+                let firing = self.state.notifier.alerts.get(&key);
+                let is_silenced = |silence: &&Silence| silence.mutes(&labels, self.state.now);
+                let receivers = self.config.route.iter().flat_map(|route| route.takers(&labels));
+                shown.push(ActiveAlert {
+                    rule: name.clone(),
+                    annotations: annotations(rule, &labels, instance.value),
+                    is_firing: instance.state == State::Firing,
+                    value: instance.value,
+                    starts_at: instance.starts_at,
+                    updated_at: instance.seen.max(instance.starts_at),
+                    silenced_by: self.silences.iter().filter(is_silenced).map(|silence| silence.id.clone()).collect(),
+                    inhibited_by: firing
+                        .map(|firing| inhibited_by(&self.config, &self.state.notifier.alerts, &key, firing))
+                        .unwrap_or_default(),
+                    receivers: receivers.map(|(_, route)| route.channel.clone()).collect(),
+                    labels,
+                    key,
+                });
+            }
+        }
+        self.board.show(shown, self.state.now);
+    }
+}
+
+/// Identity of an alert.
+fn key(rule: &str, labels: &str) -> String {
+    format!("{:016x}", xxh3_64(format!("{rule}\n{labels}").as_bytes()))
+}
+
+fn all_labels(rule: &Rule, labels: &str) -> BTreeMap<String, String> {
+    let mut all: BTreeMap<String, String> = serde_json::from_str(labels).unwrap_or_default();
+    all.extend(rule.labels.clone());
+    all.insert("alertname".to_owned(), rule.name.clone());
+    all.insert("severity".to_owned(), rule.severity.clone());
+    all
+}
+
+/// Annotations with values filled in; one that fails stays as it is written.
+fn annotations(rule: &Rule, labels: &BTreeMap<String, String>, value: Option<f64>) -> BTreeMap<String, String> {
+    let mut environment = minijinja::Environment::new();
+    environment.set_fuel(Some(100_000));
+    let fill = |(name, text): (&String, &String)| {
+        let filled = match text.contains("{{") || text.contains("{%") {
+            true => {
+                environment.render_str(text, minijinja::context! { labels, value }).unwrap_or_else(|_| text.clone())
+            }
+            false => text.clone(),
+        };
+        (name.clone(), filled)
+    };
+    rule.annotations.iter().map(fill).collect()
+}
+
+fn row(rule: &Rule, at: usize, labels: &str, instance: &Instance, change: Change, now: i64) -> Row {
+    let key = key(&rule.name, labels);
+    let labels = all_labels(rule, labels);
+    let annotations = annotations(rule, &labels, instance.value);
+    Row { rule: at, labels, annotations, change, value: instance.value, key, starts_at: instance.starts_at, ts: now }
+}
+
+/// Changes as rows of `alerts`.
+fn alerts(config: &AlertsConfig, rows: &[Row]) -> RecordBatch {
+    let text =
+        |pick: &dyn Fn(&Row) -> String| -> ArrayRef { Arc::new(StringArray::from_iter_values(rows.iter().map(pick))) };
+    let time = |pick: fn(&Row) -> i64| -> ArrayRef {
+        Arc::new(TimestampMicrosecondArray::from_iter_values(rows.iter().map(pick)).with_timezone("UTC"))
+    };
+    let map = |pick: fn(&Row) -> &BTreeMap<String, String>| -> ArrayRef {
+        let names = MapFieldNames { entry: "key_value".into(), key: "key".into(), value: "value".into() };
+        let mut builder = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
+        for row in rows {
+            for (name, value) in pick(row) {
+                builder.keys().append_value(name);
+                builder.values().append_value(value);
+            }
+            builder.append(true).expect("invariant: as many values as keys");
+        }
+        Arc::new(builder.finish())
+    };
+    let rule = |row: &Row| config.rules.get(row.rule);
+    let columns = vec![
+        time(|row| row.ts),
+        text(&|row| rule(row).map_or_else(String::new, |rule| rule.name.clone())),
+        text(&|row| row.change.name().to_owned()),
+        text(&|row| rule(row).map_or_else(String::new, |rule| rule.severity.clone())),
+        map(|row| &row.labels),
+        Arc::new(rows.iter().map(|row| row.value).collect::<Float64Array>()),
+        text(&|row| row.key.clone()),
+        map(|row| &row.annotations),
+        time(|row| row.starts_at),
+    ];
+    RecordBatch::try_new(Stream::Alerts.schema(), columns).expect("invariant: the columns of table alerts")
+}
+
+impl Operator for AlertOperator {
+    fn name(&self) -> &str {
+        "alerts"
+    }
+
+    fn on_batch(&mut self, batch: Batch, out: &mut Output<'_>) {
+        self.state.now = self.state.now.max(batch.ingest_time.micros());
+        let rows = self.take(&from_rows(&batch.records));
+        self.finish(rows, batch.ingest_time, out);
+    }
+
+    fn on_side_input(&mut self, input: &SideInput, _: &mut Output<'_>) {
+        if &*input.name == SILENCES_INPUT {
+            match Silence::parse(&input.value) {
+                Ok(silences) => self.silences = silences,
+                Err(error) => tracing::error!(error, "silences stay as they were"),
+            }
+            // Only the shard where observations meet has something to show.
+            if self.state.now > 0 {
+                self.show();
+            }
+        }
+    }
+
+    fn on_barrier(&mut self, _: Epoch) -> Vec<(KeyGroup, Bytes)> {
+        if self.state.now == 0 && self.state.instances.is_empty() {
+            return Vec::new();
+        }
+        match serde_json::to_vec(&self.state) {
+            Ok(bytes) => vec![(Self::group(), bytes.into())],
+            Err(error) => {
+                tracing::error!(%error, "the state of the alerts is not kept");
+                Vec::new()
+            }
+        }
+    }
+
+    fn restore(&mut self, _: KeyGroup, state: Bytes) -> Result<(), RestoreError> {
+        self.state = serde_json::from_slice(&state)?;
+        self.state.instances.retain(|rule, _| self.rules.contains_key(rule));
+        self.show();
+        Ok(())
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.state.instances.values().map(|all| all.keys().map(|labels| labels.len() + 160).sum::<usize>()).sum()
+    }
+}
