@@ -24,14 +24,17 @@
 //! | `plan` | from text to expressions on columns, and what is refused |
 //! | `filter` | [`Filter`], and [`route`]: one filter for each way |
 //! | `project` | [`Sql`]: SELECT ... FROM input WHERE ... |
+//! | `of_stream` | [`OfStream`]: the batches of one stream among several |
 //! | `sample` | [`Sample`]: a share of rows, the same at every replay |
 
 mod filter;
+mod of_stream;
 mod plan;
 mod project;
 mod sample;
 
 pub use filter::{Filter, route};
+pub use of_stream::OfStream;
 pub use plan::ExprError;
 pub use project::Sql;
 pub use sample::Sample;
