@@ -11,7 +11,7 @@ need_packages() {
   local as_root=()
   [ "$(id -u)" = 0 ] || as_root=(sudo)
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "$@" >&2
 }
 
 # What a build needs: clang for the kernel programs, a C compiler for zstd, libbpf's headers; make for librdkafka.
@@ -36,8 +36,9 @@ need_tests() {
   command -v podman >/dev/null || missing+=(podman)
   command -v runc >/dev/null || missing+=(runc)
   command -v busybox >/dev/null || missing+=(busybox-static)
-  # Who is told of alerts.
-  command -v prometheus-alertmanager >/dev/null || missing+=(prometheus-alertmanager)
+  # Real receivers of what we forward, and the command line of alerts.
+  [ -x /usr/sbin/rsyslogd ] || missing+=(rsyslog rsyslog-gnutls)
+  command -v amtool >/dev/null || missing+=(prometheus-alertmanager)
   [ ${#missing[@]} = 0 ] || need_packages "to test" "${missing[@]}"
   local wanted=$root/tests/python/requirements.txt
   if ! cmp -s "$wanted" "$venv/requirements.txt"; then

@@ -1,6 +1,7 @@
 //! The command line: what `bodkin --help` says.
 
 use crate::detect::DetectArgs;
+use crate::flow::{AlertsArgs, ForwardArgs};
 use crate::graph::{GraphArgs, TapArgs};
 use crate::promql::PromqlArgs;
 use crate::rules::RulesArgs;
@@ -51,6 +52,10 @@ pub(crate) enum Command {
     Promql(PromqlArgs),
     /// Show the graph of a running server: operators, rows, lag, state
     Graph(GraphArgs),
+    /// Show alerts and their rules
+    Alerts(AlertsArgs),
+    /// Try the channels that alerts and rows leave by
+    Forward(ForwardArgs),
     /// Show live rows of a stream or an operator, as JSON lines
     Tap(TapArgs),
 }

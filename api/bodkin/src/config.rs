@@ -1,8 +1,10 @@
 //! The server's part of the configuration file.
 
 use crate::prometheus::PrometheusSection;
-use crate::server::StatsdSection;
+use crate::server::{FlowConfig, ForwardSection, StatsdSection};
 use anyhow::{Context, anyhow};
+use bodkin_alert::AlertsConfig;
+use bodkin_forward::ChannelConfig;
 use bodkin_rules::{AppendOutput, Matching, Options, Priority, Source, Switch};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -27,6 +29,12 @@ pub(crate) struct ServerConfig {
     pub(crate) statsd: StatsdSection,
     /// Where CloudTrail's files are.
     pub(crate) cloudtrail: CloudtrailSection,
+    /// Where alerts and rows go.
+    channels: BTreeMap<String, ChannelConfig>,
+    /// Which rows go there.
+    forward: BTreeMap<String, ForwardSection>,
+    /// Rules over rows and queries, and who is told.
+    alerts: AlertsConfig,
     /// Of other roles: one file may configure them all.
     agent: IgnoredAny,
     graph: IgnoredAny,
@@ -207,6 +215,7 @@ impl ServerConfig {
         let config: Self = serde_saphyr::from_str(text).map_err(|error| anyhow!("{error}"))?;
         config.rules.options()?;
         config.check_kafka()?;
+        config.flow().check()?;
         Ok(config)
     }
 }
@@ -226,6 +235,12 @@ impl ServerConfig {
             Some(name) => Err(anyhow!("kafka.{name}: this binary cannot read Kafka: build it with --features kafka")),
             None => Ok(()),
         }
+    }
+
+    /// Channels, forwarders and alerts.
+    pub(crate) fn flow(&self) -> FlowConfig {
+        let Self { channels, forward, alerts, .. } = self;
+        FlowConfig { channels: channels.clone(), forward: forward.clone(), alerts: alerts.clone() }
     }
 }
 

@@ -95,11 +95,16 @@ pub(crate) async fn tap(args: TapArgs) -> anyhow::Result<()> {
 }
 
 impl Which {
-    async fn get(&self, path: &str) -> anyhow::Result<Response<Incoming>> {
-        let server = match &self.data_dir {
+    /// The server's URL.
+    pub(crate) fn server(&self) -> anyhow::Result<String> {
+        Ok(match &self.data_dir {
             Some(folder) => ServerFile::read(folder)?.http,
             None => self.server.clone(),
-        };
+        })
+    }
+
+    async fn get(&self, path: &str) -> anyhow::Result<Response<Incoming>> {
+        let server = self.server()?;
         let answer = get(&server, path).await.with_context(|| format!("no server answers at {server}"))?;
         if answer.status() == StatusCode::OK {
             return Ok(answer);

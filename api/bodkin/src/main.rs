@@ -10,6 +10,7 @@
 //! | [`detect`] | `bodkin detect`: rules over files and tables |
 //! | [`promql`] | `bodkin promql` |
 //! | [`prometheus`] | the section `prometheus` of the configuration, and Prometheus's own files |
+//! | [`flow`] | `bodkin forward`, `bodkin alerts` |
 //! | [`graph`] | `bodkin graph`, `bodkin tap`: what runs between log and tables |
 //! | [`offline`] | tables and log of a folder that no server holds, read without changing them |
 //! | [`run`] | the ready line, signals |
@@ -17,6 +18,7 @@
 mod cli;
 mod config;
 mod detect;
+mod flow;
 mod graph;
 mod logging;
 mod offline;
@@ -56,6 +58,8 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Server(args) => run::server(args).await?,
         Command::Agent(args) => run::agent(args).await?,
         Command::Promql(args) => return Ok(promql::run(args).await),
+        Command::Forward(args) => flow::forward(args).await?,
+        Command::Alerts(args) => flow::alerts(args).await?,
         Command::Graph(args) => graph::graph(args).await?,
         Command::Tap(args) => graph::tap(args).await?,
         Command::Sql(args) => return Ok(sql::run(args, offline::open).await),

@@ -18,6 +18,7 @@
 //!         detection: Arc::new(bodkin_http::NoDetection::default()),
 //!         counters: Arc::default(),
 //!         prometheus: None,
+//!         alerting: None,
 //!     })
 //! }
 //! ```
@@ -28,6 +29,7 @@
 //! | `sql`, `body`, `accept` | `POST /api/v1/sql`: request, streamed answer, choice of format |
 //! | [`encode`] | answers as JSON, CSV, Arrow stream, Parquet; shared with the command line |
 //! | `detection` | rules, findings, searches, audit events; [`Detection`] |
+//! | `alerting` | alerts, silences, channels; Alertmanager's API under `/alertmanager`; [`Alerting`] |
 //! | `prometheus` | the Prometheus API under `/prometheus` |
 //! | `health`, `metrics`, `openapi` | the other handlers; [`MetricsSource`] |
 //! | `auth`, `guard`, `observe` | middleware: principal, loopback guard, span and counter |
@@ -37,6 +39,7 @@
 
 mod accept;
 mod adapter;
+mod alerting;
 mod auth;
 mod body;
 mod detection;
@@ -57,6 +60,7 @@ mod sql;
 mod stall;
 mod state;
 
+pub use alerting::Alerting;
 pub use auth::{Authenticate, NoCredentials};
 pub use body::{ERROR_TRAILER, ERRORS_HEADER, STATS_TRAILER};
 pub use detection::{

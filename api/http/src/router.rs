@@ -5,11 +5,11 @@ use crate::error::ApiError;
 use crate::guard::guard;
 use crate::observe::{observe, panicked};
 use crate::state::AppState;
-use crate::{detection, graph, health, metrics, openapi, prometheus, sql};
+use crate::{alerting, detection, graph, health, metrics, openapi, prometheus, sql};
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 /// Every route, as it stands in the OpenAPI document.
@@ -25,6 +25,11 @@ fn routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/api/v1/findings/live", get(detection::live)),
         ("/api/v1/k8s-audit", post(detection::k8s_audit)),
         ("/api/v1/cloudtrail", post(detection::cloudtrail)),
+        ("/api/v1/alerts", get(alerting::alerts)),
+        ("/api/v1/alerts/rules", get(alerting::rules)),
+        ("/api/v1/silences", get(alerting::silences).post(alerting::silence)),
+        ("/api/v1/silences/{id}", delete(alerting::expire)),
+        ("/api/v1/channels/{name}/test", post(alerting::test)),
         ("/api/v1/status", get(health::status)),
         ("/api/v1/graph", get(graph::graph)),
         ("/api/v1/graph/{node}/tap", get(graph::tap)),
@@ -47,6 +52,7 @@ pub fn router(state: AppState) -> Router {
         .into_iter()
         .fold(Router::new(), |router, (path, route)| router.route(path, route))
         .nest(prometheus::PREFIX, prometheus::routes())
+        .merge(alerting::routes())
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(state.clone(), authenticate))

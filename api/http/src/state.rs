@@ -1,5 +1,6 @@
 //! What the handlers are given: the engine, the process around them, and limits.
 
+use crate::alerting::Alerting;
 use crate::auth::Authenticate;
 use crate::detection::Detection;
 use crate::engine::SqlEngine;
@@ -127,6 +128,8 @@ pub struct AppState {
     pub counters: Arc<HttpCounters>,
     /// The Prometheus API; none where the node has no role that holds samples.
     pub prometheus: Option<Arc<Prometheus>>,
+    /// Alerts; none where the node evaluates no rules.
+    pub alerting: Option<Arc<dyn Alerting>>,
 }
 
 impl fmt::Debug for AppState {

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use async_trait::async_trait;
-use bodkin_engine::{Batch, Inlet, NoteLog, Origin, Outbox, SIDE_TOPIC, SinkError, Source, WATERMARK_TOPIC};
+use bodkin_engine::{Batch, Inlet, Origin, SIDE_TOPIC, SinkError, Source, WATERMARK_TOPIC};
 use bodkin_ingest::{Downstream, IngestedBatch};
 use bodkin_schema::{Clock, Position};
 use bodkin_wal::{NoteFrame, Wal};
@@ -17,7 +17,6 @@ const WATERMARK_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Feed {
     pub(crate) inlet: Arc<Inlet>,
-    pub(crate) outbox: Arc<Outbox>,
 }
 
 impl Downstream for Feed {
@@ -28,7 +27,6 @@ impl Downstream for Feed {
 
     fn note(&self, position: Position, note: NoteFrame) {
         self.inlet.note(position, &note.topic, &note.note);
-        self.outbox.note(&note.topic, &note.note);
     }
 }
 
@@ -90,12 +88,5 @@ impl Notes {
         };
         slot.send(Some(Box::new(apply))).await?;
         Ok(())
-    }
-}
-
-#[async_trait]
-impl NoteLog for Notes {
-    async fn log(&self, topic: &str, note: Value) -> Result<(), SinkError> {
-        Ok(Self::log(self, topic.to_owned(), note).await?)
     }
 }

@@ -1,12 +1,15 @@
 //! The graph of a server: every stream to its table, and the operators that look at them on the way.
 
+use super::flow::Flow;
 use super::rules::RuleKeeper;
 use anyhow::{Context, anyhow, bail};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bodkin_engine::{Graph, MakeOperator, Operator, OperatorSpec};
-use bodkin_expr::{Filter, Sample, Sql, route};
+use bodkin_enrich::{Enrich, EnrichConfig};
+use bodkin_expr::{Filter, OfStream, Sample, Sql, route};
 use bodkin_rules::{RULES_INPUT, RulesOperator};
 use bodkin_schema::Stream;
+use bodkin_window::{WindowMerge, WindowPartial, WindowPlan};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 use std::collections::BTreeMap;
@@ -27,13 +30,17 @@ fn default_graph(rules: impl Fn() -> RulesOperator + Send + Sync + 'static) -> G
 ///
 /// # Errors
 /// What is wrong, with the key and its line.
-pub(crate) fn configured(file: Option<&Path>, rules: &Arc<RuleKeeper>) -> anyhow::Result<Graph> {
+pub(crate) fn configured(file: Option<&Path>, rules: &Arc<RuleKeeper>, flow: &Flow) -> anyhow::Result<Graph> {
     let rules = rules.clone();
     let mut graph = default_graph(move || rules.operator());
     if let Some(file) = file {
         let text = std::fs::read_to_string(file).with_context(|| format!("--config {}", file.display()))?;
         let section = GraphSection::of_file(&text).with_context(|| format!("--config {}", file.display()))?;
-        section.add_to(&mut graph).with_context(|| format!("--config {}", file.display()))?;
+        let added = section.add_to(&mut graph).with_context(|| format!("--config {}", file.display()));
+        let Added { schemas, windows } = added?;
+        flow.set_windows(windows);
+        flow.add_to(&mut graph, &schemas).with_context(|| format!("--config {}", file.display()))?;
+        graph.check().with_context(|| format!("--config {}", file.display()))?;
     }
     Ok(graph)
 }
@@ -76,6 +83,15 @@ struct OperatorSection {
     /// Ways for rows, the first that fits.
     #[serde(default)]
     route: Option<Vec<WaySection>>,
+    /// Tags and lookups as further columns.
+    #[serde(default)]
+    enrich: Option<EnrichConfig>,
+    /// SELECT ... GROUP BY ..., tumble(ts, '10s')
+    #[serde(default)]
+    window: Option<String>,
+    /// The rows of a window that is still open are emitted, too, at each batch.
+    #[serde(default)]
+    early: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -102,6 +118,18 @@ struct WaySection {
 struct Made {
     spec: OperatorSpec,
     schema: SchemaRef,
+    /// It reads what was made before it, and not the inputs.
+    is_inner: bool,
+    /// The statement, if it is a window.
+    window: Option<Arc<WindowPlan>>,
+}
+
+/// What a section added to a graph.
+pub(crate) struct Added {
+    /// Columns of streams and operators.
+    pub(crate) schemas: BTreeMap<String, SchemaRef>,
+    /// Statements of window operators.
+    pub(crate) windows: BTreeMap<String, Arc<WindowPlan>>,
 }
 
 impl GraphSection {
@@ -118,9 +146,8 @@ impl GraphSection {
     ///
     /// # Errors
     /// What is wrong, with the operator and its line.
-    pub(crate) fn add_to(&self, graph: &mut Graph) -> anyhow::Result<()> {
-        let mut schemas: BTreeMap<String, SchemaRef> =
-            Stream::ALL.iter().map(|stream| (stream.name().to_owned(), stream.schema())).collect();
+    pub(crate) fn add_to(&self, graph: &mut Graph) -> anyhow::Result<Added> {
+        let (mut schemas, mut windows) = (streams(), BTreeMap::new());
         let mut waiting: Vec<_> = self.operators.iter().collect();
         while !waiting.is_empty() {
             let is_ready = |(_, section): &(&String, &Spanned<OperatorSection>)| {
@@ -130,7 +157,8 @@ impl GraphSection {
             let next = waiting.iter().position(is_ready).unwrap_or_default();
             let (name, section) = waiting.remove(next);
             let made = section.value.make(name, &schemas).with_context(|| place(name, section))?;
-            for Made { spec, schema } in made {
+            for Made { spec, schema, window, .. } in made {
+                windows.extend(window.map(|plan| (spec.name().to_owned(), plan)));
                 schemas.insert(spec.name().to_owned(), schema);
                 graph.add(spec);
             }
@@ -145,8 +173,14 @@ impl GraphSection {
                 self.tables.get(node).map(|inputs| format!("graph.tables.{node}, line {}", inputs.referenced.line()));
             let place = operator.or(table).unwrap_or_else(|| "graph".to_owned());
             anyhow!(error).context(place)
-        })
+        })?;
+        Ok(Added { schemas, windows })
     }
+}
+
+/// The columns of the streams.
+fn streams() -> BTreeMap<String, SchemaRef> {
+    Stream::ALL.iter().map(|stream| (stream.name().to_owned(), stream.schema())).collect()
 }
 
 fn place(name: &str, section: &Spanned<OperatorSection>) -> String {
@@ -166,16 +200,23 @@ impl OperatorSection {
                 |schema: &SchemaRef| schema.fields().iter().take(4).map(|f| f.name().clone()).collect::<Vec<_>>();
             bail!("its inputs have different columns: {:?}... and {:?}...", names(&schema), names(other));
         }
-        let mut made = match (&self.sql, &self.filter, &self.sample, &self.route) {
-            (Some(sql), None, None, None) => vec![make_sql(name, sql, &schema)?],
-            (None, Some(condition), None, None) => vec![make_filter(name, condition, &schema)?],
-            (None, None, Some(sample), None) => vec![make_sample(name, sample, &schema)?],
-            (None, None, None, Some(ways)) => make_ways(name, ways, &schema)?,
-            _ => bail!("an operator has exactly one of sql, filter, sample and route"),
-        };
         let inputs: Vec<&str> = self.inputs.iter().map(String::as_str).collect();
-        for Made { spec, schema } in &mut made {
-            *spec = spec.clone().reads(&inputs);
+        let mut made = match (&self.sql, &self.filter, &self.sample, &self.route, &self.window, &self.enrich) {
+            (Some(sql), None, None, None, None, None) => vec![make_sql(name, sql, &schema)?],
+            (None, Some(condition), None, None, None, None) => vec![make_filter(name, condition, &schema)?],
+            (None, None, Some(sample), None, None, None) => vec![make_sample(name, sample, &schema)?],
+            (None, None, None, Some(ways), None, None) => make_ways(name, ways, &schema)?,
+            (None, None, None, None, Some(text), None) => make_window(name, text, &inputs, &schema, self.early)?,
+            (None, None, None, None, None, Some(config)) => vec![make_enrich(name, config, &schema)?],
+            _ => bail!("an operator has exactly one of sql, filter, sample, route, window and enrich"),
+        };
+        if self.early && self.window.is_none() {
+            bail!("early is for windows");
+        }
+        for Made { spec, schema, is_inner, .. } in &mut made {
+            if !*is_inner {
+                *spec = spec.clone().reads(&inputs);
+            }
             if let Some(table) = &self.into {
                 check_columns(table, schema)?;
                 *spec = spec.clone().feeds(table);
@@ -186,7 +227,7 @@ impl OperatorSection {
 }
 
 fn made(name: &str, kind: &str, make: MakeOperator, schema: &SchemaRef) -> Made {
-    Made { spec: OperatorSpec::new(name, make).kind(kind), schema: schema.clone() }
+    Made { spec: OperatorSpec::new(name, make).kind(kind), schema: schema.clone(), is_inner: false, window: None }
 }
 
 fn make_sql(name: &str, text: &str, schema: &SchemaRef) -> anyhow::Result<Made> {
@@ -198,6 +239,46 @@ fn make_sql(name: &str, text: &str, schema: &SchemaRef) -> anyhow::Result<Made> 
 fn make_filter(name: &str, condition: &str, schema: &SchemaRef) -> anyhow::Result<Made> {
     let filter = Filter::new(condition, schema).context("filter")?;
     Ok(made(name, "filter", Arc::new(move || Box::new(filter.clone())), schema))
+}
+
+/// Rows to partials; partials, by their group, to windows; of what those emit, the finished rows.
+fn make_window(name: &str, text: &str, inputs: &[&str], schema: &SchemaRef, early: bool) -> anyhow::Result<Vec<Made>> {
+    let plan = Arc::new(WindowPlan::new(text, inputs, schema).context("window")?);
+    let (partial, merge) = (format!("{name}.partial"), format!("{name}.merge"));
+    let of_rows = WindowPartial::new(&partial, plan.clone());
+    let (of_partials, window) = (plan.clone(), name.to_owned());
+    let key = plan.key();
+    let key: Vec<&str> = key.iter().map(String::as_str).collect();
+    let only = OfStream::new(name);
+    let mut all = vec![
+        made(&partial, "window", Arc::new(move || Box::new(of_rows.clone())), plan.output_schema()),
+        made(
+            &merge,
+            "window",
+            Arc::new(move || Box::new(WindowMerge::new(&window, of_partials.clone(), early))),
+            plan.output_schema(),
+        ),
+        made(name, "stream", Arc::new(move || Box::new(only.clone())), plan.output_schema()),
+    ];
+    if let [_, merging, finished] = all.as_mut_slice() {
+        merging.spec = merging.spec.clone().reads(&[&partial]).key(&key).stores(&[Stream::Windows.name()]);
+        finished.spec = finished.spec.clone().reads(&[&merge]);
+        (merging.is_inner, finished.is_inner) = (true, true);
+        finished.window = Some(plan);
+    }
+    Ok(all)
+}
+
+fn make_enrich(name: &str, config: &EnrichConfig, schema: &SchemaRef) -> anyhow::Result<Made> {
+    let enrich = Enrich::new(config, schema).context("enrich")?;
+    let output = enrich.output(schema);
+    // What reads it plans on plain texts; dictionaries are another layout of the same.
+    let plain = output.fields().iter().map(|field| match field.data_type() {
+        DataType::Dictionary(_, value) => Field::new(field.name(), value.as_ref().clone(), true),
+        _ => field.as_ref().clone(),
+    });
+    let plain: SchemaRef = Arc::new(Schema::new(plain.collect::<Vec<_>>()));
+    Ok(made(name, "enrich", Arc::new(move || Box::new(enrich.clone())), &plain))
 }
 
 fn make_sample(name: &str, section: &SampleSection, schema: &SchemaRef) -> anyhow::Result<Made> {

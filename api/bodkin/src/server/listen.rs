@@ -9,7 +9,7 @@ use super::storage::Storage;
 use anyhow::Context;
 use arrow_flight::flight_service_server::FlightServiceServer;
 use bodkin_flight::{PrincipalHook, SqlService};
-use bodkin_http::{AppState, Limits, MetricsSource, NoCredentials, Prometheus};
+use bodkin_http::{Alerting, AppState, Limits, MetricsSource, NoCredentials, Prometheus};
 use bodkin_query::QueryEngine;
 use bodkin_schema::Principal;
 use futures::TryStreamExt;
@@ -30,25 +30,31 @@ pub(super) struct Listeners {
     tasks: [JoinHandle<anyhow::Result<()>>; 2],
 }
 
+/// Who answers what the listeners are asked, besides the storage.
+pub(super) struct Answerers {
+    pub(super) engine: Arc<QueryEngine>,
+    pub(super) node: Arc<ServerNode>,
+    pub(super) rules: Arc<RuleKeeper>,
+    pub(super) metrics: Vec<Arc<dyn MetricsSource>>,
+    pub(super) prometheus: Prometheus,
+    pub(super) alerting: Arc<dyn Alerting>,
+}
+
 impl Listeners {
-    #[allow(clippy::too_many_arguments, reason = "the parts of a server, each once")]
     pub(super) async fn open(
         args: &ServerArgs,
         storage: &Storage,
-        engine: &Arc<QueryEngine>,
-        node: &Arc<ServerNode>,
-        rules: &Arc<RuleKeeper>,
-        mut metrics: Vec<Arc<dyn MetricsSource>>,
-        prometheus: Prometheus,
+        answerers: Answerers,
         stopping: &CancellationToken,
     ) -> anyhow::Result<Self> {
+        let Answerers { engine, node, rules, mut metrics, prometheus, alerting } = answerers;
         let http = bind("--http", args.http).await?;
         let flight = bind("--flight", args.flight).await?;
         let addresses = (http.local_addr()?, flight.local_addr()?);
         metrics.extend([Arc::new(ServerMetrics::new(storage)) as Arc<dyn MetricsSource>, rules.clone()]);
         let state = AppState {
             sql: engine.clone(),
-            node: node.clone(),
+            node,
             detection: rules.clone(),
             metrics,
             auth: Arc::new(NoCredentials),
@@ -56,10 +62,11 @@ impl Listeners {
             is_loopback: addresses.0.ip().is_loopback(),
             counters: Arc::default(),
             prometheus: Some(Arc::new(prometheus)),
+            alerting: Some(alerting),
         };
         let tasks = [
             tokio::spawn(serve_http(http, state, stopping.clone())),
-            tokio::spawn(serve_flight(flight, storage, engine, stopping.clone())),
+            tokio::spawn(serve_flight(flight, storage, &engine, stopping.clone())),
         ];
         Ok(Self { http: addresses.0, flight: addresses.1, tasks })
     }

@@ -12,6 +12,7 @@ mod catalog;
 mod cloudtrail;
 mod feed;
 mod flight;
+mod flow;
 mod graph;
 #[cfg(feature = "kafka")]
 pub(crate) mod kafka;
@@ -31,6 +32,7 @@ mod subscribe;
 mod upkeep;
 
 pub(crate) use catalog::snapshot_at;
+pub(crate) use flow::{FlowConfig, ForwardSection};
 pub(crate) use node::{AgentView, ServerNode};
 pub(crate) use options::ServerArgs;
 pub(crate) use statsd::StatsdSection;
@@ -41,15 +43,13 @@ use crate::sql::ServerFile;
 use anyhow::Context;
 use audit::AuditIntake;
 use bodkin_engine::{Outbox, OutboxOptions};
-use bodkin_http::MetricsSource;
 use bodkin_ingest::LocalProducer;
 use bodkin_metrics::StoreView;
 use bodkin_promql::Engine;
 use bodkin_query::{QueryEngine, QueryOptions};
 use bodkin_schema::{Clock, Stream};
 use cloudtrail::CloudtrailReader;
-use listen::Listeners;
-use prometheus::PrometheusJobs;
+use flow::{Flow, FlowAlerts, Scheduler};
 use promql_rows::PromqlRows;
 use query_log::QueryLog;
 use rules::RuleKeeper;
@@ -68,6 +68,7 @@ const STREAMS_GRACE: Duration = Duration::from_millis(500);
 pub(crate) struct Server {
     node: Arc<ServerNode>,
     rules: Arc<RuleKeeper>,
+    flow: Arc<Flow>,
     storage: Storage,
     listeners: Listeners,
     stopping: CancellationToken,
@@ -81,6 +82,7 @@ pub(crate) struct Server {
 pub(crate) struct Reloader {
     engine: Arc<bodkin_engine::Engine>,
     rules: Arc<RuleKeeper>,
+    flow: Arc<Flow>,
     config: Option<PathBuf>,
     prometheus: Arc<PrometheusJobs>,
 }
@@ -88,9 +90,11 @@ pub(crate) struct Reloader {
 impl Reloader {
     /// Goes on with what the configuration says now.
     pub(crate) async fn reload(&self) -> anyhow::Result<()> {
-        let settings = ServerConfig::read(self.config.as_deref())?.prometheus.settings()?;
+        let config = ServerConfig::read(self.config.as_deref())?;
+        let settings = config.prometheus.settings()?;
+        let flow = self.flow.again(&config.flow())?;
+        let graph = graph::configured(self.config.as_deref(), &self.rules, &flow)?;
         self.prometheus.load(settings).await?;
-        let graph = graph::configured(self.config.as_deref(), &self.rules)?;
         let engine = self.engine.clone();
         // It waits until the shards have done what they have taken.
         tokio::task::spawn_blocking(move || engine.reload(&graph)).await?.context("graph")
@@ -104,8 +108,9 @@ impl Server {
         let config = ServerConfig::read(args.config.as_deref())?;
         let settings = config.prometheus.settings()?;
         let rules = RuleKeeper::new(&config.rules, &args.data_dir)?;
-        let graph = graph::configured(args.config.as_deref(), &rules)?;
-        let outbox = Outbox::new(OutboxOptions::default(), Vec::new());
+        let flow = Flow::new(&config.flow())?;
+        let graph = graph::configured(args.config.as_deref(), &rules, &flow)?;
+        let outbox = Outbox::new(OutboxOptions::default(), flow.channels(&clock)?);
         let storage = Storage::open(&args.data_dir, args.store.as_deref(), &graph, outbox, clock.clone()).await?;
         let (query_log, query_log_writer) = QueryLog::new();
         let view = StoreView::new(storage.metrics().clone(), tokio::runtime::Handle::current());
@@ -117,12 +122,18 @@ impl Server {
             clock: clock.clone(),
             observer: Some(query_log.clone()),
             promql: Some(Arc::new(promql)),
+            windows: Some(flow.windows()),
             ..Default::default()
         };
         let producer = format!("{}/{}", storage.node_id(), Stream::Queries.class());
         tokio::spawn(query_log_writer.run(LocalProducer::new(storage.ingest().clone(), &producer)?));
         let engine = Arc::new(QueryEngine::new(storage.catalog(), options).context("query engine")?);
         let upkeep = Arc::new(Upkeep::new(storage.tables().clone()));
+        let asked = Scheduler {
+            alerts: flow.alerts().clone(),
+            engine: engine.clone(),
+            producer: LocalProducer::new(storage.ingest().clone(), &format!("{}/alerts", storage.node_id()))?,
+        };
         let node = Arc::new(ServerNode::new(&storage, upkeep.clone(), clock.clone(), agent));
         let stopping = CancellationToken::new();
         let audit = LocalProducer::new(storage.ingest().clone(), &format!("{}/audit", storage.node_id()))?;
@@ -132,12 +143,19 @@ impl Server {
         cloudtrail.start(&config.cloudtrail.buckets, &args.data_dir, &audit, &stopping)?;
         tokio::spawn(upkeep.run(stopping.clone()));
         tokio::spawn(node.clone().watch_rates(stopping.clone()));
-        let prometheus = PrometheusJobs::new(evaluator.clone(), view, storage.gateway(), &clock, &stopping);
-        let api = prometheus.api(evaluator, &storage);
+        tokio::spawn(asked.run(stopping.clone()));
+        let jobs = PrometheusJobs::new(evaluator.clone(), view, storage.gateway(), &clock, &stopping);
         let statsd = Statsd::start(&config.statsd, storage.gateway(), &clock, &stopping).await?;
-        let metrics = vec![query_log as Arc<dyn MetricsSource>, cloudtrail, prometheus.clone(), statsd];
-        let listeners = Listeners::open(args, &storage, &engine, &node, &rules, metrics, api, &stopping).await?;
-        prometheus.load(settings).await?;
+        let answerers = Answerers {
+            engine,
+            node: node.clone(),
+            rules: rules.clone(),
+            metrics: vec![query_log, cloudtrail, jobs.clone(), statsd],
+            prometheus: jobs.api(evaluator, &storage),
+            alerting: Arc::new(FlowAlerts::new(&flow, &storage)),
+        };
+        let listeners = Listeners::open(args, &storage, answerers, &stopping).await?;
+        jobs.load(settings).await?;
         ServerFile { http: listeners.http_url(), flight: listeners.flight_url() }.write(&args.data_dir)?;
         node.listening(listeners.http_url(), listeners.flight_url());
         Ok(Self {
@@ -145,18 +163,19 @@ impl Server {
             kafka: kafka::start(&config.kafka, &storage)?,
             node,
             rules,
+            flow,
             storage,
             listeners,
             stopping,
             config: args.config.clone(),
-            prometheus,
+            prometheus: jobs,
         })
     }
 
     /// Reads the configuration again, for as long as the server runs.
     pub(crate) fn reloader(&self) -> Reloader {
-        let (engine, rules) = (self.storage.engine().clone(), self.rules.clone());
-        Reloader { engine, rules, config: self.config.clone(), prometheus: self.prometheus.clone() }
+        let (engine, rules, flow) = (self.storage.engine().clone(), self.rules.clone(), self.flow.clone());
+        Reloader { engine, rules, flow, config: self.config.clone(), prometheus: self.prometheus.clone() }
     }
 
     /// What the process says of itself.

@@ -2,6 +2,7 @@
 
 use super::catalog::LiveCatalog;
 use super::feed::{Feed, LogSource, Notes};
+use super::flow::DeliveryEnds;
 use super::metric_store::{MetricFeed, MetricTables};
 use crate::store::TableStore;
 use anyhow::{Context, anyhow};
@@ -67,7 +68,7 @@ impl Storage {
         let (engine, reports) = Engine::start(graph, sinks, &recovered, EngineOptions::default(), clock.clone())?;
         let engine = Arc::new(engine);
         let inlet = engine.inlet().clone();
-        let feed = Arc::new(Feed { inlet: inlet.clone(), outbox: outbox.clone() });
+        let feed = Arc::new(Feed { inlet: inlet.clone() });
         let metrics = MetricStore::new(MetricOptions::default());
         let metric_tables = MetricTables { tables: tables.clone(), progress: inlet.progress().clone() };
         metrics.load(Arc::new(metric_tables), &tables.snapshot()).await.context("series and samples")?;
@@ -84,7 +85,8 @@ impl Storage {
         replay(&ingest, &recovered, &engine, data_dir.node(), &clock).await?;
         let notes = Notes { wal, inlet, clock: clock.clone() };
         let watching = tokio::spawn(notes.clone().watch_clocks());
-        let deliveries = deliver(&outbox, &notes).await;
+        let ends = LocalProducer::new(ingest.clone(), &format!("{}/deliveries", data_dir.node()))?;
+        let deliveries = deliver(&outbox, &notes, Arc::new(DeliveryEnds { producer: ends })).await;
         Ok(Self {
             data_dir,
             tables,
@@ -192,16 +194,16 @@ impl Storage {
     }
 }
 
-/// Starts to send when the graph has taken all of the log: every note of a delivery is known by then, and every delivery
-/// that a replay offers again was offered.
-async fn deliver(outbox: &Arc<Outbox>, notes: &Notes) -> Vec<JoinHandle<()>> {
+/// Starts to send when the graph has taken all of the log: every row that says how a delivery ended is known by then, and
+/// every delivery that a replay offers again was offered.
+async fn deliver(outbox: &Arc<Outbox>, notes: &Notes, ends: Arc<DeliveryEnds>) -> Vec<JoinHandle<()>> {
     notes.inlet.progress().caught_up().await;
     outbox.open();
     let run = |channel: String| {
-        let (outbox, notes) = (outbox.clone(), notes.clone());
-        tokio::spawn(async move { outbox.run(&channel, &notes, &TokioTimer).await })
+        let (outbox, ends) = (outbox.clone(), ends.clone());
+        tokio::spawn(async move { outbox.run(&channel, ends.as_ref(), &TokioTimer).await })
     };
-    outbox.channels().map(run).collect()
+    outbox.channels().into_iter().map(run).collect()
 }
 
 /// What the intent remembers of lanes, for ingest.

@@ -72,6 +72,7 @@ async fn start() -> String {
         is_loopback: true,
         counters: Arc::default(),
         prometheus: None,
+        alerting: None,
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -60,6 +60,18 @@ fn clients() {
     script("clients.py", &[]);
 }
 
+/// LATE-1, DET-1: windows, alerts and deliveries, over a kill -9.
+#[test]
+fn flow() {
+    script("flow.py", &[]);
+}
+
+/// Every channel against its real receiver, or a double of its contract.
+#[test]
+fn forward() {
+    script("forward.py", &[]);
+}
+
 /// RULE-1: rules live and over history, audit events, reload.
 #[test]
 fn detection() {

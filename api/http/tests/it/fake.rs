@@ -114,6 +114,7 @@ pub(crate) fn state_of(node: FakeNode) -> AppState {
         is_loopback: true,
         counters: Arc::default(),
         prometheus: None,
+        alerting: None,
     }
 }
 

@@ -1,0 +1,179 @@
+//! Asks the scheduled queries of alert rules, and lets time pass: answers and ticks are rows of `evaluations`, so that a
+//! replay has them again.
+
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type};
+use bodkin_alert::observe::{Kind, Observation, evaluations, labels_text};
+use bodkin_alert::{AlertsConfig, Rule};
+use bodkin_ingest::LocalProducer;
+use bodkin_query::QueryEngine;
+use bodkin_schema::{Principal, Stream, Tenant};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Between two ticks.
+const TICK: Duration = Duration::from_secs(1);
+/// Queries that run at the same time.
+const PARALLEL: usize = 2;
+/// Series of one answer.
+const SERIES_MAX: usize = 100_000;
+
+/// The clock of the alerts.
+pub(crate) struct Scheduler {
+    pub(crate) alerts: Arc<AlertsConfig>,
+    pub(crate) engine: Arc<QueryEngine>,
+    pub(crate) producer: LocalProducer,
+}
+
+impl Scheduler {
+    /// Runs until the server stops. Does nothing where there are no rules.
+    pub(crate) async fn run(self, stopping: CancellationToken) {
+        if self.alerts.rules.is_empty() {
+            return;
+        }
+        let this = Arc::new(self);
+        let slots = Arc::new(Semaphore::new(PARALLEL));
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        for second in 0_u64.. {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = stopping.cancelled() => return,
+            }
+            let tick = Observation {
+                ts: this.producer.now().micros(),
+                rule: String::new(),
+                kind: Kind::Tick,
+                labels: "{}".to_owned(),
+                value: None,
+            };
+            this.put(&[tick]).await;
+            for at in 0..this.alerts.rules.len() {
+                if this.alerts.rules.get(at).is_some_and(|rule| is_due(rule, second)) {
+                    let (this, slots) = (this.clone(), slots.clone());
+                    tokio::spawn(async move {
+                        // The semaphore is never closed.
+                        let _slot = slots.acquire().await;
+                        this.evaluate(at).await;
+                    });
+                }
+            }
+        }
+    }
+
+    async fn evaluate(&self, at: usize) {
+        let Some(rule) = self.alerts.rules.get(at) else { return };
+        let Some(text) = query(rule) else { return };
+        let ts = self.producer.now().micros();
+        let answer = match self.engine.sql(&Principal::default(), &text).await {
+            Ok(answer) => answer.collect().await,
+            Err(error) => Err(error),
+        };
+        match answer {
+            Ok(batches) => {
+                let mut seen: Vec<_> =
+                    batches.iter().flat_map(|batch| series(rule, batch, ts)).take(SERIES_MAX).collect();
+                let done =
+                    Observation { ts, rule: rule.name.clone(), kind: Kind::Done, labels: "{}".to_owned(), value: None };
+                seen.push(done);
+                self.put(&seen).await;
+            }
+            // What is not known resolves nothing.
+            Err(error) => tracing::warn!(rule = rule.name, %error, "the query of a rule failed"),
+        }
+    }
+
+    async fn put(&self, observations: &[Observation]) {
+        let rows = vec![(Stream::Evaluations, evaluations(observations))];
+        if let Err(error) = self.producer.put(&Tenant::default(), rows).await {
+            tracing::warn!(%error, "an evaluation is lost");
+        }
+    }
+}
+
+/// Whether a rule's query is asked in this second; rules are spread over their interval.
+fn is_due(rule: &Rule, second: u64) -> bool {
+    let every = rule.every.as_secs().max(1);
+    rule.from.is_none() && second % every == xxh3_64(rule.name.as_bytes()) % every
+}
+
+/// The rule's query with its conditions as columns.
+pub(crate) fn query(rule: &Rule) -> Option<String> {
+    let inner = match (&rule.sql, &rule.promql) {
+        (Some(sql), _) => sql.trim().trim_end_matches(';').to_owned(),
+        (None, Some(promql)) => {
+            format!("SELECT labels, value FROM promql('{}', now())", promql.replace('\'', "''"))
+        }
+        (None, None) => return None,
+    };
+    let value = rule.value.as_deref().unwrap_or("value");
+    let condition =
+        |text: &Option<String>, otherwise: &str| text.as_ref().map_or(otherwise.to_owned(), |text| format!("({text})"));
+    let firing = condition(&rule.when, "true");
+    let clear = condition(&rule.until, "false");
+    Some(format!(
+        "SELECT *, CAST({value} AS DOUBLE) AS \"__value\", {firing} AS \"__firing\", {clear} AS \"__clear\" FROM ({inner})"
+    ))
+}
+
+/// The series of a batch of an answer.
+fn series(rule: &Rule, batch: &RecordBatch, ts: i64) -> Vec<Observation> {
+    let flag = |name: &str| batch.column_by_name(name).and_then(|column| column.as_boolean_opt()).cloned();
+    let (Some(firing), Some(clear)) = (flag("__firing"), flag("__clear")) else { return Vec::new() };
+    let holds = |flag: &BooleanArray, row: usize| flag.is_valid(row) && flag.value(row);
+    let values = batch.column_by_name("__value").and_then(|column| column.as_primitive_opt::<Float64Type>());
+    let has_until = rule.until.is_some();
+    let row = |row: usize| Observation {
+        ts,
+        rule: rule.name.clone(),
+        kind: match (holds(&firing, row), has_until, holds(&clear, row)) {
+            (true, ..) => Kind::Firing,
+            (false, true, false) => Kind::Held,
+            _ => Kind::Clear,
+        },
+        labels: labels_text(&labels(rule, batch, row)),
+        value: values.filter(|values| values.is_valid(row)).map(|values| values.value(row)),
+    };
+    (0..batch.num_rows()).map(row).collect()
+}
+
+/// Labels of a row: a column of labels, and columns of text; those in `by` alone where it says so.
+fn labels(rule: &Rule, batch: &RecordBatch, row: usize) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        if field.name().starts_with("__") || column.is_null(row) {
+            continue;
+        }
+        match column.data_type() {
+            DataType::Map(..) => {
+                let entries = column.as_map().value(row);
+                let text = |at: usize| cast(entries.column(at), &DataType::Utf8).ok();
+                if let (Some(names), Some(values)) = (text(0), text(1)) {
+                    let (names, values): (&StringArray, &StringArray) = (names.as_string(), values.as_string());
+                    let pairs = names.iter().zip(values.iter());
+                    labels.extend(pairs.filter_map(|(name, value)| Some((name?.to_owned(), value?.to_owned()))));
+                }
+            }
+            DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => {
+                if let Ok(text) = cast(&column.slice(row, 1), &DataType::Utf8) {
+                    labels.insert(field.name().clone(), text.as_string::<i32>().value(0).to_owned());
+                }
+            }
+            _ if rule.by.contains(field.name()) => {
+                if let Ok(text) = cast(&column.slice(row, 1), &DataType::Utf8) {
+                    labels.insert(field.name().clone(), text.as_string::<i32>().value(0).to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    if !rule.by.is_empty() {
+        labels.retain(|name, _| rule.by.contains(name));
+    }
+    labels
+}
