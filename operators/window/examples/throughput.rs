@@ -3,7 +3,7 @@
 //! `throughput FILE tumble|hop`: prints JSON with rows, seconds, and a checksum of the merged answer.
 #![allow(clippy::print_stdout, reason = "its answer")]
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use arrow::ipc::reader::StreamReader;
 use bodkin_engine::{Batch, Operator, Output};

@@ -43,6 +43,7 @@ use crate::sql::ServerFile;
 use anyhow::Context;
 use audit::AuditIntake;
 use bodkin_engine::{Outbox, OutboxOptions};
+use bodkin_http::MetricsSource;
 use bodkin_ingest::LocalProducer;
 use bodkin_metrics::StoreView;
 use bodkin_promql::Engine;
@@ -50,6 +51,8 @@ use bodkin_query::{QueryEngine, QueryOptions};
 use bodkin_schema::{Clock, Stream};
 use cloudtrail::CloudtrailReader;
 use flow::{Flow, FlowAlerts, Scheduler};
+use listen::{Answerers, Listeners};
+use prometheus::PrometheusJobs;
 use promql_rows::PromqlRows;
 use query_log::QueryLog;
 use rules::RuleKeeper;
@@ -150,7 +153,7 @@ impl Server {
             engine,
             node: node.clone(),
             rules: rules.clone(),
-            metrics: vec![query_log, cloudtrail, jobs.clone(), statsd],
+            metrics: vec![query_log as Arc<dyn MetricsSource>, cloudtrail, jobs.clone(), statsd],
             prometheus: jobs.api(evaluator, &storage),
             alerting: Arc::new(FlowAlerts::new(&flow, &storage)),
         };

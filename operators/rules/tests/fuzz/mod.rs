@@ -6,11 +6,14 @@ use bodkin_rules::{Documents, Matching, Options, RuleFile, RuleSet, Source, audi
 use bodkin_schema::Stream;
 use std::path::Path;
 
+/// What takes bytes.
+pub(crate) type Take = Box<dyn Fn(&[u8])>;
+
 /// A target: its name, texts to start from, and what takes them.
 pub(crate) struct Target {
     pub(crate) name: &'static str,
     pub(crate) seeds: Vec<Vec<u8>>,
-    pub(crate) take: Box<dyn Fn(&[u8])>,
+    pub(crate) take: Take,
 }
 
 /// A generator that repeats.
@@ -138,7 +141,7 @@ fn take_condition(bytes: &[u8]) {
 }
 
 /// Whatever is an event can be stored, and has the same findings when it is read back (RULE-1).
-fn documents(source: Source, rules: RuleSet) -> Box<dyn Fn(&[u8])> {
+fn documents(source: Source, rules: RuleSet) -> Take {
     Box::new(move |bytes| {
         let Ok(read) = Documents::parse(source, bytes) else { return };
         let rows = audit_rows(source, &read.documents);

@@ -81,7 +81,7 @@ fn start(brokers: &str, service: &Arc<IngestService>) -> KafkaSource {
 
 fn produce(brokers: &str, messages: impl Iterator<Item = String>) {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", brokers).set("compression.codec", "zstd").set("linger.ms", "5");
+    config.set("bootstrap.servers", brokers).set("compression.codec", "gzip").set("linger.ms", "5");
     let producer: ThreadedProducer<DefaultProducerContext> = config.create().unwrap();
     for (number, message) in messages.enumerate() {
         let record = BaseRecord::<(), str>::to(TOPIC).payload(&message).partition(number as i32 % 3);
