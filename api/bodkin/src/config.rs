@@ -1,7 +1,7 @@
 //! The server's part of the configuration file.
 
 use crate::prometheus::PrometheusSection;
-use crate::server::{FlowConfig, ForwardSection, StatsdSection};
+use crate::server::{AgentsEntry, FlowConfig, ForwardSection, StatsdSection};
 use anyhow::{Context, anyhow};
 use bodkin_alert::AlertsConfig;
 use bodkin_forward::ChannelConfig;
@@ -35,6 +35,8 @@ pub(crate) struct ServerConfig {
     forward: BTreeMap<String, ForwardSection>,
     /// Rules over rows and queries, and who is told.
     alerts: AlertsConfig,
+    /// What agents are to watch.
+    pub(crate) agents: Vec<AgentsEntry>,
     /// Of other roles: one file may configure them all.
     agent: IgnoredAny,
     graph: IgnoredAny,
@@ -214,6 +216,7 @@ impl ServerConfig {
         }
         let config: Self = serde_saphyr::from_str(text).map_err(|error| anyhow!("{error}"))?;
         config.rules.options()?;
+        config.agents.iter().try_for_each(AgentsEntry::check)?;
         config.check_kafka()?;
         config.flow().check()?;
         Ok(config)

@@ -5,12 +5,14 @@ use crate::run::{reload_at_hangup, say_ready, stop_signal};
 use crate::server::{AgentView, Server, ServerNode};
 use anyhow::Context;
 use bodkin_collector::agent::{Agent, AgentConfig, AgentStatus, EbpfMode, Output};
+use bodkin_collector::cli::ConfigWatch;
 use bodkin_collector::client::{Server as Upstream, TlsFiles};
 use bodkin_collector::config::ConfigFile;
 use bodkin_rules::RuleSet;
 use bodkin_schema::{Clock, SystemClock};
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +22,9 @@ const TRY: [&str; 3] = [
     "SELECT comm, count(*) AS opens FROM file_events GROUP BY comm ORDER BY opens DESC LIMIT 10",
     "SELECT ts, comm, remote_addr, remote_port, result FROM network_events ORDER BY ts DESC LIMIT 10",
 ];
+
+/// Types of events beyond which a rule names so many that it means all: they are not watched for its sake.
+const EVENTS_MAX: usize = 100;
 
 /// The agent of this process, once it runs.
 type AgentSlot = Arc<Mutex<Option<Agent>>>;
@@ -55,6 +60,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
         result = stop_signal() => result?,
         error = server.failed() => return Err(error),
         error = reload_at_hangup(reload) => return Err(error),
+        () = watch_config(args.server.config.clone(), slot.clone()) => {}
         () = show_rate(node), if is_watched => {}
     }
     if is_watched {
@@ -68,14 +74,33 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     server.stop().await
 }
 
-/// The agent resolves the host names that rules compare addresses with.
+/// The agent tells the events that rules are asked about, and resolves the host names that they compare addresses with.
 fn resolver(slot: &AgentSlot) -> Arc<dyn Fn(&RuleSet) + Send + Sync> {
     let slot = slot.clone();
     Arc::new(move |rules| {
         if let Some(agent) = slot.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            agent.set_host_names(rules.host_names());
+            agent.set_rules(rule_events(rules), rules.host_names());
         }
     })
+}
+
+/// Events that the enabled rules are asked about; one that is asked about all events asks for none in particular.
+fn rule_events(rules: &RuleSet) -> Vec<String> {
+    let restrictions = rules.restrictions();
+    let named = restrictions.iter().filter_map(|restriction| restriction.events.names_or_others().ok());
+    named.filter(|names| names.len() <= EVENTS_MAX).flatten().map(str::to_owned).collect()
+}
+
+/// Applies what the configuration says of the agent whenever the file changes.
+async fn watch_config(file: Option<PathBuf>, slot: AgentSlot) {
+    let Some(file) = file else { return std::future::pending().await };
+    let mut watch = ConfigWatch::new(file);
+    loop {
+        tokio::time::sleep(ConfigWatch::INTERVAL).await;
+        if let Some(agent) = slot.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            watch.look(agent);
+        }
+    }
 }
 
 fn agent_view(slot: &AgentSlot) -> AgentView {

@@ -1,5 +1,7 @@
-//! The Flight listener's service: DoPut is ingest's, DoExchange gives live rows, everything else is Flight SQL's.
+//! The Flight listener's service: DoPut is ingest's, DoExchange gives live rows, actions of agents are their
+//! configuration's, everything else is Flight SQL's.
 
+use super::agents::AgentConfigs;
 use super::subscribe::subscribe;
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::{
@@ -17,6 +19,7 @@ pub(super) struct FlightRouter {
     pub(super) sql: SqlService,
     pub(super) ingest: Arc<IngestService>,
     pub(super) engine: Arc<Engine>,
+    pub(super) agents: Arc<AgentConfigs>,
     pub(super) principal: PrincipalHook,
 }
 
@@ -71,6 +74,12 @@ impl FlightService for FlightRouter {
     }
 
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
+        if request.get_ref().r#type.starts_with("bodkin.agent.") {
+            (self.principal)(request.metadata(), request.extensions())?;
+            if let Some(answers) = self.agents.answer(request.get_ref()).await {
+                return answers.map(Response::new);
+            }
+        }
         self.sql.do_action(request).await
     }
 

@@ -1,5 +1,6 @@
 //! The listeners: HTTP and Flight.
 
+use super::agents::AgentConfigs;
 use super::flight::FlightRouter;
 use super::metrics::ServerMetrics;
 use super::node::ServerNode;
@@ -38,6 +39,7 @@ pub(super) struct Answerers {
     pub(super) metrics: Vec<Arc<dyn MetricsSource>>,
     pub(super) prometheus: Prometheus,
     pub(super) alerting: Arc<dyn Alerting>,
+    pub(super) agents: Arc<AgentConfigs>,
 }
 
 impl Listeners {
@@ -47,7 +49,7 @@ impl Listeners {
         answerers: Answerers,
         stopping: &CancellationToken,
     ) -> anyhow::Result<Self> {
-        let Answerers { engine, node, rules, mut metrics, prometheus, alerting } = answerers;
+        let Answerers { engine, node, rules, mut metrics, prometheus, alerting, agents } = answerers;
         let http = bind("--http", args.http).await?;
         let flight = bind("--flight", args.flight).await?;
         let addresses = (http.local_addr()?, flight.local_addr()?);
@@ -66,7 +68,7 @@ impl Listeners {
         };
         let tasks = [
             tokio::spawn(serve_http(http, state, stopping.clone())),
-            tokio::spawn(serve_flight(flight, storage, &engine, stopping.clone())),
+            tokio::spawn(serve_flight(flight, storage, &engine, agents, stopping.clone())),
         ];
         Ok(Self { http: addresses.0, flight: addresses.1, tasks })
     }
@@ -109,6 +111,7 @@ fn serve_flight(
     listener: TcpListener,
     storage: &Storage,
     engine: &Arc<QueryEngine>,
+    agents: Arc<AgentConfigs>,
     stopping: CancellationToken,
 ) -> impl Future<Output = anyhow::Result<()>> + use<> {
     let ingest = storage.ingest().clone();
@@ -118,6 +121,7 @@ fn serve_flight(
         sql: SqlService::new(engine.clone(), hook.clone()),
         ingest,
         engine: storage.engine().clone(),
+        agents,
         principal: hook,
     };
     async move {

@@ -7,6 +7,7 @@
 //!  HTTP, Flight SQL -> query engine -> catalog (tables, when the graph has caught up)
 //! ```
 
+mod agents;
 mod audit;
 mod catalog;
 mod cloudtrail;
@@ -31,6 +32,7 @@ mod storage;
 mod subscribe;
 mod upkeep;
 
+pub(crate) use agents::AgentsEntry;
 pub(crate) use catalog::snapshot_at;
 pub(crate) use flow::{FlowConfig, ForwardSection};
 pub(crate) use node::{AgentView, ServerNode};
@@ -40,6 +42,7 @@ pub(crate) use storage::lane_marks;
 
 use crate::config::ServerConfig;
 use crate::sql::ServerFile;
+use agents::AgentConfigs;
 use anyhow::Context;
 use audit::AuditIntake;
 use bodkin_engine::{Outbox, OutboxOptions};
@@ -79,10 +82,13 @@ pub(crate) struct Server {
     #[cfg(feature = "kafka")]
     kafka: Vec<bodkin_kafka::KafkaSource>,
     prometheus: Arc<PrometheusJobs>,
+    agents: Arc<AgentConfigs>,
 }
 
-/// What of the configuration can change while the server runs: the graph, Prometheus's rules and scraping.
+/// What of the configuration can change while the server runs: the graph, Prometheus's rules and scraping, what agents are
+/// to watch.
 pub(crate) struct Reloader {
+    agents: Arc<AgentConfigs>,
     engine: Arc<bodkin_engine::Engine>,
     rules: Arc<RuleKeeper>,
     flow: Arc<Flow>,
@@ -98,6 +104,7 @@ impl Reloader {
         let flow = self.flow.again(&config.flow())?;
         let graph = graph::configured(self.config.as_deref(), &self.rules, &flow)?;
         self.prometheus.load(settings).await?;
+        self.agents.set(config.agents.clone());
         let engine = self.engine.clone();
         // It waits until the shards have done what they have taken.
         tokio::task::spawn_blocking(move || engine.reload(&graph)).await?.context("graph")
@@ -142,6 +149,8 @@ impl Server {
         let audit = LocalProducer::new(storage.ingest().clone(), &format!("{}/audit", storage.node_id()))?;
         let audit = Arc::new(AuditIntake::new(audit, engine.clone(), clock.clone()));
         rules.start(&storage, audit.clone(), &config.rules.output, &stopping).await?;
+        let reports = LocalProducer::new(storage.ingest().clone(), &format!("{}/agents", storage.node_id()))?;
+        let agents = AgentConfigs::new(config.agents.clone(), reports, clock.clone(), stopping.clone());
         let cloudtrail = Arc::new(CloudtrailReader::default());
         cloudtrail.start(&config.cloudtrail.buckets, &args.data_dir, &audit, &stopping)?;
         tokio::spawn(upkeep.run(stopping.clone()));
@@ -156,6 +165,7 @@ impl Server {
             metrics: vec![query_log as Arc<dyn MetricsSource>, cloudtrail, jobs.clone(), statsd],
             prometheus: jobs.api(evaluator, &storage),
             alerting: Arc::new(FlowAlerts::new(&flow, &storage)),
+            agents: agents.clone(),
         };
         let listeners = Listeners::open(args, &storage, answerers, &stopping).await?;
         jobs.load(settings).await?;
@@ -172,13 +182,15 @@ impl Server {
             stopping,
             config: args.config.clone(),
             prometheus: jobs,
+            agents,
         })
     }
 
     /// Reads the configuration again, for as long as the server runs.
     pub(crate) fn reloader(&self) -> Reloader {
         let (engine, rules, flow) = (self.storage.engine().clone(), self.rules.clone(), self.flow.clone());
-        Reloader { engine, rules, flow, config: self.config.clone(), prometheus: self.prometheus.clone() }
+        let (agents, prometheus) = (self.agents.clone(), self.prometheus.clone());
+        Reloader { agents, engine, rules, flow, config: self.config.clone(), prometheus }
     }
 
     /// What the process says of itself.
