@@ -53,6 +53,7 @@ static __always_inline u32 shape_of(u32 kind)
 }
 
 #define shed_level(shape) ((shape) >> 14)
+#define ring_of(shape) ((shape)&SHAPE_LIFE ? TO_LIFE : TO_EVENTS)
 
 struct call_args {
 	u64 at[6];

@@ -32,7 +32,7 @@ int BPF_PROG(on_descriptor, struct pt_regs *regs, long ret)
 	socket_args(regs, &call, args);
 	u32 shape = shape_of(call.kind);
 	struct task_struct *task = bpf_get_current_task_btf();
-	if (!draft_begin(&d, task, call.kind, call.compat, ret, sizeof(struct descriptor_body), shape & SHAPE_LIFE ? TO_LIFE : TO_EVENTS,
+	if (!draft_begin(&d, task, call.kind, call.compat, ret, sizeof(struct descriptor_body), ring_of(shape),
 			 shed_level(shape)))
 		return 0;
 	struct descriptor_body *body = (void *)d.bytes + sizeof(struct head);

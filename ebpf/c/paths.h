@@ -19,7 +19,7 @@ int BPF_PROG(on_paths, struct pt_regs *regs, long ret)
 		return 0;
 	u32 shape = shape_of(call.kind);
 	struct task_struct *task = bpf_get_current_task_btf();
-	if (!draft_begin(&d, task, call.kind, call.compat, ret, sizeof(struct paths_body), shape & SHAPE_LIFE ? TO_LIFE : TO_EVENTS, shed_level(shape)))
+	if (!draft_begin(&d, task, call.kind, call.compat, ret, sizeof(struct paths_body), ring_of(shape), shed_level(shape)))
 		return 0;
 	struct paths_body *body = (void *)d.bytes + sizeof(struct head);
 	call_args(regs, call.compat, body->args);

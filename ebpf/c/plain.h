@@ -11,7 +11,7 @@ int BPF_PROG(on_identity, struct pt_regs *regs, long ret)
 	    call_arg(regs, call.compat, 0) != PR_SET_NAME)
 		return 0;
 	struct task_struct *task = bpf_get_current_task_btf();
-	if (!draft_begin(&d, task, call.kind, call.compat, ret, sizeof(struct identity_body), shape & SHAPE_LIFE ? TO_LIFE : TO_EVENTS, 0))
+	if (!draft_begin(&d, task, call.kind, call.compat, ret, sizeof(struct identity_body), ring_of(shape), 0))
 		return 0;
 	struct identity_body *body = (void *)d.bytes + sizeof(struct head);
 	call_args(regs, call.compat, body->args);
