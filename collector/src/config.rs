@@ -68,8 +68,15 @@ pub struct ConfigFile {
     pub containers: ContainersSection,
     /// Of other roles: one file may configure them all.
     agents: IgnoredAny,
-    rules: IgnoredAny,
+    alerts: IgnoredAny,
+    channels: IgnoredAny,
+    cloudtrail: IgnoredAny,
+    forward: IgnoredAny,
     graph: IgnoredAny,
+    kafka: IgnoredAny,
+    prometheus: IgnoredAny,
+    rules: IgnoredAny,
+    statsd: IgnoredAny,
 }
 
 impl ConfigFile {
@@ -132,6 +139,8 @@ mod tests {
         assert_eq!(config.containers.docker_socket.as_deref(), Some(Path::new("/x")));
         let rest = ConfigFile { containers: ContainersSection::default(), ..config };
         assert_eq!(rest, ConfigFile::default(), "sections of other roles");
+        let config = ConfigFile::parse("alerts: {}\nprometheus: {}\nforward: {}\n").unwrap();
+        assert_eq!(config, ConfigFile::default(), "sections of the server");
         let config = ConfigFile::parse("server: grpc://h:1\ndata_dir: /d\n").unwrap();
         assert_eq!((config.server.as_deref(), config.agent), (Some("grpc://h:1"), AgentSection::default()));
     }
