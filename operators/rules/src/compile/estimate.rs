@@ -18,7 +18,7 @@ pub(crate) struct Estimate {
     pub(super) passes: f32,
 }
 
-/// What comes before a part whose outcome is sure, so that no order divides by zero.
+/// The least share that counts: a part that takes nothing away comes last, and nothing is divided by zero.
 const SHARE_MIN: f32 = 0.001;
 
 impl Estimate {
