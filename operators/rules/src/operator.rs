@@ -27,25 +27,33 @@ pub struct RulesInForce {
     pub matching: Matching,
 }
 
+/// A set of rules, what it was made of, and what there was to say.
+#[derive(Debug)]
+struct Loaded {
+    rules: RulesInForce,
+    set: Arc<RuleSet>,
+    report: Report,
+}
+
 /// Compiles rules once for all shards. Holds the newest set.
 #[derive(Debug, Default)]
 pub struct RuleLoader {
-    newest: Mutex<Option<(RulesInForce, Arc<RuleSet>)>>,
+    newest: Mutex<Option<Loaded>>,
 }
 
 impl RuleLoader {
-    /// The set of rules, and what there is to say about it if it was not there yet. There is no set where there is an
-    /// error; the newest one stays then.
+    /// The set of rules, and what there is to say about it. There is no set where there is an error; the newest one stays
+    /// then.
     pub fn load(&self, rules: &RulesInForce) -> (Option<Arc<RuleSet>>, Report) {
         // Held while rules compile: other shards want the same ones.
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, set)) = newest.as_ref().filter(|(known, _)| known == rules) {
-            return (Some(set.clone()), Report::default());
+        if let Some(known) = newest.as_ref().filter(|known| known.rules == *rules) {
+            return (Some(known.set.clone()), known.report.clone());
         }
         let (set, report) = RuleSet::load(&rules.files, &rules.options);
         let set = set.map(Arc::new);
         if let Some(set) = &set {
-            *newest = Some((rules.clone(), set.clone()));
+            *newest = Some(Loaded { rules: rules.clone(), set: set.clone(), report: report.clone() });
         }
         (set, report)
     }
