@@ -18,6 +18,7 @@ RULES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../operator
 parser = harness.arguments(__doc__)
 parser.add_argument("--trigger", required=True)
 parser.add_argument("--matching", default="all", choices=("first", "all"))
+parser.add_argument("--rules", nargs="*", default=[RULES], help="rule files; the published stable one by default")
 parser.add_argument("--only", default="", help="cases by id, separated by commas")
 args = parser.parse_args()
 
@@ -28,10 +29,11 @@ def nanoseconds(text):
     return int(moment.timestamp() * 1e6) * 1000
 
 
+stable = {line.split(":", 1)[1].strip() for line in open(RULES) if line.startswith("- rule:")}
 with harness.folder() as folder:
     config, docker = os.path.join(folder, "config.yaml"), os.path.join(folder, "docker.sock")
     with open(config, "w") as file:
-        json.dump({"rules": {"files": [RULES], "matching": args.matching}, "containers": {"docker_socket": docker}}, file)
+        json.dump({"rules": {"files": [os.path.abspath(path) for path in args.rules], "matching": args.matching, "switch": [{"enable": {"rule": "*"}}]}, "containers": {"docker_socket": docker}}, file)
     with harness.running(harness.Server(args, folder, "up", ["--require-ebpf", "--config", config])) as server:
         time.sleep(1)
         command = [sys.executable, args.trigger, "--mock-docker", docker]
@@ -52,7 +54,8 @@ with harness.folder() as folder:
                       and case["pid"] in [pid, *(ancestors or [])]]
             fired = sorted({rule for rule, _ in inside})
             allowed = {case["rule"], *case["also"]}
-            is_right = (case["rule"] is None or case["rule"] in fired) and set(fired) <= allowed
+            # Rules beyond the stable ones may find more in what a case does.
+            is_right = (case["rule"] is None or case["rule"] in fired) and set(fired) & stable <= allowed
             wrong += not is_right
             print(f"{case['id']:<24} {'ok   ' if is_right else 'WRONG'} wanted {case['rule']}, fired {fired}")
         assert server.stop()[0] == 0
