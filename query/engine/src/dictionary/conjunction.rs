@@ -1,8 +1,8 @@
 //! Conditions that are one step of the reader.
 
 use super::per_value::PerValue;
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::{and, prep_null_mask_filter};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::and_kleene;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::Result;
 use datafusion::logical_expr::ColumnarValue;
@@ -11,7 +11,8 @@ use datafusion::physical_expr::utils::collect_columns;
 use std::fmt;
 use std::sync::Arc;
 
-/// Conditions of which the later ones look at the rows that the earlier ones left, where those are few.
+/// Conditions of which the later ones look at the rows that the earlier ones left, where those are few. True, false and
+/// null as AND has them.
 ///
 /// The reader evaluates a chain of AND link by link, and carries the rows that are left as a list of stretches from one
 /// link to the next. That pays where a link leaves few rows; after one that leaves most of them, the list costs more
@@ -42,39 +43,31 @@ impl AllOf {
     }
 }
 
-/// True where `values` is, false where it is false or null.
-fn known_true(values: &ArrayRef) -> BooleanArray {
-    let values = values.as_boolean();
-    if values.null_count() == 0 { values.clone() } else { prep_null_mask_filter(values) }
-}
-
 impl PhysicalExpr for AllOf {
     fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
         let rows = batch.num_rows();
         let mut left: Option<BooleanArray> = None;
         for part in &self.parts {
             let before = left.take();
-            let is_few = before.as_ref().is_some_and(|before| before.true_count() * FEW < rows);
-            let found = match &before {
-                Some(before) if is_few && before.true_count() == 0 => {
-                    return Ok(ColumnarValue::Array(Arc::new(before.clone())));
-                }
-                Some(before) if is_few => part.evaluate_selection(batch, before)?,
-                _ => part.evaluate(batch)?,
+            // A row whose conditions so far are null may still become false.
+            let few = before.as_ref().filter(|before| before.null_count() == 0 && before.true_count() * FEW < rows);
+            let found = match few {
+                Some(few) if few.true_count() == 0 => return Ok(ColumnarValue::Array(Arc::new(few.clone()))),
+                Some(few) => part.evaluate_selection(batch, few)?,
+                None => part.evaluate(batch)?,
             };
-            let found = known_true(&found.into_array(rows)?);
+            let found = found.into_array(rows)?;
             left = Some(match before {
-                Some(before) => and(&before, &found)?,
-                None => found,
+                Some(before) => and_kleene(&before, found.as_boolean())?,
+                None => found.as_boolean().clone(),
             });
         }
         let left = left.unwrap_or_else(|| BooleanArray::from(vec![true; rows]));
         Ok(ColumnarValue::Array(Arc::new(left)))
     }
 
-    /// Never null: a condition that is null keeps no row.
     fn return_field(&self, _: &Schema) -> Result<FieldRef> {
-        Ok(Arc::new(Field::new("all_of", DataType::Boolean, false)))
+        Ok(Arc::new(Field::new("all_of", DataType::Boolean, true)))
     }
 
     fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {

@@ -35,6 +35,8 @@ struct Known {
     results: Option<ArrayRef>,
     /// Rows that came before the results were made.
     rows: usize,
+    /// One of the values makes the expression fail.
+    is_refused: bool,
 }
 
 impl PerValue {
@@ -61,7 +63,8 @@ impl PerValue {
         self.inner.evaluate(&batch)?.into_array(rows)
     }
 
-    /// The results of all values of `dictionary`; none while so few rows asked that their own values are fewer.
+    /// The results of all values of `dictionary`; none while so few rows asked that their own values are fewer, and
+    /// where one fails.
     fn results(&self, dictionary: &DictionaryArray<Int32Type>) -> Result<Option<ArrayRef>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let values = dictionary.values();
@@ -69,12 +72,20 @@ impl PerValue {
             *known = Known { values: Some(values.clone()), ..Known::default() };
         }
         known.rows += dictionary.len();
-        if known.results.is_none() && values.len() <= 2 * known.rows {
-            let of_null = self.over(new_null_array(values.data_type(), 1))?;
-            known.results = Some(concat(&[&self.over(values.clone())?, &of_null])?);
+        if known.results.is_none() && !known.is_refused && values.len() <= 2 * known.rows {
+            // It may fail for a value that no row has that other conditions leave: each row then speaks for itself.
+            match self.over(values.clone()).and_then(|of_values| Ok((of_values, self.over(null(values))?))) {
+                Ok((of_values, of_null)) => known.results = Some(concat(&[&of_values, &of_null])?),
+                Err(_) => known.is_refused = true,
+            }
         }
         Ok(known.results.clone())
     }
+}
+
+/// One null among values like `values`.
+fn null(values: &ArrayRef) -> ArrayRef {
+    new_null_array(values.data_type(), 1)
 }
 
 /// Whether two arrays are the same memory.

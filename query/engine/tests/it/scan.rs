@@ -5,7 +5,7 @@ use bodkin_query::QueryOptions;
 use bodkin_schema::{Principal, Stream};
 
 /// Queries whose answers may not depend on where rows lie.
-const QUERIES: [&str; 21] = [
+const QUERIES: [&str; 22] = [
     "SELECT count(*) FROM events",
     "SELECT count(*), count(path), min(ts), max(ts) FROM events",
     "SELECT ts, evt_type, pid, comm, user, path FROM events ORDER BY ts",
@@ -24,6 +24,7 @@ const QUERIES: [&str; 21] = [
     "SELECT upper(comm) u, count(*) FROM events WHERE path LIKE '%etc%' OR path LIKE '/tmp%' OR path IS NULL GROUP BY 1 ORDER BY 1",
     "SELECT count(*) FROM events WHERE comm NOT LIKE '%ash' AND pid > 10 AND user IS NULL AND evt_type IN ('connect', 'procexit')",
     "SELECT ts, pid, path FROM events ORDER BY ts DESC, pid, comm LIMIT 3",
+    "SELECT ts, path LIKE '%etc%' AND remote_port IS NULL AND length(path) > 3 AS b FROM events ORDER BY ts",
     "SELECT path, ts FROM events ORDER BY path DESC, ts LIMIT 4",
     "SELECT comm, percentile_cont(0.3) WITHIN GROUP (ORDER BY pid + ts_ns % 7) FROM events GROUP BY comm ORDER BY comm",
     "SELECT count(*) FROM events WHERE ts + INTERVAL '1 minute' > TIMESTAMP '2026-11-22T00:01:00.000002' AND ts - INTERVAL '1 day' < ts",
