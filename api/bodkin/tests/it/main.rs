@@ -42,6 +42,12 @@ fn kernel_to_sql() {
     script("kernel_to_sql.py", &[]);
 }
 
+/// Configuration that changes while everything runs, pushed to agents and under `bodkin up`.
+#[test]
+fn configure() {
+    script("configure.py", &[]);
+}
+
 /// ACK-1, ONCE-1: kill -9 of the server in the middle.
 #[test]
 fn crash() {
