@@ -31,7 +31,7 @@ pub(crate) struct SilenceRequest {
 }
 
 pub(super) fn alerting(state: &AppState) -> Result<&Arc<dyn Alerting>, ApiError> {
-    let none = || ApiError::new(StatusCode::NOT_FOUND, "not_found", "this node has no alerts".to_owned());
+    let none = || ApiError::new(StatusCode::NOT_IMPLEMENTED, "no_alerts", "this node has no alerts".to_owned());
     state.alerting.as_ref().ok_or_else(none)
 }
 
