@@ -1,4 +1,4 @@
-//! SAFE-1: whatever comes, there is an answer. `cargo run --release -p bodkin-rules --example fuzz` does it for longer.
+//! SAFE-1: whatever comes, there is an answer. `cargo run --release -p bodkin-rules --example fuzz_rules` does it for longer.
 
 use crate::fuzz::{Random, mutated, targets};
 use std::path::Path;
