@@ -25,7 +25,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`file`] | rule files and what is wrong with them |
+//! | [`mod@file`] | rule files and what is wrong with them |
 //! | [`template`] | texts of labels and annotations |
 //! | `alert` | the states of an alert: a pure function of results and time |
 //! | `group` | one evaluation of a group |
