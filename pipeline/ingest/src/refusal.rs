@@ -16,10 +16,16 @@ pub enum Refusal {
         why: &'static str,
     },
     /// No stream of that name.
-    #[error("stream {name:?} is not known; there are {}", known())]
+    #[error("stream {name:?} is not known; there are {}", sent())]
     UnknownStream {
         /// The name, cut to a sane length.
         name: String,
+    },
+    /// Rows of a stream that the server makes itself.
+    #[error("stream {stream} is made by the server itself and takes no rows from outside; send to one of {}", sent())]
+    MadeHere {
+        /// The stream.
+        stream: Stream,
     },
     /// The schema is none of the stream's.
     #[error("schema of stream {stream}: {mismatch}")]
@@ -87,13 +93,25 @@ pub enum Refusal {
     Log(#[from] LogError),
 }
 
-fn known() -> String {
-    Stream::ALL.map(Stream::name).join(", ")
+fn sent() -> String {
+    let sent = Stream::ALL.into_iter().filter(|stream| !stream.is_made());
+    sent.map(Stream::name).collect::<Vec<_>>().join(", ")
 }
 
 /// Labels of the refusals counter, in the order of [`Refusal::index`].
-pub(crate) const REASONS: [&str; 10] =
-    ["descriptor", "unknown_stream", "schema", "ipc", "unexpected", "metadata", "rows", "too_large", "lane", "log"];
+pub(crate) const REASONS: [&str; 11] = [
+    "descriptor",
+    "unknown_stream",
+    "schema",
+    "ipc",
+    "unexpected",
+    "metadata",
+    "rows",
+    "too_large",
+    "lane",
+    "log",
+    "made_here",
+];
 
 impl Refusal {
     pub(crate) fn index(&self) -> usize {
@@ -108,6 +126,7 @@ impl Refusal {
             Self::Rows { .. } => 6,
             Self::OutOfOrder { .. } | Self::LaneBroken { .. } | Self::TooManyLanes { .. } => 8,
             Self::Log(_) => 9,
+            Self::MadeHere { .. } => 10,
         }
     }
 
@@ -119,6 +138,7 @@ impl Refusal {
     fn code(&self) -> Code {
         match self {
             Self::UnknownStream { .. } => Code::NotFound,
+            Self::MadeHere { .. } => Code::PermissionDenied,
             // What is too large once is too large always; "exhausted" is what sending again may help.
             Self::TooManyLanes { .. } | Self::Log(LogError::Full { .. }) => Code::ResourceExhausted,
             Self::Log(LogError::TooLarge { .. }) => Code::InvalidArgument,

@@ -143,6 +143,9 @@ impl Session {
         };
         let stream =
             Stream::from_name(name).ok_or_else(|| Refusal::UnknownStream { name: name.chars().take(64).collect() })?;
+        if stream.is_made() {
+            return Err(Refusal::MadeHere { stream });
+        }
         let limits = self.service.limits.ipc;
         if !first.data_body.is_empty() || message_kind(&first.data_header, &limits)? != MessageKind::Schema {
             return Err(Refusal::Unexpected("the first message of a put must be the schema"));

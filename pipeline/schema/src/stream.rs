@@ -111,6 +111,23 @@ impl Stream {
         Self::ALL.into_iter().find(|stream| stream.name() == name)
     }
 
+    /// Whether a server makes its rows itself. Nobody sends them: a row of `deliveries` from outside would silence an
+    /// alert, one of `windows` would change an answer.
+    pub fn is_made(self) -> bool {
+        match self {
+            Self::Findings | Self::Queries | Self::Windows | Self::Evaluations | Self::Alerts | Self::Deliveries => {
+                true
+            }
+            Self::Events
+            | Self::Series
+            | Self::Samples
+            | Self::Drops
+            | Self::Histograms
+            | Self::Audit
+            | Self::Flows => false,
+        }
+    }
+
     /// The newest schema, as rows are seen in SQL: plain types, no dictionaries. On the wire every Utf8 column may
     /// be a dictionary of Utf8 with Int32 keys.
     pub fn schema(self) -> SchemaRef {

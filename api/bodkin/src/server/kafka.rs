@@ -63,9 +63,10 @@ impl KafkaSection {
         if self.brokers.is_empty() || self.topics.is_empty() {
             bail!("it needs brokers and topics");
         }
-        let stream = Stream::from_name(&self.into).with_context(|| {
-            let streams: Vec<_> = Stream::ALL.iter().map(|stream| stream.name()).collect();
-            format!("into: there is no table {:?}; there are {}", self.into, streams.join(", "))
+        let stream = Stream::from_name(&self.into).filter(|stream| !stream.is_made()).with_context(|| {
+            let streams: Vec<_> =
+                Stream::ALL.iter().filter(|stream| !stream.is_made()).map(|stream| stream.name()).collect();
+            format!("into: no rows from outside go to {:?}; they go to {}", self.into, streams.join(", "))
         })?;
         match &self.source {
             None if stream == Stream::Audit => Ok(Box::new(AuditRecords(Source::Json))),

@@ -115,6 +115,28 @@ async fn wrong_descriptors_are_refused_with_the_known_streams() {
 }
 
 #[tokio::test]
+async fn safe_1_nobody_else_writes_what_the_server_makes() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let made = ["findings", "queries", "windows", "evaluations", "alerts", "deliveries"];
+    assert_eq!(Stream::ALL.into_iter().filter(|stream| stream.is_made()).map(Stream::name).collect::<Vec<_>>(), made);
+    for name in made {
+        // The schema is right: a row like this would end a delivery.
+        let rows = RecordBatch::new_empty(Stream::from_name(name).unwrap().schema());
+        let answers = server.put(messages(name, &[(1, rows)], Compression::None)).await;
+        let (code, message) = answers.refusal();
+        assert_eq!(code, Code::PermissionDenied, "{message}");
+        assert!(message.starts_with(&format!("stream {name} is made by the server itself")), "{message}");
+        assert!(
+            message.ends_with("send to one of events, series, samples, drops, histograms, audit, flows"),
+            "{message}"
+        );
+    }
+    assert_eq!(server.service.stats().refused["made_here"], 6);
+    assert!(server.collected.batches().is_empty());
+}
+
+#[tokio::test]
 async fn wrong_schemas_are_refused_with_the_column() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path()).await;
