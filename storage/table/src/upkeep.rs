@@ -181,6 +181,13 @@ impl Tables {
             }
             let mut named = self.decided(stream).await?;
             let log = self.log(stream).refresh().await?;
+            if let Some((epoch, files)) = named.prepared.remove(self.writers[slot(stream)].node.as_ref())
+                && log.epoch < Some(epoch)
+            {
+                // The epoch is not in the log yet, and will be.
+                named.in_use.extend(files);
+            }
+            named.in_use.extend(named.prepared.drain().flat_map(|(_, (_, files))| files));
             named.removed = self.log(stream).removed().await?;
             let in_log = log.files.iter().map(|file| file.path.clone());
             named.in_use.extend(in_log.chain(self.paths_in_use(stream)));
@@ -227,7 +234,8 @@ impl Tables {
             let Some(intent) = newest else { continue };
             named.decided.insert(node.to_owned(), intent.epoch());
             if let Some(prepared) = intent.prepared(bodkin_engine::Sink::name(self)) {
-                named.in_use.extend(prepared_paths(stream, intent.epoch(), prepared)?);
+                let files = prepared_paths(stream, intent.epoch(), prepared)?;
+                named.prepared.insert(node.to_owned(), (intent.epoch(), files));
             }
         }
         Ok(named)

@@ -31,8 +31,10 @@ pub struct Removed {
 /// What must stay, and what may go.
 #[derive(Debug, Default)]
 pub(crate) struct Named {
-    /// Paths of files that the log or a snapshot in use holds, or an intent names.
+    /// Paths of files that the log or a snapshot in use holds, or an intent names whose epoch may not be in the log yet.
     pub(crate) in_use: HashSet<String>,
+    /// The newest intent of each node: its epoch, and the files that it names.
+    pub(crate) prepared: HashMap<String, (Epoch, Vec<String>)>,
     pub(crate) removed: Vec<Removed>,
     /// The newest epoch that each node has decided.
     pub(crate) decided: HashMap<String, Epoch>,
@@ -94,6 +96,7 @@ mod tests {
             in_use: [files[2].path.clone()].into(),
             removed: vec![removed(&files[0], 50 * HOUR), removed(&files[1], HOUR), removed(&files[2], 50 * HOUR)],
             decided: [("n".to_owned(), Epoch(9))].into(),
+            ..Named::default()
         };
         assert_eq!(gone(&files, &named, false), names[..1]);
         assert_eq!(gone(&files, &named, true), names[..2], "the third is in use");

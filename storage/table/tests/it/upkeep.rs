@@ -197,6 +197,10 @@ async fn orphans_go_when_their_epoch_is_decided_without_them() {
     assert_eq!((report.objects_deleted, objects(&store).await), (1, 2), "the one that the intent does not name");
     tables.commit(Epoch(2), &prepared).await.unwrap();
     assert_eq!(numbers(&tables, tables.snapshot().table(Stream::Samples), "ts").await, (0..20).collect::<Vec<_>>());
+    tables.compact(true).await.unwrap();
+    tables.vacuum(true, &mut report).await.unwrap();
+    assert_eq!(objects(&store).await, 1, "the log has what the intent names, and something else in its place");
+    assert_eq!(numbers(&tables, tables.snapshot().table(Stream::Samples), "ts").await, (0..20).collect::<Vec<_>>());
 }
 
 #[tokio::test]
