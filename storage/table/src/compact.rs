@@ -1,13 +1,12 @@
 //! A compaction job, done: runs read, merged, written as one run, and swapped in the log in one commit.
 
 use crate::align::align;
-use crate::encode::ZSTD_COMPACTED;
 use crate::file::table_path;
 use crate::file_reader::FileReader;
-use crate::file_writer::{Encoded, FileWriter};
+use crate::file_writer::{Effort, Encoded, FileWriter};
 use crate::merge::{RunStream, SortedMerge};
 use crate::plan::Job;
-use crate::run::compacted_file;
+use crate::run::{Level, compacted_file};
 use crate::writer::{FILE_BYTES_TARGET, TableWriter};
 use crate::{Error, PreparedFile, Result, TableFile};
 use arrow::array::RecordBatch;
@@ -31,7 +30,8 @@ pub(crate) async fn rewrite(writer: &TableWriter, job: &Job) -> Result<Vec<Prepa
     let (sender, mut receiver) = mpsc::channel(1);
     let runtime = tokio::runtime::Handle::current();
     // Merging and encoding are long stretches of work: a thread of their own keeps them off the requests' threads.
-    let encoder = tokio::task::spawn_blocking(move || runtime.block_on(encode_merged(stream, merge, sender)));
+    let effort = if job.level == Level::Day { Effort::Keep } else { Effort::Merge };
+    let encoder = tokio::task::spawn_blocking(move || runtime.block_on(encode_merged(stream, effort, merge, sender)));
     let id = uuid::Uuid::new_v4();
     let mut files = Vec::new();
     while let Some(encoded) = receiver.recv().await {
@@ -45,7 +45,12 @@ pub(crate) async fn rewrite(writer: &TableWriter, job: &Job) -> Result<Vec<Prepa
     }
 }
 
-async fn encode_merged(stream: Stream, mut merge: SortedMerge, files: mpsc::Sender<Encoded>) -> Result<()> {
+async fn encode_merged(
+    stream: Stream,
+    effort: Effort,
+    mut merge: SortedMerge,
+    files: mpsc::Sender<Encoded>,
+) -> Result<()> {
     let failed = |source: ParquetError| Error::Parquet { path: table_path(stream).to_string(), source };
     let mut open: Option<FileWriter> = None;
     while let Some(batch) = merge.next().await? {
@@ -55,7 +60,7 @@ async fn encode_merged(stream: Stream, mut merge: SortedMerge, files: mpsc::Send
         }
         let mut file = match open.take() {
             Some(file) => file,
-            None => FileWriter::new(stream, stream.schema(), ZSTD_COMPACTED).map_err(failed)?,
+            None => FileWriter::new(stream, stream.schema(), effort).map_err(failed)?,
         };
         file.write(&batch).map_err(failed)?;
         if file.bytes() < FILE_BYTES_TARGET {

@@ -1,11 +1,11 @@
 //! Sorted rows to Parquet: a pure function from tail parts to the bytes of files (ORDER-1).
 
 use crate::align::is_text_dictionary;
-use crate::file_writer::{Encoded, FileWriter};
+use crate::file_writer::{Effort, Encoded, FileWriter};
 use crate::sort::sorted_order;
 use crate::tail::TailPart;
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::{cast, concat, take};
+use arrow::compute::{cast, concat, interleave, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use bodkin_schema::Stream;
@@ -14,10 +14,6 @@ use std::sync::Arc;
 
 /// Rows that are copied into their order at a time.
 pub(crate) const ROWS_PER_CHUNK: usize = 8192;
-/// Level of zstd for rows of an epoch: they are written again soon.
-const ZSTD_FLUSH: i32 = 1;
-/// Level of zstd for what compaction makes.
-pub(crate) const ZSTD_COMPACTED: i32 = 3;
 
 /// Sorts the rows of all parts together and writes them to files of about `file_bytes_target`, at most `files_max`;
 /// `emit` takes each and says whether to go on. Holds a copy of the rows, one file and one chunk of plain rows.
@@ -33,7 +29,7 @@ pub(crate) fn encode(
     let mut start = 0;
     while start < rows.len() {
         files += 1;
-        let mut file = FileWriter::new(stream, rows.schema.clone(), ZSTD_FLUSH)?;
+        let mut file = FileWriter::new(stream, rows.schema.clone(), Effort::Flush)?;
         loop {
             let end = rows.len().min(start + ROWS_PER_CHUNK);
             file.write(&rows.chunk(start, end)?)?;
@@ -54,26 +50,42 @@ pub(crate) fn encode(
 struct SortedRows {
     /// The stream's columns; a text may be a dictionary.
     schema: SchemaRef,
-    columns: Vec<ArrayRef>,
+    columns: Vec<Column>,
+    /// The first row of each part.
+    starts: Vec<u32>,
     order: UInt32Array,
+}
+
+/// One column of all parts.
+enum Column {
+    /// As the parts have it: numbers are not copied before they are in order.
+    Parts(Vec<ArrayRef>),
+    /// In one piece. Texts, which are compared by their values.
+    Joined(ArrayRef),
 }
 
 impl SortedRows {
     fn new(stream: Stream, parts: &[Arc<TailPart>]) -> Result<Self, ArrowError> {
         let schema = stream.schema();
-        let columns: Vec<ArrayRef> = (0..schema.fields().len())
-            .map(|index| join(parts, index, schema.field(index).data_type()))
+        let columns: Vec<Column> = (0..schema.fields().len())
+            .map(|index| Column::new(parts, index, schema.field(index).data_type()))
             .collect::<Result<_, _>>()?;
-        let keys: Vec<ArrayRef> = stream
+        let keys: Vec<&[ArrayRef]> = stream
             .sort_columns()
             .iter()
-            .map(|name| schema.index_of(name).map(|index| columns[index].clone()))
+            .map(|name| schema.index_of(name).map(|index| columns[index].pieces()))
             .collect::<Result<_, _>>()?;
+        let order = sorted_order(&keys)?;
         let found = schema.fields().iter().zip(&columns);
         let fields =
             found.map(|(field, column)| Field::new(field.name(), column.data_type().clone(), field.is_nullable()));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        Ok(Self { order: sorted_order(&keys)?, schema, columns })
+        let mut next = 0;
+        let starts = parts.iter().map(|part| {
+            next += part.records.num_rows() as u32;
+            next - part.records.num_rows() as u32
+        });
+        Ok(Self { starts: starts.collect(), order, schema, columns })
     }
 
     fn len(&self) -> usize {
@@ -84,8 +96,38 @@ impl SortedRows {
     /// once for the page's dictionary either way.
     fn chunk(&self, start: usize, end: usize) -> Result<RecordBatch, ArrowError> {
         let order = self.order.slice(start, end - start);
-        let columns = self.columns.iter().map(|column| take(column, &order, None)).collect::<Result<_, _>>()?;
-        RecordBatch::try_new(self.schema.clone(), columns)
+        let place = |row: &u32| {
+            let part = self.starts.partition_point(|start| start <= row).saturating_sub(1);
+            (part, (row - self.starts[part]) as usize)
+        };
+        let places: Vec<(usize, usize)> = order.values().iter().map(place).collect();
+        let columns = self.columns.iter().map(|column| match column {
+            Column::Joined(column) => take(column, &order, None),
+            Column::Parts(parts) => interleave(&parts.iter().map(|part| part.as_ref()).collect::<Vec<_>>(), &places),
+        });
+        RecordBatch::try_new(self.schema.clone(), columns.collect::<Result<_, _>>()?)
+    }
+}
+
+impl Column {
+    fn new(parts: &[Arc<TailPart>], index: usize, plain: &DataType) -> Result<Self, ArrowError> {
+        let is_copied = matches!(plain, DataType::Utf8 | DataType::List(_) | DataType::Map(..) | DataType::Struct(_));
+        let is_plain = parts.iter().all(|part| part.records.column(index).data_type() == plain);
+        match is_plain && !is_copied {
+            true => Ok(Self::Parts(parts.iter().map(|part| part.records.column(index).clone()).collect())),
+            false => join(parts, index, plain).map(Self::Joined),
+        }
+    }
+
+    fn pieces(&self) -> &[ArrayRef] {
+        match self {
+            Self::Parts(parts) => parts,
+            Self::Joined(column) => std::slice::from_ref(column),
+        }
+    }
+
+    fn data_type(&self) -> &DataType {
+        self.pieces().first().map_or(&DataType::Null, |piece| piece.data_type())
     }
 }
 

@@ -80,6 +80,7 @@ mod text_chunk;
 mod text_pages;
 mod upkeep;
 mod vacuum;
+mod value_chunk;
 mod writer;
 
 pub use delta::DeltaLog;
