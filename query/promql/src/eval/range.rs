@@ -105,7 +105,8 @@ impl<'a> RangeTask<'a> {
         let drops_name = drops_name || !context.function.keeps_name();
         let row = matrix.push_absent(Row { labels: labels.clone(), drops_name });
         let at = row * self.steps.count;
-        let is_simple = histograms.is_empty() && context.edges == Edges::Plain && !context.uses_start_timestamps;
+        let knows_starts = context.uses_start_timestamps && !floats.starts.is_empty();
+        let is_simple = histograms.is_empty() && context.edges == Edges::Plain && !knows_starts;
         if is_simple && context.function.has_loop() {
             let rates = context.function.is_rate();
             self.plan.prepare(floats.times, self.steps, &context.look, context.range_ms, rates);

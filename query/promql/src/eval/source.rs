@@ -16,8 +16,8 @@ use crate::histogram::{Bounds, ResetHint};
 use crate::position::Span;
 use crate::storage::{Select, SelectHints, Selection, is_stale};
 
-/// The most series that are read at once.
-const SERIES_MAX: usize = 1024;
+/// The most series that are read at once: hours of their samples stay in a core's cache until they are used.
+const SERIES_MAX: usize = 256;
 /// The fewest series that are worth a piece of work of their own.
 const SERIES_MIN: usize = 64;
 
