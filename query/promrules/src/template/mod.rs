@@ -29,6 +29,7 @@ pub struct TemplateError(pub(crate) String);
 #[derive(Clone, Debug, PartialEq)]
 pub struct Template {
     nodes: Vec<parse::Node>,
+    defined: parse::Defined,
 }
 
 /// A sample that a query of a template gives.
@@ -91,7 +92,7 @@ impl Template {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
-        parse::parse(text).map(|nodes| Self { nodes })
+        parse::parse(text).map(|(nodes, defined)| Self { nodes, defined })
     }
 
     /// The text for an alert.
@@ -99,7 +100,7 @@ impl Template {
     /// # Errors
     /// What went wrong; nothing is given then.
     pub fn expand(&self, context: &Context<'_>) -> Result<String, TemplateError> {
-        run::Run::new(context).text(&self.nodes)
+        run::Run::new(context, &self.defined).text(&self.nodes)
     }
 }
 
@@ -168,6 +169,14 @@ mod tests {
             ("{{ parseDuration \"1h30m\" }}", "5400"),
             ("{{ and true $labels.job }} {{ or \"\" 5 }} {{ not false }}", "node 5 true"),
             ("{{ graphLink \"up\" }}", "/graph?g0.expr=up&g0.tab=0"),
+            (
+                "{{ define \"x\" }}<{{ .job }}>{{ end }}a{{ template \"x\" $labels }}{{ template \"x\" .Labels }}",
+                "a<node><node>",
+            ),
+            ("{{ block \"b\" $value }}{{ . | humanize }} {{ $ }}{{ end }}", "1.235k 1234.5678"),
+            ("{{ template \"later\" }}{{ define \"later\" }}[{{ . }}]{{ end }}", "[<no value>]"),
+            ("{{ range query \"m\" }}{{ if eq .Value 21.0 }}{{ continue }}{{ end }}{{ .Value }};{{ end }}", "11;"),
+            ("{{ range query \"m\" }}{{ .Value }}{{ if true }}{{ break }}{{ end }};{{ end }}!", "11!"),
             ("{{ 1e100 }} {{ 0.00001 }} {{ 100000 }}", "1e+100 1e-05 100000"),
         ] {
             assert_eq!(expand(template).as_deref(), Ok(expected), "{template}");
@@ -185,6 +194,10 @@ mod tests {
             ("{{ first (query \"none\") }}", "first() called on vector with no elements"),
             ("{{ (1 }}", "unclosed left paren"),
             ("{{ end }}", "unexpected"),
+            ("{{ break }}", "outside {{range}}"),
+            ("{{ template \"nope\" . }}", "template \"nope\" not defined"),
+            ("{{ template nope }}", "needs a name"),
+            ("{{ define \"x\" }}{{ $labels.job }}{{ end }}{{ template \"x\" }}", "undefined variable"),
             ("{{ reReplaceAll \"(\" \"\" \"\" }}", "regex"),
         ] {
             let error = expand(template).unwrap_err();
@@ -195,6 +208,8 @@ mod tests {
     #[test]
     fn safe_1_deep_and_large_ones_end() {
         assert!(Template::parse(&"{{ if true }}".repeat(10_000)).is_err());
+        assert!(Template::parse(&"{{ define \"x\" }}".repeat(10_000)).is_err());
+        assert!(expand("{{ define \"x\" }}{{ template \"x\" }}{{ end }}{{ template \"x\" }}").is_err());
         assert!(Template::parse(&format!("{{{{ {}1 }}}}", "(".repeat(10_000))).is_err());
         let doubling =
             "{{ $x := \"0123456789\" }}".to_owned() + &"{{ $x = printf \"%s%s\" $x $x }}".repeat(40) + "{{ $x }}";

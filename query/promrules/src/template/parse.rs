@@ -1,6 +1,7 @@
 //! Text with `{{ actions }}` to a tree: the part of Go's templates that labels and annotations use.
 
 use super::TemplateError;
+use std::collections::BTreeMap;
 
 /// Actions inside of each other at most (SAFE-1).
 const DEPTH_MAX: usize = 64;
@@ -35,7 +36,19 @@ pub(super) enum Node {
         body: Vec<Node>,
         otherwise: Vec<Node>,
     },
+    /// `{{ template "name" pipeline }}`
+    Template {
+        name: String,
+        pipeline: Option<Pipeline>,
+    },
+    /// Leaves the loop.
+    Break,
+    /// Goes on with the loop's next item.
+    Continue,
 }
+
+/// What `{{ define "name" }}` names.
+pub(super) type Defined = BTreeMap<String, Vec<Node>>;
 
 /// Commands of which each is given the result of the one before as its last argument.
 pub(super) type Pipeline = Vec<Command>;
@@ -76,13 +89,13 @@ enum Token {
     Set,
 }
 
-/// The tree of a template.
-pub(super) fn parse(text: &str) -> Result<Vec<Node>, TemplateError> {
+/// The tree of a template, and those that it defines.
+pub(super) fn parse(text: &str) -> Result<(Vec<Node>, Defined), TemplateError> {
     let pieces = split(text)?;
-    let mut parser = Parser { pieces, at: 0, depth: 0 };
+    let mut parser = Parser { pieces, at: 0, depth: 0, loops: 0, defined: Defined::new() };
     let (nodes, end) = parser.nodes()?;
     match end {
-        None => Ok(nodes),
+        None => Ok((nodes, parser.defined)),
         Some(keyword) => Err(TemplateError(format!("unexpected {{{{{keyword}}}}}"))),
     }
 }
@@ -222,6 +235,9 @@ struct Parser {
     pieces: Vec<Piece>,
     at: usize,
     depth: usize,
+    /// Loops around what is parsed.
+    loops: usize,
+    defined: Defined,
 }
 
 /// Nodes up to `{{end}}` or `{{else ...}}`: the keyword, and what follows it.
@@ -246,6 +262,7 @@ impl Parser {
                             let keyword = if tokens.len() > 1 { "else if" } else { name };
                             return Ok((nodes, Some(keyword.to_owned())));
                         }
+                        Some(Token::Name(name)) if name == "define" => self.define(&tokens[1..])?,
                         _ => nodes.push(self.action(&tokens)?),
                     }
                 }
@@ -284,10 +301,21 @@ impl Parser {
                 let (body, otherwise) = self.body(true)?;
                 Ok(Node::Range { key, value, pipeline, body, otherwise })
             }
-            Some(Token::Name(name))
-                if ["define", "template", "block", "break", "continue"].contains(&name.as_str()) =>
-            {
-                Err(TemplateError(format!("{{{{{name}}}}} is not supported in labels and annotations")))
+            Some(Token::Name(name)) if name == "template" || name == "block" => {
+                let (Some(Token::Text(called)), argument) = (rest.first(), rest.get(1..).unwrap_or_default()) else {
+                    return Err(TemplateError(format!("{{{{{name}}}}} needs a name in quotes")));
+                };
+                let pipeline = (!argument.is_empty()).then(|| pipeline(argument)).transpose()?;
+                if name == "block" {
+                    self.define(&rest[..1])?;
+                }
+                Ok(Node::Template { name: called.clone(), pipeline })
+            }
+            Some(Token::Name(name)) if rest.is_empty() && (name == "break" || name == "continue") => {
+                if self.loops == 0 {
+                    return Err(TemplateError(format!("{{{{{name}}}}} outside {{{{range}}}}")));
+                }
+                Ok(if name == "break" { Node::Break } else { Node::Continue })
             }
             Some(Token::Variable(name)) if matches!(rest.first(), Some(Token::Declare | Token::Set)) => {
                 let is_new = rest.first() == Some(&Token::Declare);
@@ -297,6 +325,21 @@ impl Parser {
         }
     }
 
+    /// Remembers what is between `{{define "name"}}` and its `{{end}}`; of two the later one counts.
+    fn define(&mut self, tokens: &[Token]) -> Result<(), TemplateError> {
+        let [Token::Text(name)] = tokens else {
+            return Err(TemplateError("{{define}} needs a name in quotes".to_owned()));
+        };
+        let loops = std::mem::take(&mut self.loops);
+        let (body, otherwise) = self.body(false)?;
+        self.loops = loops;
+        if !otherwise.is_empty() {
+            return Err(TemplateError("unexpected {{else}} in define clause".to_owned()));
+        }
+        self.defined.insert(name.clone(), body);
+        Ok(())
+    }
+
     /// What is between an action and its `{{end}}`, and what stands after `{{else}}`.
     fn body(&mut self, is_range: bool) -> Result<(Vec<Node>, Vec<Node>), TemplateError> {
         self.depth += 1;
@@ -304,7 +347,9 @@ impl Parser {
             return Err(TemplateError(format!("more than {DEPTH_MAX} actions inside of each other")));
         }
         let unclosed = || TemplateError("unexpected end of the template: an {{end}} is missing".to_owned());
+        self.loops += usize::from(is_range);
         let (then, end) = self.nodes()?;
+        self.loops -= usize::from(is_range);
         let otherwise = match end.as_deref() {
             Some("end") => Vec::new(),
             Some("else if") if !is_range => {

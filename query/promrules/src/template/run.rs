@@ -1,22 +1,34 @@
 //! A tree and an alert to text.
 
 use super::functions::call;
-use super::parse::{Command, Node, Operand, Pipeline};
+use super::parse::{Command, Defined, Node, Operand, Pipeline};
 use super::{Context, OUTPUT_BYTES_MAX, TemplateError, Val};
 use std::rc::Rc;
 
 /// Nodes that one template may run: no loop over a large answer goes on for ever.
 const STEPS_MAX: usize = 1_000_000;
+/// Templates that call each other at most.
+const CALLS_MAX: usize = 64;
+
+/// Where a loop goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    Next,
+    Break,
+    Continue,
+}
 
 pub(super) struct Run<'a> {
     context: &'a Context<'a>,
+    defined: &'a Defined,
     variables: Vec<(String, Val)>,
     out: String,
     steps: usize,
+    calls: usize,
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(context: &'a Context<'a>) -> Self {
+    pub(super) fn new(context: &'a Context<'a>, defined: &'a Defined) -> Self {
         let labels = Val::Labels(Rc::new(context.labels.clone()));
         let external = Val::Labels(Rc::new(context.external_labels.clone()));
         let variables = [
@@ -27,7 +39,7 @@ impl<'a> Run<'a> {
             ("$value", Val::Float(context.value)),
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value)).to_vec();
-        Self { context, variables, out: String::new(), steps: 0 }
+        Self { context, defined, variables, out: String::new(), steps: 0, calls: 0 }
     }
 
     pub(super) fn text(mut self, nodes: &[Node]) -> Result<String, TemplateError> {
@@ -36,38 +48,48 @@ impl<'a> Run<'a> {
     }
 
     /// Runs nodes; variables that they declare end with them.
-    fn nodes(&mut self, nodes: &[Node], dot: &Val) -> Result<(), TemplateError> {
+    fn nodes(&mut self, nodes: &[Node], dot: &Val) -> Result<Flow, TemplateError> {
         let depth = self.variables.len();
         for node in nodes {
             self.steps += 1;
             if self.steps > STEPS_MAX {
                 return Err(TemplateError("the template takes too long".to_owned()));
             }
-            self.node(node, dot)?;
+            let flow = self.node(node, dot)?;
+            if flow != Flow::Next {
+                self.variables.truncate(depth);
+                return Ok(flow);
+            }
         }
         self.variables.truncate(depth);
-        Ok(())
+        Ok(Flow::Next)
     }
 
-    fn node(&mut self, node: &Node, dot: &Val) -> Result<(), TemplateError> {
+    fn node(&mut self, node: &Node, dot: &Val) -> Result<Flow, TemplateError> {
         match node {
-            Node::Text(text) => self.write(text),
+            Node::Text(text) => self.write(text)?,
             Node::Print(pipeline) => {
                 let value = self.pipeline(pipeline, dot)?;
-                self.write(&value.to_string())
+                self.write(&value.to_string())?;
+            }
+            Node::Break => return Ok(Flow::Break),
+            Node::Continue => return Ok(Flow::Continue),
+            Node::Template { name, pipeline } => {
+                let value = pipeline.as_ref().map_or(Ok(Val::Nil), |pipeline| self.pipeline(pipeline, dot))?;
+                self.template(name, value)?;
             }
             Node::Assign { name, is_new, pipeline } => {
                 let value = self.pipeline(pipeline, dot)?;
                 if *is_new {
                     self.variables.push((name.clone(), value));
-                    return Ok(());
+                    return Ok(Flow::Next);
                 }
                 let known = self.variables.iter_mut().rev().find(|(known, _)| known == name);
-                known.map(|(_, slot)| *slot = value).ok_or_else(|| undefined(name))
+                known.map(|(_, slot)| *slot = value).ok_or_else(|| undefined(name))?;
             }
             Node::If { condition, then, otherwise } => {
                 let is_true = self.pipeline(condition, dot)?.is_true();
-                self.nodes(if is_true { then } else { otherwise }, dot)
+                return self.nodes(if is_true { then } else { otherwise }, dot);
             }
             Node::With { name, pipeline, then, otherwise } => {
                 let value = self.pipeline(pipeline, dot)?;
@@ -76,9 +98,9 @@ impl<'a> Run<'a> {
                 }
                 let depth = self.variables.len();
                 self.variables.extend(name.iter().map(|name| (name.clone(), value.clone())));
-                self.nodes(then, &value)?;
+                let flow = self.nodes(then, &value)?;
                 self.variables.truncate(depth);
-                Ok(())
+                return Ok(flow);
             }
             Node::Range { key, value, pipeline, body, otherwise } => {
                 let items = self.pipeline(pipeline, dot)?.items()?;
@@ -89,12 +111,30 @@ impl<'a> Run<'a> {
                     let depth = self.variables.len();
                     self.variables.extend(key.iter().map(|name| (name.clone(), index.clone())));
                     self.variables.extend(value.iter().map(|name| (name.clone(), item.clone())));
-                    self.nodes(body, &item)?;
+                    let flow = self.nodes(body, &item)?;
                     self.variables.truncate(depth);
+                    if flow == Flow::Break {
+                        break;
+                    }
                 }
-                Ok(())
             }
         }
+        Ok(Flow::Next)
+    }
+
+    /// Runs a template that was defined: it knows what it is given, as `.` and `$`, and nothing else.
+    fn template(&mut self, name: &str, value: Val) -> Result<(), TemplateError> {
+        let defined = self.defined;
+        let body = defined.get(name).ok_or_else(|| TemplateError(format!("template {name:?} not defined")))?;
+        self.calls += 1;
+        if self.calls > CALLS_MAX {
+            return Err(TemplateError(format!("more than {CALLS_MAX} templates inside of each other")));
+        }
+        let variables = std::mem::replace(&mut self.variables, vec![("$".to_owned(), value.clone())]);
+        self.nodes(body, &value)?;
+        self.variables = variables;
+        self.calls -= 1;
+        Ok(())
     }
 
     fn write(&mut self, text: &str) -> Result<(), TemplateError> {
