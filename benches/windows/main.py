@@ -14,6 +14,7 @@ import tempfile
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -30,6 +31,8 @@ def generate(path, rows, groups, seed):
     with pa.OSFile(path, "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
         for batch in table.to_batches(max_chunksize=8192):
             writer.write_batch(batch)
+    plain = table.set_column(0, "ts", table["ts"].cast(pa.int64()))
+    pa.csv.write_csv(plain, f"{path}.csv", pa.csv.WriteOptions(include_header=False))
 
 
 def run(command, timeout):
@@ -40,7 +43,8 @@ def run(command, timeout):
     if done.returncode != 0:
         return {"error": (done.stderr.strip().splitlines() or ["?"])[-1][:200]}
     answer = json.loads(done.stdout.strip().splitlines()[-1])
-    answer["cpu"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    children = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    answer["cpu"] = max(children, answer.get("cpu", 0.0))
     return answer
 
 
@@ -51,7 +55,8 @@ def main():
     parser.add_argument("--groups", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=900)
-    parser.add_argument("--peers", default="datafusion,bytewax", help="pathway, too, where it is installed")
+    parser.add_argument("--peers", default="datafusion,bytewax", help="also pathway, flink: where they are installed")
+    parser.add_argument("--flink-python", default=sys.executable, help="the Python that has apache-flink")
     parser.add_argument("--kinds", default="tumble,hop")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -61,8 +66,9 @@ def main():
         for kind in args.kinds.split(","):
             expected = None
             for who in ["datafusion", "bodkin", *[peer for peer in args.peers.split(",") if peer != "datafusion"]]:
+                python, file = (args.flink_python, f"{path}.csv") if who == "flink" else (sys.executable, path)
                 command = ([args.throughput, path, kind] if who == "bodkin"
-                           else [sys.executable, os.path.join(HERE, "peers.py"), who, path, kind])
+                           else [python, os.path.join(HERE, "peers.py"), who, file, kind])
                 try:
                     answer = run(command, args.timeout)
                 except subprocess.TimeoutExpired:

@@ -1,6 +1,10 @@
-"""One peer over the rows of a file: `peers.py datafusion|bytewax|pathway FILE tumble|hop`; prints groups and sums."""
+"""One peer over the rows of a file: `peers.py datafusion|bytewax|pathway|flink FILE tumble|hop`; prints groups and sums.
+
+Flink reads FILE as CSV and says its own CPU-seconds: its JVM is no child that is waited for.
+"""
 
 import json
+import os
 import sys
 from datetime import datetime, timedelta, timezone
 
@@ -27,7 +31,7 @@ def datafusion(path, kind):
         inner = f"SELECT key, {start} AS w, count(*) AS n, sum(value) AS s FROM t GROUP BY 1, 2"
     else:
         # Panes first, then each pane in its six windows.
-        inner = (f"SELECT key, w - i * INTERVAL '10 seconds' AS w, sum(n) AS n, sum(s) AS s FROM (SELECT key, {start} AS w, "
+        inner = (f"SELECT key, w - arrow_cast(i * 10000000, 'Duration(Microsecond)') AS w, sum(n) AS n, sum(s) AS s FROM (SELECT key, {start} AS w, "
                  "count(*) AS n, sum(value) AS s FROM t GROUP BY 1, 2) CROSS JOIN "
                  "(VALUES (0), (1), (2), (3), (4), (5)) AS v(i) GROUP BY 1, 2")
     row = context.sql(f"SELECT count(*), sum(n), sum(s) FROM ({inner})").collect()[0]
@@ -42,7 +46,8 @@ def bytewax(path, kind):
     from bytewax.testing import TestingSink, TestingSource, run_main
 
     table = read(path)
-    items = list(zip(map(str, table["key"].to_pylist()), table["ts"].to_pylist(), table["value"].to_pylist()))
+    times = (ts.replace(tzinfo=timezone.utc) for ts in table["ts"].to_pylist())
+    items = list(zip(map(str, table["key"].to_pylist()), times, table["value"].to_pylist()))
     # Late rows are only counted if every window waits for them.
     clock = EventClock(lambda item: item[1], wait_for_system_duration=timedelta(seconds=60))
     align = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -77,5 +82,45 @@ def pathway(path, kind):
     say(row["groups"], row["n"], row["s"])
 
 
+def flink(path, kind):
+    """One slot; the watermark waits for the last late row, because its windows drop what comes after them."""
+    from pyflink.table import EnvironmentSettings, TableEnvironment
+
+    environment = TableEnvironment.create(EnvironmentSettings.in_streaming_mode())
+    config = environment.get_config()
+    for name, value in {"parallelism.default": "1", "table.exec.mini-batch.enabled": "true",
+                        "table.exec.mini-batch.allow-latency": "1 s", "table.exec.mini-batch.size": "20000"}.items():
+        config.set(name, value)
+    environment.execute_sql(
+        "CREATE TABLE t (ts BIGINT, k BIGINT, v BIGINT, event_time AS TO_TIMESTAMP_LTZ(ts / 1000, 3), "
+        "WATERMARK FOR event_time AS event_time - INTERVAL '60' SECOND) "
+        f"WITH ('connector' = 'filesystem', 'path' = '{path}', 'format' = 'csv')")
+    window = ("TUMBLE(DATA => TABLE t, TIMECOL => DESCRIPTOR(event_time), SIZE => INTERVAL '10' SECOND)" if kind == "tumble" else
+              "HOP(DATA => TABLE t, TIMECOL => DESCRIPTOR(event_time), SLIDE => INTERVAL '10' SECOND, SIZE => INTERVAL '60' SECOND)")
+    # Only the end of the sums is of interest: a change a second, and not one for each window.
+    result = environment.execute_sql(
+        f"SELECT count(*), sum(n), sum(s) FROM (SELECT k, window_start, count(*) AS n, sum(v) AS s FROM TABLE({window}) "
+        "GROUP BY k, window_start, window_end)")
+    last = None
+    with result.collect() as rows:
+        for row in rows:
+            last = row
+    print(json.dumps({"groups": last[0], "count": last[1], "total": last[2], "cpu": cpu_of_family()}))
+
+
+def cpu_of_family():
+    """User and system seconds of this process and its children that still run."""
+    ticks = 0
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat") as file:
+                fields = file.read().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(name) == os.getpid() or int(fields[1]) == os.getpid():
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 if __name__ == "__main__":
-    {"datafusion": datafusion, "bytewax": bytewax, "pathway": pathway}[sys.argv[1]](sys.argv[2], sys.argv[3])
+    {"datafusion": datafusion, "bytewax": bytewax, "pathway": pathway, "flink": flink}[sys.argv[1]](sys.argv[2], sys.argv[3])

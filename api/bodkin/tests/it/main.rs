@@ -78,6 +78,12 @@ fn forward() {
     script("forward.py", &[]);
 }
 
+/// A server that forwards is killed and loses nothing; `./check --forward N` does it N times.
+#[test]
+fn forward_kill() {
+    script("forward_kill.py", &["--kills", "2"]);
+}
+
 /// RULE-1: rules live and over history, audit events, reload.
 #[test]
 fn detection() {
