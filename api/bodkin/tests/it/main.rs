@@ -120,6 +120,12 @@ fn readers() {
     script("readers.py", &[]);
 }
 
+/// ONCE-2: the same of every table that a host fills.
+#[test]
+fn readers_of_all_tables() {
+    script("readers_all.py", &[]);
+}
+
 /// ACK-1, ONCE-1: kill -9 while samples come by remote write.
 #[test]
 fn remote_write() {
