@@ -7,14 +7,15 @@
 //!  +----------+---------+---------+ - - -
 //! ```
 //! An object holds what changed in its epoch; what did not is pointed at where it lies. When pieces are strewn over too
-//! many objects all are written anew. The name holds the generation, so that a request of a process that is gone cannot
-//! replace what another has written.
+//! many objects all are written anew. An object is never replaced: two lives of a node can have the same generation where
+//! the clock was set back, and a request of one that is gone can come late. Whoever finds a name taken by other contents
+//! takes the next, `<epoch>-<generation>-1.state` and so on.
 
 use crate::{Error, Result};
 use bodkin_schema::{Epoch, Incarnation};
 use bytes::{Bytes, BytesMut};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -68,27 +69,40 @@ impl StateStore {
         let objects: BTreeSet<&str> = kept.values().map(|place| place.object.as_str()).collect();
         let kept = if objects.len() >= OBJECTS_MAX { BTreeMap::new() } else { kept };
 
-        let object = format!("{:020}-{}{EXTENSION}", epoch.0, generation.0);
         let mut content = BytesMut::from(&MAGIC[..]);
         content.extend_from_slice(&[VERSION]);
-        let mut places = BTreeMap::new();
-        for (key, piece) in pieces {
-            let place = match kept.get(key) {
-                Some(place) => (*place).clone(),
-                None => {
-                    let offset = content.len() as u64;
-                    content.extend_from_slice(piece);
-                    Place { object: object.clone(), offset, bytes: piece.len() as u64, hash: xxh3_64(piece) }
-                }
-            };
-            places.insert(key.clone(), place);
+        let mut places: BTreeMap<Key, Place> =
+            kept.into_iter().map(|(key, place)| (key.clone(), place.clone())).collect();
+        let mut written = Vec::new();
+        for (key, piece) in pieces.iter().filter(|(key, _)| !places.contains_key(*key)) {
+            written.push((key, content.len() as u64, piece));
+            content.extend_from_slice(piece);
         }
-        if places.values().any(|place| place.object == object) {
-            let path = self.folder.clone().join(object);
-            let put = self.store.put(&path, content.freeze().into()).await;
-            put.map_err(|source| Error::Intent { path: path.to_string(), source })?;
+        if !written.is_empty() {
+            let object = self.put(epoch, generation, content.freeze()).await?;
+            places.extend(written.into_iter().map(|(key, offset, piece)| {
+                let (bytes, hash) = (piece.len() as u64, xxh3_64(piece));
+                (key.clone(), Place { object: object.clone(), offset, bytes, hash })
+            }));
         }
         Ok(places)
+    }
+
+    /// Stores an object under a name that is free; the name. An object whose answer was lost is known by its contents.
+    async fn put(&self, epoch: Epoch, generation: Incarnation, content: Bytes) -> Result<String> {
+        let mut name = format!("{:020}-{}{EXTENSION}", epoch.0, generation.0);
+        for number in 1_u64.. {
+            let path = self.folder.clone().join(name.as_str());
+            let options = PutOptions { mode: PutMode::Create, ..Default::default() };
+            match self.store.put_opts(&path, content.clone().into(), options).await {
+                Ok(_) => break,
+                Err(object_store::Error::AlreadyExists { .. }) if self.bytes(&path).await? == content => break,
+                Err(object_store::Error::AlreadyExists { .. }) => {}
+                Err(source) => return Err(Error::Intent { path: path.to_string(), source }),
+            }
+            name = format!("{:020}-{}-{number}{EXTENSION}", epoch.0, generation.0);
+        }
+        Ok(name)
     }
 
     /// Reads pieces back.
@@ -111,9 +125,13 @@ impl StateStore {
         Ok(pieces)
     }
 
-    async fn object(&self, path: &Path) -> Result<Bytes> {
+    async fn bytes(&self, path: &Path) -> Result<Bytes> {
         let at = |source| Error::Intent { path: path.to_string(), source };
-        let object = self.store.get(path).await.map_err(at)?.bytes().await.map_err(at)?;
+        self.store.get(path).await.map_err(at)?.bytes().await.map_err(at)
+    }
+
+    async fn object(&self, path: &Path) -> Result<Bytes> {
+        let object = self.bytes(path).await?;
         match object.strip_prefix(MAGIC).and_then(|rest| rest.first()) {
             Some(version) if *version <= VERSION => Ok(object),
             Some(version) => Err(Error::Newer {
@@ -147,6 +165,20 @@ mod tests {
         assert_eq!(first[&("a".to_owned(), 0)], second[&("a".to_owned(), 0)]);
         assert_eq!(store.read(&second).await.unwrap(), pieces(&[("a", "one"), ("b", "three")]));
         assert_eq!(store.read(&first).await.unwrap(), pieces(&[("a", "one"), ("b", "two")]));
+    }
+
+    #[tokio::test]
+    async fn lives_of_one_generation_do_not_replace_each_other() {
+        let store = StateStore::new(Arc::new(InMemory::new()), Path::from("epochs/n"));
+        let mut all = Vec::new();
+        for value in ["one", "two", "six", "one"] {
+            let value = pieces(&[("a", value)]);
+            all.push((store.write(Epoch(1), Incarnation(7), &value, &BTreeMap::new()).await.unwrap(), value));
+        }
+        for (places, value) in &all {
+            assert_eq!(store.read(places).await.unwrap(), *value);
+        }
+        assert_eq!(all[0].0, all[3].0, "an answer that was lost");
     }
 
     #[tokio::test]
