@@ -77,6 +77,7 @@ pub struct ConfigFile {
     prometheus: IgnoredAny,
     rules: IgnoredAny,
     statsd: IgnoredAny,
+    tables: IgnoredAny,
 }
 
 impl ConfigFile {

@@ -1,16 +1,20 @@
 //! The server's part of the configuration file.
 
+mod tables;
+
 use crate::prometheus::PrometheusSection;
 use crate::server::{AgentsEntry, FlowConfig, ForwardSection, StatsdSection};
 use anyhow::{Context, anyhow};
 use bodkin_alert::AlertsConfig;
 use bodkin_forward::ChannelConfig;
 use bodkin_rules::{AppendOutput, Matching, Options, Priority, Source, Switch};
+use bodkin_table::Retention;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+pub(crate) use tables::TableSection;
 
 /// A configuration file of `bodkin server` and `bodkin up`.
 #[derive(Debug, Default, Deserialize)]
@@ -37,6 +41,8 @@ pub(crate) struct ServerConfig {
     alerts: AlertsConfig,
     /// What agents are to watch.
     pub(crate) agents: Vec<AgentsEntry>,
+    /// How long tables keep their rows, by the table's name.
+    tables: BTreeMap<String, TableSection>,
     /// Of other roles: one file may configure them all.
     agent: IgnoredAny,
     graph: IgnoredAny,
@@ -219,6 +225,7 @@ impl ServerConfig {
         config.agents.iter().try_for_each(AgentsEntry::check)?;
         config.check_kafka()?;
         config.flow().check()?;
+        config.retention()?;
         Ok(config)
     }
 }
@@ -238,6 +245,14 @@ impl ServerConfig {
             Some(name) => Err(anyhow!("kafka.{name}: this binary cannot read Kafka: build it with --features kafka")),
             None => Ok(()),
         }
+    }
+
+    /// How long each table keeps its rows.
+    ///
+    /// # Errors
+    /// The table that is none, or its time that cannot be.
+    pub(crate) fn retention(&self) -> anyhow::Result<Retention> {
+        self.tables.iter().try_fold(Retention::default(), |retention, (table, section)| section.apply(retention, table))
     }
 
     /// Channels, forwarders and alerts.

@@ -83,10 +83,11 @@ pub(crate) struct Server {
     kafka: Vec<bodkin_kafka::KafkaSource>,
     prometheus: Arc<PrometheusJobs>,
     agents: Arc<AgentConfigs>,
+    upkeep: Arc<Upkeep>,
 }
 
 /// What of the configuration can change while the server runs: the graph, Prometheus's rules and scraping, what agents are
-/// to watch.
+/// to watch, how long tables keep their rows.
 pub(crate) struct Reloader {
     agents: Arc<AgentConfigs>,
     engine: Arc<bodkin_engine::Engine>,
@@ -94,6 +95,7 @@ pub(crate) struct Reloader {
     flow: Arc<Flow>,
     config: Option<PathBuf>,
     prometheus: Arc<PrometheusJobs>,
+    upkeep: Arc<Upkeep>,
 }
 
 impl Reloader {
@@ -105,6 +107,7 @@ impl Reloader {
         let graph = graph::configured(self.config.as_deref(), &self.rules, &flow)?;
         self.prometheus.load(settings).await?;
         self.agents.set(config.agents.clone());
+        self.upkeep.keep(config.retention()?);
         let engine = self.engine.clone();
         // It waits until the shards have done what they have taken.
         tokio::task::spawn_blocking(move || engine.reload(&graph)).await?.context("graph")
@@ -138,7 +141,7 @@ impl Server {
         let producer = format!("{}/{}", storage.node_id(), Stream::Queries.class());
         tokio::spawn(query_log_writer.run(LocalProducer::new(storage.ingest().clone(), &producer)?));
         let engine = Arc::new(QueryEngine::new(storage.catalog(), options).context("query engine")?);
-        let upkeep = Arc::new(Upkeep::new(storage.tables().clone()));
+        let upkeep = Arc::new(Upkeep::new(storage.tables().clone(), config.retention()?));
         let asked = Scheduler {
             alerts: flow.alerts().clone(),
             engine: engine.clone(),
@@ -153,7 +156,7 @@ impl Server {
         let agents = AgentConfigs::new(config.agents.clone(), reports, clock.clone(), stopping.clone());
         let cloudtrail = Arc::new(CloudtrailReader::default());
         cloudtrail.start(&config.cloudtrail.buckets, &args.data_dir, &audit, &stopping)?;
-        tokio::spawn(upkeep.run(stopping.clone()));
+        tokio::spawn(upkeep.clone().run(stopping.clone()));
         tokio::spawn(node.clone().watch_rates(stopping.clone()));
         tokio::spawn(asked.run(stopping.clone()));
         let jobs = PrometheusJobs::new(evaluator.clone(), view, storage.gateway(), &clock, &stopping);
@@ -183,14 +186,15 @@ impl Server {
             config: args.config.clone(),
             prometheus: jobs,
             agents,
+            upkeep,
         })
     }
 
     /// Reads the configuration again, for as long as the server runs.
     pub(crate) fn reloader(&self) -> Reloader {
         let (engine, rules, flow) = (self.storage.engine().clone(), self.rules.clone(), self.flow.clone());
-        let (agents, prometheus) = (self.agents.clone(), self.prometheus.clone());
-        Reloader { agents, engine, rules, flow, config: self.config.clone(), prometheus }
+        let (agents, prometheus, upkeep) = (self.agents.clone(), self.prometheus.clone(), self.upkeep.clone());
+        Reloader { agents, engine, rules, flow, config: self.config.clone(), prometheus, upkeep }
     }
 
     /// What the process says of itself.

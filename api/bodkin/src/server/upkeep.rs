@@ -1,7 +1,7 @@
 //! Compaction, retention and vacuum of the tables, beside everything else.
 
 use bodkin_table::{Retention, Tables, UpkeepReport};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -14,12 +14,21 @@ const ROUNDS_PER_VACUUM: u64 = 60;
 /// Looks after the tables of this process.
 pub(crate) struct Upkeep {
     tables: Arc<Tables>,
-    retention: Retention,
+    retention: RwLock<Retention>,
 }
 
 impl Upkeep {
-    pub(crate) fn new(tables: Arc<Tables>) -> Self {
-        Self { tables, retention: Retention::default() }
+    pub(crate) fn new(tables: Arc<Tables>, retention: Retention) -> Self {
+        Self { tables, retention: RwLock::new(retention) }
+    }
+
+    /// Keeps rows as long as `retention` says from the next round on.
+    pub(crate) fn keep(&self, retention: Retention) {
+        *self.retention.write().unwrap_or_else(PoisonError::into_inner) = retention;
+    }
+
+    fn retention(&self) -> Retention {
+        self.retention.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Does what is due, again and again. What fails is tried again in the next round.
@@ -48,7 +57,7 @@ impl Upkeep {
     async fn due(&self, is_vacuum_due: bool) -> bodkin_table::Result<()> {
         let mut report = self.tables.compact(false).await?;
         if is_vacuum_due {
-            report.files_expired = self.tables.expire(&self.retention).await?;
+            report.files_expired = self.tables.expire(&self.retention()).await?;
             self.tables.vacuum(false, &mut report).await?;
         }
         if report != UpkeepReport::default() {
@@ -67,7 +76,7 @@ impl Upkeep {
     /// Makes every partition one run; lets go of what has expired, and deletes what may go.
     pub(crate) async fn compact_all(&self, is_vacuum_now: bool) -> anyhow::Result<UpkeepReport> {
         let mut report = self.tables.compact(true).await?;
-        report.files_expired = self.tables.expire(&self.retention).await?;
+        report.files_expired = self.tables.expire(&self.retention()).await?;
         self.tables.vacuum(is_vacuum_now, &mut report).await?;
         Ok(report)
     }
