@@ -12,7 +12,7 @@
 use crate::intent::pieces;
 use crate::runtime::{Cut, Inlet, OperatorState, Recovered, Report};
 use crate::state::{Key, Place};
-use crate::{Error, Intent, IntentStore, Result, Sink, Source, Timer};
+use crate::{Error, Intent, IntentStore, Result, Sink, Source, Timer, causes};
 use bodkin_schema::{Clock, Epoch, Incarnation, Position};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -134,7 +134,7 @@ impl Coordinator {
         let newest = intents.newest().await?;
         // Later than the last life's even if the clock was set back.
         let last = newest.as_ref().map_or(0, |intent| intent.generation().0);
-        let generation = Incarnation((time.clock.now().micros().max(0) as u64).max(last + 1));
+        let generation = Incarnation((time.clock.now().micros().max(0) as u64).max(last.saturating_add(1)));
         let mut coordinator = Self {
             intents,
             generation,
@@ -250,8 +250,7 @@ impl Coordinator {
             return Err(error);
         }
         self.stats.retried.fetch_add(1, Ordering::Relaxed);
-        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-        tracing::warn!(epoch = epoch.0, %error, cause, "epoch waits and is tried again");
+        tracing::warn!(epoch = epoch.0, %error, cause = causes(&error), "epoch waits and is tried again");
         tokio::select! {
             biased;
             // One more attempt, then the process ends.

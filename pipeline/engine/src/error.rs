@@ -8,6 +8,12 @@ pub type SinkError = Box<dyn std::error::Error + Send + Sync>;
 /// Result with this crate's error.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// The causes below `error` in one line, the nearest first: for a log.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(error.source(), |cause| cause.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// Why an epoch did not end.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -321,7 +321,11 @@ impl IntentStore {
         if found > FORMAT {
             return Err(Error::Newer { path: path.to_string(), found, known: FORMAT });
         }
-        serde_json::from_value(value).map_err(corrupt)
+        let intent: Intent = serde_json::from_value(value).map_err(corrupt)?;
+        match self.path(intent.epoch()) == *path {
+            true => Ok(intent),
+            false => Err(Error::Damaged { path: path.to_string(), what: format!("epoch {}", intent.epoch) }),
+        }
     }
 }
 

@@ -62,7 +62,7 @@ pub use batch::{Batch, Message, Origin, TimeRange};
 pub use budget::{Budget, Permit};
 pub use coordinator::{Coordinator, EpochOptions, EpochStats, FlushHandle, FlushRequests, Run, Time, flush_channel};
 pub use ends::{Sink, Source};
-pub use error::{Error, Result, SinkError};
+pub use error::{Error, Result, SinkError, causes};
 pub use graph::{Graph, GraphError, GraphStatus, MakeOperator, NodeKind, NodeStatus, OperatorSpec};
 pub use intent::{Intent, IntentStore, Mark};
 pub use key_group::{KEY_GROUPS, KeyGroup, key_groups};

@@ -115,9 +115,9 @@ impl StateStore {
                 Some(object) => object,
                 None => objects.entry(&place.object).or_insert(self.object(&path).await?),
             };
-            let range = usize::try_from(place.offset).ok().zip(usize::try_from(place.offset + place.bytes).ok());
-            let piece = range.filter(|(start, end)| start <= end && *end <= object.len());
-            let piece = piece.map(|(start, end)| object.slice(start..end));
+            let end = place.offset.checked_add(place.bytes).and_then(|end| usize::try_from(end).ok());
+            let range = usize::try_from(place.offset).ok().zip(end).filter(|(_, end)| *end <= object.len());
+            let piece = range.map(|(start, end)| object.slice(start..end));
             let piece = piece.filter(|piece| xxh3_64(piece) == place.hash);
             let damaged = || Error::Damaged { path: path.to_string(), what: format!("{} {}", key.0, key.1) };
             pieces.insert(key.clone(), piece.ok_or_else(damaged)?);

@@ -1,5 +1,6 @@
 //! Compaction, retention and vacuum of the tables, beside everything else.
 
+use bodkin_engine::causes;
 use bodkin_table::{Retention, Tables, UpkeepReport};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -49,7 +50,7 @@ impl Upkeep {
                 () = stopping.cancelled() => return,
             };
             if let Err(error) = done {
-                tracing::warn!(%error, cause = ?std::error::Error::source(&error), "upkeep is tried again");
+                tracing::warn!(%error, cause = causes(&error), "upkeep is tried again");
             }
         }
     }

@@ -3,3 +3,4 @@
 
 mod epochs;
 mod graph;
+mod mutants;
