@@ -39,6 +39,8 @@ need_tests() {
   # Real receivers of what we forward, and the command line of alerts.
   [ -x /usr/sbin/rsyslogd ] || missing+=(rsyslog rsyslog-gnutls)
   command -v amtool >/dev/null || missing+=(prometheus-alertmanager)
+  # A clock that jumps.
+  compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(libfaketime)
   [ ${#missing[@]} = 0 ] || need_packages "to test" "${missing[@]}"
   local wanted=$root/tests/python/requirements.txt
   if ! cmp -s "$wanted" "$venv/requirements.txt"; then
