@@ -1,5 +1,7 @@
 //! The server's part of the configuration file.
 
+#[cfg(test)]
+mod mutants;
 mod tables;
 
 use crate::prometheus::PrometheusSection;

@@ -45,6 +45,17 @@ pub(crate) fn configured(file: Option<&Path>, rules: &Arc<RuleKeeper>, flow: &Fl
     Ok(graph)
 }
 
+/// The graph of a configuration, without rules.
+///
+/// # Errors
+/// What is wrong, with the operator and its line.
+#[cfg(test)]
+pub(crate) fn graph_of(text: &str) -> anyhow::Result<Graph> {
+    let mut graph = default_graph(|| RulesOperator::new(Arc::default()));
+    GraphSection::of_file(text)?.add_to(&mut graph)?;
+    Ok(graph)
+}
+
 /// A configuration file, as far as the graph is in it. Whether its other keys are known is for those to say who read
 /// them.
 #[derive(Debug, Default, Deserialize)]

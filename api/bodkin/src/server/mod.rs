@@ -35,6 +35,8 @@ mod upkeep;
 pub(crate) use agents::AgentsEntry;
 pub(crate) use catalog::snapshot_at;
 pub(crate) use flow::{FlowConfig, ForwardSection};
+#[cfg(test)]
+pub(crate) use graph::graph_of;
 pub(crate) use node::{AgentView, ServerNode};
 pub(crate) use options::ServerArgs;
 pub(crate) use statsd::StatsdSection;
