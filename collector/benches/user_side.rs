@@ -1,4 +1,5 @@
-//! What an event costs in user space, from the ring's bytes to a finished Arrow batch: `cargo bench -p bodkin-collector`.
+//! What an event costs in user space, from the ring's bytes to a finished Arrow batch: `cargo bench -p bodkin-collector`, with
+//! kinds of events after `--` only those.
 //!
 //! Records as the programs write them go through the same stages as in the agent, in rounds as long as a look into full
 //! rings. Prints nanoseconds of processor time per event, the least of several rounds, for each kind of event and stage;
@@ -17,6 +18,10 @@ use bodkin_wal::ipc::Encoder;
 use rustix::time::{ClockId, clock_gettime};
 use std::io::Write;
 use std::mem::offset_of;
+
+// As the agent has it: batches are large, and what gives their memory back to the kernel pays for each.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Events of one look into the rings: a millisecond of one and a half million a second.
 const LOOK_EVENTS: usize = 1_500;
@@ -256,7 +261,8 @@ fn main() -> std::io::Result<()> {
     writeln!(out, "{:10}{:>10}{:>10}{:>10}{:>10}   ns per event", "", "decode", "+state", "+batch", "+encode")?;
     let kinds: [(&str, Make); 5] =
         [("plain", plain), ("open", open), ("connect", connect), ("life", life), ("mixed", mixed)];
-    for (name, make) in kinds {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    for (name, make) in kinds.into_iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| w == name)) {
         let [decode, state, batch, encode] =
             [Depth::Decode, Depth::State, Depth::Batch, Depth::Encode].map(|depth| measure(make, depth));
         writeln!(out, "{name:10}{decode:>10.0}{state:>10.0}{batch:>10.0}{encode:>10.0}")?;

@@ -54,6 +54,7 @@ pub mod flows;
 pub mod host_metrics;
 pub mod host_names;
 pub mod losses;
+mod lossy;
 pub mod path;
 pub mod probe;
 pub mod process;

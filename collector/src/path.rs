@@ -3,6 +3,7 @@
 //! Folding is lexical: symbolic links keep their names, as Falco's `fd.name` does. Where the leading folders are not
 //! known (the walk ended early, or the folder of a relative name could not be read) the path starts with `.../`.
 
+use crate::lossy::lossy;
 use bodkin_ebpf::event::{Components, Name};
 
 /// Stands for leading folders that are not known.
@@ -11,8 +12,8 @@ const UNKNOWN_ROOT: &str = "...";
 /// Writes the path of `components` (leaf first) over `out`; the root is `/`.
 pub fn write_components(components: &Components<'_>, out: &mut String) {
     out.clear();
-    let floor = start(components.truncated, out);
-    push_walk(components, floor, out);
+    start(components.truncated, out);
+    push_walk(components, out);
     finish(out);
 }
 
@@ -28,16 +29,30 @@ pub fn write_name(name: &Name<'_>, out: &mut String) -> bool {
         _ if is_absolute => 0,
         Some(base) => {
             let floor = start(base.truncated, out);
-            push_walk(base, floor, out);
+            push_walk(base, out);
             floor
         }
         None => start(true, out),
     };
-    for component in name.raw.split(|byte| *byte == b'/') {
-        push(component, floor, out);
+    if is_folded(name.raw) {
+        // Nearly every name: it is written as it is.
+        if !is_absolute {
+            out.push('/');
+        }
+        out.push_str(&lossy(name.raw));
+    } else {
+        name.raw.split(|byte| *byte == b'/').for_each(|component| push(component, floor, out));
     }
     finish(out);
     true
+}
+
+/// Whether no component of a name is empty, `.` or `..`. May say no where it is so: of a hidden file.
+fn is_folded(name: &[u8]) -> bool {
+    let ends_well = name.last().is_some_and(|last| *last != b'/') && name.first() != Some(&b'.');
+    let (before, after) = (name.iter(), name.iter().skip(1));
+    // Without a branch in the loop it takes many bytes at a time.
+    ends_well && !before.zip(after).fold(false, |any, (a, b)| any | ((*a == b'/') & ((*b == b'/') | (*b == b'.'))))
 }
 
 /// Bytes of the start of the path that `..` cannot remove.
@@ -48,11 +63,22 @@ fn start(is_truncated: bool, out: &mut String) -> usize {
     out.len()
 }
 
-fn push_walk(components: &Components<'_>, floor: usize, out: &mut String) {
-    let bytes = components.bytes.strip_suffix(&[0]).unwrap_or(components.bytes);
-    for component in bytes.rsplit(|byte| *byte == 0) {
-        push(component, floor, out);
+/// No name in a folder is empty, `.` or `..`.
+fn push_walk(components: &Components<'_>, out: &mut String) {
+    let names = lossy(components.bytes.strip_suffix(&[0]).unwrap_or(components.bytes));
+    let mut push = |name: Option<&str>| {
+        if let Some(name) = name.filter(|name| !name.is_empty()) {
+            out.push('/');
+            out.push_str(name);
+        }
+    };
+    // Names are short: a search that prepares itself for long ones costs more than it finds.
+    let mut end = names.len();
+    for (at, _) in names.bytes().enumerate().rev().filter(|(_, byte)| *byte == 0) {
+        push(names.get(at + 1..end));
+        end = at;
     }
+    push(names.get(..end));
 }
 
 fn push(component: &[u8], floor: usize, out: &mut String) {
@@ -64,7 +90,7 @@ fn push(component: &[u8], floor: usize, out: &mut String) {
         }
         name => {
             out.push('/');
-            out.push_str(&String::from_utf8_lossy(name));
+            out.push_str(&lossy(name));
         }
     }
 }
@@ -93,7 +119,7 @@ mod tests {
         let home: Base = Some((b"alice\0home\0", false));
         let cut: Base = Some((b"deep\0down\0", true));
         let root: Base = Some((b"", false));
-        let table: [(&[u8], Base, &str); 18] = [
+        let table: [(&[u8], Base, &str); 21] = [
             (b"/etc/passwd", None, "/etc/passwd"),
             (b"/etc/passwd", home, "/etc/passwd"),
             (b"/etc/../etc/./shadow", None, "/etc/shadow"),
@@ -107,6 +133,9 @@ mod tests {
             (b".", home, "/home/alice"),
             (b"", home, "/home/alice"),
             (b"x", root, "/x"),
+            (b".hidden/y", home, "/home/alice/.hidden/y"),
+            (b"/a/.b", None, "/a/.b"),
+            (b"a/", home, "/home/alice/a"),
             (b"x", cut, ".../down/deep/x"),
             (b"../../../x", cut, ".../x"),
             (b"a/../x", None, ".../x"),

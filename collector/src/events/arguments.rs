@@ -1,6 +1,7 @@
 //! The column `evt_args`: arguments that have no column of their own, under Falco's names.
 
 use super::names;
+use crate::lossy::lossy;
 use crate::process::capabilities;
 use crate::process::users::Users;
 use arrow::array::{ArrayBuilder, ArrayRef, MapBuilder, MapFieldNames, StringBuilder};
@@ -63,8 +64,8 @@ impl ArgumentColumn {
     fn paths(&mut self, name: &str, paths: &bodkin_ebpf::event::Paths<'_>) -> bool {
         let raw2 = paths.name2.as_ref().map_or(&[][..], |name2| name2.raw);
         match name {
-            "symlink" | "symlinkat" => self.text("target", &String::from_utf8_lossy(raw2)),
-            "mount" => self.text("dev", &String::from_utf8_lossy(raw2)),
+            "symlink" | "symlinkat" => self.text("target", &lossy(raw2)),
+            "mount" => self.text("dev", &lossy(raw2)),
             "chown" | "lchown" => self.numbers(&[("uid", paths.args[1]), ("gid", paths.args[2])]),
             "fchownat" => self.numbers(&[("uid", paths.args[2]), ("gid", paths.args[3])]),
             "mknod" => self.numbers(&[("dev", paths.args[2])]),
@@ -75,7 +76,7 @@ impl ArgumentColumn {
     }
 
     fn descriptor(&mut self, name: &str, args: [u64; 6], text: &[u8]) -> bool {
-        let text = || String::from_utf8_lossy(text);
+        let text = || lossy(text);
         match name {
             "socket" => {
                 self.name_or_number("domain", args[0], names::domain(args[0]));

@@ -8,12 +8,14 @@ use super::process_columns::Named;
 use super::sockets::{SocketNote, SocketTable};
 use super::sparse::Sparse;
 use super::text::{ConstColumn, MadeColumn};
+use crate::lossy::lossy;
 use crate::process::{Lineage, ProcessTable};
 use arrow::array::{BinaryBuilder, BooleanBuilder, Int32Builder, Int64Builder, StringBuilder};
 use arrow::error::ArrowError;
 use bodkin_ebpf::event::{Body, Descriptor, Event, Exec, Open, Paths, Socket};
 use bodkin_ebpf::layout::layer;
 use bodkin_schema::events as e;
+use std::fmt::Write as _;
 
 const O_CREAT: u64 = 0o100;
 const O_TMPFILE: u64 = 0o20_000_000;
@@ -119,9 +121,14 @@ impl DetailColumns {
 
     fn environment(&mut self, at: usize, exec: &Exec<'_>) {
         let env = exec.env.strip_suffix(&[0]).unwrap_or(exec.env);
-        let text = String::from_utf8_lossy(env).replace('\0', " ");
+        let text = lossy(env);
         self.env_bytes += text.len();
-        self.env.at(at).append_value(text);
+        let column = self.env.at(at);
+        // Writing to a column does not fail.
+        for (number, variable) in text.split('\0').enumerate() {
+            let _ = column.write_str(if number > 0 { " " } else { "" }).and_then(|()| column.write_str(variable));
+        }
+        column.append_value("");
     }
 
     fn open<'a>(&mut self, event: &Event<'_>, open: &Open<'_>) -> Row<'a> {

@@ -2,6 +2,7 @@
 
 use super::process_columns::Named;
 use super::sparse::Sparse;
+use crate::lossy::lossy;
 use crate::path;
 use arrow::array::StringBuilder;
 use bodkin_ebpf::event::{Components, Event, Name, Paths, Socket};
@@ -41,7 +42,7 @@ impl PathColumns {
     /// A row with a name that is no path.
     pub(super) fn text(&mut self, name: &[u8]) {
         self.scratch.clear();
-        self.scratch.push_str(&String::from_utf8_lossy(name));
+        self.scratch.push_str(&lossy(name));
         self.push_first();
     }
 
@@ -57,7 +58,7 @@ impl PathColumns {
             _ => ("", socket.unix_path),
         };
         self.scratch.push_str(mark);
-        self.scratch.push_str(&String::from_utf8_lossy(name));
+        self.scratch.push_str(&lossy(name));
         self.push_first();
     }
 
@@ -142,11 +143,11 @@ impl PathColumns {
 
     fn push_raw(&mut self, raw: &[u8]) {
         self.bytes += raw.len();
-        self.raw.at(self.row).append_value(String::from_utf8_lossy(raw));
+        self.raw.at(self.row).append_value(lossy(raw));
     }
 
     fn push_raw2(&mut self, raw: &[u8]) {
         self.bytes += raw.len();
-        self.raw2.at(self.row).append_value(String::from_utf8_lossy(raw));
+        self.raw2.at(self.row).append_value(lossy(raw));
     }
 }

@@ -16,6 +16,7 @@ pub mod proc_fs;
 pub mod table;
 pub mod users;
 
+use crate::lossy::lossy;
 use bodkin_ebpf::event::{ExeFile, Head};
 use bodkin_ebpf::layout::{Capabilities, Ids};
 use std::sync::Arc;
@@ -155,7 +156,7 @@ impl Process {
     /// threads).
     pub(crate) fn set_argv(&mut self, argv: &[u8]) {
         let argv = argv.strip_suffix(&[0]).unwrap_or(argv);
-        let text = String::from_utf8_lossy(argv);
+        let text = lossy(argv);
         (self.arg0, self.args, self.cmdline) = if argv.is_empty() {
             (None, None, None)
         } else {

@@ -6,6 +6,7 @@
 use super::users::Users;
 use super::{Lineage, ProcFs, Process, Stamp, container, set_text};
 use crate::events::ProcessColumns;
+use crate::lossy::lossy;
 use crate::path;
 use bodkin_ebpf::event::{Body, Components, Event, Exec, Exit, Fork, Head, Identity};
 use rustc_hash::FxHashMap;
@@ -276,7 +277,7 @@ impl ProcessTable {
         child.children = 0;
         child.heir = 0;
         child.stamp = Stamp::default();
-        set_text(&mut child.comm, &String::from_utf8_lossy(fork.comm));
+        set_text(&mut child.comm, &lossy(fork.comm));
         set_cgroup(&mut child, &fork.cgroup, 0, &mut self.scratch);
         self.take(child.pid);
         self.insert(child);
@@ -308,7 +309,7 @@ impl ProcessTable {
             process.ids = identity.ids;
             process.caps = Some(identity.caps);
             if is_leader_thread {
-                set_text(&mut process.comm, &String::from_utf8_lossy(identity.comm));
+                set_text(&mut process.comm, &lossy(identity.comm));
             }
         });
     }
@@ -478,8 +479,11 @@ fn set_components(text: &mut Option<Arc<str>>, components: &Components<'_>, scra
 
 fn set_cgroup(process: &mut Process, cgroup: &Components<'_>, cgroup_id: u64, scratch: &mut String) {
     path::write_components(cgroup, scratch);
-    process.set_container(container::from_cgroup_path(scratch), scratch);
     process.cgroup_id = cgroup_id;
+    // A child is where its parent is.
+    if *process.cgroup != **scratch {
+        process.set_container(container::from_cgroup_path(scratch), scratch);
+    }
 }
 
 #[cfg(test)]
