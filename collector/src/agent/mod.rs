@@ -44,7 +44,6 @@ use crate::{Error, Result};
 use bodkin_schema::{Class, Clock};
 use capture::Source;
 use status::{LossCount, Shared};
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -186,11 +185,6 @@ impl Agent {
     /// [`Error::Invalid`]; then nothing changes.
     pub fn reconfigure(&self, section: &AgentSection) -> Result<()> {
         self.control.reconfigure(section)
-    }
-
-    /// Resolves these host names from now on, beside those of the configuration.
-    pub fn set_host_names(&self, names: impl IntoIterator<Item = String>) {
-        self.control.set_rules(BTreeSet::new(), names.into_iter().collect());
     }
 
     /// Tells events that the loaded rules are asked about, in addition to those of the configuration, and resolves the
