@@ -1,4 +1,4 @@
-// Load for the agent: load KIND SECONDS CPU. Prints the number of events made.
+// Load for the agent: load KIND SECONDS CPU [CALLS-PER-SECOND]. Prints the number of events made.
 //   getppid   the cheapest call there is
 //   open      opens of a file that is not there, with a path
 //   mixed     reads, opens, connections that are refused, and now and then a program
@@ -51,8 +51,12 @@ int main(int argc, char **argv)
 	sched_setaffinity(0, sizeof(cpus), &cpus);
 	int zero = open("/dev/zero", O_RDONLY);
 	char buffer[64];
+	double rate = argc > 4 ? atof(argv[4]) : 0, begun = now();
 	long count = 0, connects = 0, programs = 0;
 	while (now() < end) {
+		// Ahead of the rate: it waits without a call.
+		if (rate && count > (now() - begun) * rate)
+			continue;
 		for (int i = 0; i < 256; i++) {
 			if (*kind == 'g') {
 				syscall(SYS_getppid);

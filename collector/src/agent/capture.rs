@@ -36,6 +36,9 @@ const PAUSE_MAX: Duration = Duration::from_millis(32);
 const EVENTS_BUSY: u64 = 256;
 const EVENTS_QUIET: u64 = 64;
 
+/// Events of one look from which on the next comes at once: more than a quarter of the default ring came meanwhile.
+const EVENTS_FLOOD: u64 = 4_096;
+
 /// Time between two rounds of upkeep.
 const UPKEEP: Duration = Duration::from_secs(1);
 
@@ -197,6 +200,7 @@ impl Capture {
                     self.flows.read(&mut probe, &self.table, &self.context, self.wall_offset_ns);
                 }
             }
+            let pause = if drained.delivered >= EVENTS_FLOOD { Duration::ZERO } else { pause };
             if let Err(error) = probe.wait(pause) {
                 tracing::warn!(%error, "cannot wait for the kernel side");
                 std::thread::sleep(PAUSE_MAX);

@@ -106,6 +106,7 @@ pub(super) fn attach(config: &ProbeConfig) -> Result<Probe, ProbeError> {
         settings,
         excluded: BTreeSet::new(),
         rings,
+        ring_times: vec![0; ring_bytes.len()],
         ring_bytes,
         waiter,
         merge: merge::Merge::default(),

@@ -2,11 +2,13 @@
 //!
 //! Each ring is in order but for a few microseconds; the rings among each other are not. Records are copied into one
 //! arena as they are read and sorted by time; what is younger than the cutoff stays where it is for the next round. The copy
-//! is what lets the rings be freed at once, and no event costs an allocation.
+//! is what lets the rings be freed at once, and no event costs an allocation. Events are given in slices, between which
+//! the rings can be read again: a ring fills while events are given, not while a round lasts.
 //!
-//! Worst case: the arena holds one reading of all rings (their size) and the hold-back window's worth of events.
+//! Worst case: the arena holds as many bytes as the one who pushes allows, see [`Merge::bytes`].
 
 use bodkin_ebpf::{Event, decode};
+use std::ops::Add;
 
 /// Arena that is kept although it was not needed in the last round.
 const IDLE_BYTES: usize = 1 << 20;
@@ -26,12 +28,27 @@ pub struct DrainStats {
     pub undecodable: u64,
 }
 
+/// One round after the other.
+impl Add for DrainStats {
+    type Output = Self;
+
+    fn add(self, next: Self) -> Self {
+        Self {
+            delivered: self.delivered + next.delivered,
+            held: next.held,
+            bytes: self.bytes + next.bytes,
+            late: self.late + next.late,
+            undecodable: self.undecodable + next.undecodable,
+        }
+    }
+}
+
 /// A record in the arena.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     boot_ns: u64,
-    start: usize,
-    len: usize,
+    start: u32,
+    len: u32,
 }
 
 /// Records waiting to be given, and the time up to which others have been.
@@ -39,6 +56,9 @@ struct Slot {
 pub struct Merge {
     arena: Vec<u8>,
     slots: Vec<Slot>,
+    /// Slots that are due, in the order of time, and how many of them have been given.
+    due: usize,
+    given: usize,
     given_up_to: u64,
     records: u64,
     undecodable: u64,
@@ -48,10 +68,15 @@ impl Merge {
     /// Takes a record; returns its time. One too short to have a time is given at once.
     pub fn push(&mut self, record: &[u8]) -> u64 {
         let boot_ns = decode::boot_ns(record).unwrap_or(0);
-        self.slots.push(Slot { boot_ns, start: self.arena.len(), len: record.len() });
+        self.slots.push(Slot { boot_ns, start: self.arena.len() as u32, len: record.len() as u32 });
         self.arena.extend_from_slice(record);
         self.records += 1;
         boot_ns
+    }
+
+    /// Bytes of the arena: 4 GiB at most, which is far above the size of all rings.
+    pub fn bytes(&self) -> usize {
+        self.arena.len()
     }
 
     /// Records taken so far.
@@ -67,27 +92,50 @@ impl Merge {
     /// Gives all events up to `cutoff` in the order of time and keeps the others.
     pub fn deliver(&mut self, cutoff: u64, on_event: &mut dyn FnMut(&Event<'_>)) -> DrainStats {
         let mut stats = DrainStats::default();
+        self.begin(cutoff);
+        self.give(usize::MAX, on_event, &mut stats);
+        self.end(&mut stats);
+        stats
+    }
+
+    /// Begins a round: what is there up to `cutoff` is due.
+    pub(super) fn begin(&mut self, cutoff: u64) {
         // Stable, and nearly free on runs that are in order: two events of one processor and nanosecond stay as they came.
         self.slots.sort_by_key(|slot| slot.boot_ns);
-        let due = self.slots.partition_point(|slot| slot.boot_ns <= cutoff);
-        let already = self.given_up_to;
-        for slot in self.slots.iter().take(due) {
-            let record = self.arena.get(slot.start..slot.start + slot.len).unwrap_or_default();
-            match decode(record) {
+        self.due = self.slots.partition_point(|slot| slot.boot_ns <= cutoff);
+        self.given = 0;
+    }
+
+    /// Gives the next events of the round, at most `count`; false if there are no more. Records may be pushed before the
+    /// next slice: they are of a later round.
+    pub(super) fn give(&mut self, count: usize, on_event: &mut dyn FnMut(&Event<'_>), stats: &mut DrainStats) -> bool {
+        let end = self.due.min(self.given.saturating_add(count));
+        for slot in self.slots.get(self.given..end).unwrap_or_default() {
+            let (start, len) = (slot.start as usize, slot.len as usize);
+            match decode(self.arena.get(start..start + len).unwrap_or_default()) {
                 Ok(event) => {
                     stats.delivered += 1;
-                    stats.bytes += slot.len as u64;
-                    stats.late += u64::from(slot.boot_ns < already);
+                    stats.bytes += len as u64;
+                    // Within a round all are in order.
+                    stats.late += u64::from(slot.boot_ns < self.given_up_to);
                     on_event(&event);
                 }
-                Err(_) => stats.undecodable += 1,
+                Err(_) => {
+                    stats.undecodable += 1;
+                    self.undecodable += 1;
+                }
             }
             self.given_up_to = self.given_up_to.max(slot.boot_ns);
         }
-        self.undecodable += stats.undecodable;
-        self.keep_from(due);
+        self.given = end;
+        self.given < self.due
+    }
+
+    /// Ends the round: what was given is forgotten.
+    pub(super) fn end(&mut self, stats: &mut DrainStats) {
+        self.keep_from(self.given);
+        (self.due, self.given) = (0, 0);
         stats.held = self.slots.len() as u64;
-        stats
     }
 
     /// Forgets the records before `due`. What is left is moved to the front only when at least as much before it is free: a
@@ -95,11 +143,11 @@ impl Merge {
     fn keep_from(&mut self, due: usize) {
         self.slots.drain(..due);
         let used = self.arena.len();
-        let first = self.slots.iter().map(|slot| slot.start).min().unwrap_or(used);
+        let first = self.slots.iter().map(|slot| slot.start as usize).min().unwrap_or(used);
         if first >= used - first {
             self.arena.copy_within(first.., 0);
             self.arena.truncate(used - first);
-            self.slots.iter_mut().for_each(|slot| slot.start -= first);
+            self.slots.iter_mut().for_each(|slot| slot.start -= first as u32);
         }
         if self.arena.capacity() > IDLE_BYTES.max(4 * used) {
             self.arena.shrink_to(IDLE_BYTES);
@@ -188,6 +236,21 @@ mod tests {
         merge.deliver(u64::MAX, &mut |event| given.push(event.head.boot_ns));
         assert!(given.is_sorted() && given.len() == 200 * 8);
         assert_eq!((merge.arena.len(), merge.slots.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_comes_between_two_slices_is_of_the_next_round() {
+        let mut merge = Merge::default();
+        (1..=5).for_each(|at| assert_eq!(merge.push(&record(at * 10, at)), at * 10));
+        let (mut seen, mut stats) = (Vec::new(), DrainStats::default());
+        merge.begin(40);
+        assert!(merge.give(3, &mut |event| seen.push(event.head.seq), &mut stats));
+        merge.push(&record(60, 6));
+        assert!(!merge.give(3, &mut |event| seen.push(event.head.seq), &mut stats));
+        merge.end(&mut stats);
+        assert_eq!((seen, stats.delivered, stats.held, stats.late), (vec![1, 2, 3, 4], 4, 2, 0));
+        assert_eq!(drain(&mut merge, 100).0, [(50, 5), (60, 6)]);
+        assert_eq!(merge.bytes(), 0);
     }
 
     #[test]

@@ -40,6 +40,17 @@ pub use merge::{DrainStats, Merge};
 /// microseconds after the time in its head, unless its processor was taken away by a hypervisor.
 pub const HOLD_BACK: Duration = Duration::from_millis(5);
 
+/// Records that were read and not given yet take at most so many times the memory of all rings; those of the life of
+/// processes may take that much again.
+const BACKLOG_RINGS: usize = 2;
+
+/// Where [`Probe`] has the ring of process life among its rings.
+const LIFE_RING: usize = 0;
+
+/// Events after which the rings are read again: a third of a millisecond, in which two million events a second fill a
+/// sixteenth of a ring of the default size.
+const SLICE_EVENTS: usize = 1024;
+
 /// Longest time in which [`Probe::finish`] waits for programs that were running when they were detached.
 const FINISH_TRIES: usize = 200;
 
@@ -173,6 +184,8 @@ pub struct Probe {
     excluded: BTreeSet<u32>,
     rings: Vec<RingBuf<MapData>>,
     ring_bytes: Vec<usize>,
+    /// Time of the last record of each ring.
+    ring_times: Vec<u64>,
     waiter: OwnedFd,
     merge: merge::Merge,
     counters: counters::Counters,
@@ -274,12 +287,19 @@ impl Probe {
     }
 
     /// Reads all rings and gives what is older than the hold-back window, in the order of time. The rest comes with the
-    /// next call. A ring is read at most once around, so that the call ends under any load.
+    /// next call. A ring is read at most once around at a time, so that the call ends under any load; while events are given
+    /// the rings are read again, as long as there is room for what they hold.
     pub fn drain(&mut self, on_event: &mut dyn FnMut(&Event<'_>)) -> DrainStats {
         let hold_back = u64::try_from(HOLD_BACK.as_nanos()).unwrap_or(u64::MAX);
         let cutoff = clock::boot_ns().saturating_sub(hold_back);
         let cutoff = self.read_rings(cutoff);
-        self.merge.deliver(cutoff, on_event)
+        let mut stats = DrainStats::default();
+        self.merge.begin(cutoff);
+        while self.merge.give(SLICE_EVENTS, on_event, &mut stats) {
+            self.read_rings(u64::MAX);
+        }
+        self.merge.end(&mut stats);
+        stats
     }
 
     /// Sleeps until a ring is a quarter full or the time is over; true in the first case. Rings that fill slowly wake
@@ -348,6 +368,9 @@ impl Probe {
     /// The counters cannot be read; the events have been given all the same.
     pub fn finish(mut self, on_event: &mut dyn FnMut(&Event<'_>)) -> Result<Ending, ProbeError> {
         load::detach(&mut self.ebpf);
+        // What was held back first, so that there is room for all that the rings hold.
+        self.read_rings(u64::MAX);
+        let held = self.merge.deliver(u64::MAX, on_event);
         // A program that was running may still write: what they say they sent must have arrived.
         for _ in 0..FINISH_TRIES {
             self.read_rings(u64::MAX);
@@ -357,7 +380,7 @@ impl Probe {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        let drained = self.merge.deliver(u64::MAX, on_event);
+        let drained = held + self.merge.deliver(u64::MAX, on_event);
         Ok(Ending { drained, losses: self.losses()?, totals: self.totals()? })
     }
 
@@ -365,19 +388,22 @@ impl Probe {
     /// to its end: what it still holds must not be overtaken.
     fn read_rings(&mut self, cutoff: u64) -> u64 {
         let mut cutoff = cutoff;
-        for (ring, size) in self.rings.iter_mut().zip(&self.ring_bytes) {
-            let mut left = *size;
-            let mut last = 0;
+        let room = self.ring_bytes.iter().sum::<usize>() * BACKLOG_RINGS;
+        let rings = self.rings.iter_mut().zip(&self.ring_bytes).zip(&mut self.ring_times);
+        for (number, ((ring, size), last)) in rings.enumerate() {
+            // There is more room for the life of processes: nothing else may crowd it out.
+            let room = room + if number == LIFE_RING { room } else { 0 };
+            let mut left = (*size).min(room.saturating_sub(self.merge.bytes()));
             let ended = loop {
-                let Some(record) = ring.next() else { break true };
-                last = self.merge.push(&record);
-                left = left.saturating_sub(record.len() + 8);
                 if left == 0 {
                     break false;
                 }
+                let Some(record) = ring.next() else { break true };
+                *last = self.merge.push(&record);
+                left = left.saturating_sub(record.len() + 8);
             };
             if !ended {
-                cutoff = cutoff.min(last);
+                cutoff = cutoff.min(*last);
             }
         }
         cutoff
