@@ -47,6 +47,15 @@ impl ExcludeSection {
     }
 }
 
+/// Why a process is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why<'a> {
+    /// Its program.
+    Program,
+    /// It is in this cgroup, or below.
+    Cgroup(&'a str),
+}
+
 /// The section, ready to be asked.
 #[derive(Clone, Debug, Default)]
 pub struct Filters {
@@ -79,11 +88,18 @@ impl Filters {
         self.paths.iter().map(|path| format!("{path}/"))
     }
 
-    /// Whether a process is left out.
-    pub fn excludes(&self, process: &Process) -> bool {
-        let is_under = |paths: &[String], path: &str| paths.iter().any(|folder| is_in(path, folder));
-        let is_program = process.exe.as_deref().is_some_and(|exe| is_under(&self.programs, exe));
-        is_program || is_under(&self.cgroups, &process.cgroup)
+    /// Cgroups whose processes are not told.
+    pub fn cgroups(&self) -> &[String] {
+        &self.cgroups
+    }
+
+    /// Why a process is left out, if it is.
+    pub fn excludes(&self, process: &Process) -> Option<Why<'_>> {
+        let over = |paths: &'_ [String], path: &str| paths.iter().position(|folder| is_in(path, folder));
+        if process.exe.as_deref().is_some_and(|exe| over(&self.programs, exe).is_some()) {
+            return Some(Why::Program);
+        }
+        self.cgroups.get(over(&self.cgroups, &process.cgroup)?).map(|cgroup| Why::Cgroup(cgroup))
     }
 
     /// Whether an event is left out because of the one file that it names.
@@ -138,14 +154,18 @@ mod tests {
     #[test]
     fn processes_are_hidden_by_program_and_cgroup() {
         let filters = Filters::new(&section(&[], &["/usr/bin/exporter", "/opt/agents"], &["/system.slice"]));
-        let process = |exe: &str, cgroup: &str| {
+        let why = |exe: &str, cgroup: &str| {
             let mut process = Process::unknown(1);
             (process.exe, process.cgroup) = (Some(exe.into()), cgroup.into());
             filters.excludes(&process)
         };
-        assert!(process("/usr/bin/exporter", "/") && process("/opt/agents/a", "/"));
-        assert!(!process("/usr/bin/exporter2", "/") && !process("/bin/sh", "/user.slice"));
-        assert!(process("/bin/sh", "/system.slice/cron.service") && !filters.is_empty());
+        assert_eq!(
+            (why("/usr/bin/exporter", "/"), why("/opt/agents/a", "/")),
+            (Some(Why::Program), Some(Why::Program))
+        );
+        assert_eq!((why("/usr/bin/exporter2", "/"), why("/bin/sh", "/user.slice")), (None, None));
+        assert_eq!(why("/bin/sh", "/system.slice/cron.service"), Some(Why::Cgroup("/system.slice")));
+        assert!(!filters.is_empty());
         assert!(Filters::new(&ExcludeSection::default()).is_empty());
     }
 

@@ -1,6 +1,11 @@
 // The kernel programs of the agent: one object, every kernel with BTF.
 #include "types.h"
 #include "layout.h"
+
+// Written by user space only, and as a whole: nothing that the programs write may live in .bss.
+volatile struct settings settings;
+
+#include "cgroup.h"
 #include "emit.h"
 #include "call.h"
 #include "path.h"

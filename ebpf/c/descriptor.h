@@ -18,7 +18,7 @@ static __always_inline void put_file(u8 *bytes, struct descriptor_body *body, st
 	body->layer |= memfd_layer(dentry);
 	struct vfsmount *mnt = BPF_CORE_READ(file, f_path.mnt);
 	u16 start = text_end(bytes);
-	if (!put_far(bytes, dentry, mnt, task->fs))
+	if (!put_far(bytes, dentry, mnt, task->fs, BUFFER_OWN))
 		body->parts |= CUT_1;
 	body->base_len = text_end(bytes) - start;
 }

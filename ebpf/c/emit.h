@@ -1,9 +1,6 @@
 // Maps, counters, and the way of an event from its first byte to a ring.
 #pragma once
 
-// Written by user space only, and as a whole: nothing that the programs write may live in .bss.
-volatile struct settings settings;
-
 struct events_ring {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096); // the real size is given when user space makes the rings
@@ -52,6 +49,17 @@ struct {
 	__type(value, struct scratch);
 } scratch SEC(".maps");
 
+// The same for the one that reads the snapshot: it may be interrupted by other programs of its processor.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct scratch);
+} snapshot SEC(".maps");
+
+#define BUFFER_OWN 0
+#define BUFFER_SNAPSHOT 1
+
 // Processes whose calls are not exported.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -91,9 +99,33 @@ static __always_inline struct cpu_stats *stats_here(void)
 	return bpf_map_lookup_elem(&stats, &zero);
 }
 
-static __always_inline bool is_excluded(u32 tgid)
+static __always_inline bool is_excluded(struct task_struct *task, u32 tgid)
 {
-	return tgid == settings.own_tgid || (settings.policies && bpf_map_lookup_elem(&proc_policy, &tgid));
+	u32 policies = settings.policies;
+	if (tgid == settings.own_tgid)
+		return true;
+	if (!policies)
+		return false;
+	return (policies & POLICY_PROCESSES && bpf_map_lookup_elem(&proc_policy, &tgid)) ||
+	       (policies & POLICY_CGROUPS && is_unwanted_cgroup(task));
+}
+
+// What every event says of its task; `len` and `pad` are how far its texts go, and which of them were cut.
+static __always_inline void put_head(struct head *head, struct task_struct *task, u32 kind, s64 ret, u32 body)
+{
+	head->boot_ns = bpf_ktime_get_boot_ns();
+	head->tid = task->pid;
+	head->tgid = task->tgid;
+	head->cgroup_id = task->cgroups->dfl_cgrp->kn->id;
+	head->ret = ret;
+	head->kind = kind & ~WANTED;
+	head->len = sizeof(struct head) + body;
+	head->nargs = body / 8;
+	const struct cred *cred = task->cred;
+	head->uid = cred->uid.val;
+	head->gid = cred->gid.val;
+	head->pad = 0;
+	head->ppid = task->real_parent->tgid;
 }
 
 // Where an event goes: to its processor's ring; to that of process life, whatever process it is of; or there, so that
@@ -116,7 +148,7 @@ static __always_inline bool draft_begin(struct draft *d, struct task_struct *tas
 	if (!d->stats || !d->bytes)
 		return false;
 	struct class_stats *class = &d->stats->class[d->family];
-	if (to != TO_LIFE && is_excluded(tgid)) {
+	if (to != TO_LIFE && is_excluded(task, tgid)) {
 		class->policy++;
 		return false;
 	}
@@ -146,22 +178,10 @@ static __always_inline bool draft_begin(struct draft *d, struct task_struct *tas
 		}
 	}
 	struct head *head = (void *)d->bytes;
-	head->boot_ns = bpf_ktime_get_boot_ns();
+	put_head(head, task, kind, ret, body);
 	head->seq = seq;
-	head->tid = task->pid;
-	head->tgid = tgid;
-	head->cgroup_id = task->cgroups->dfl_cgrp->kn->id;
-	head->ret = ret;
-	head->kind = kind & ~WANTED;
-	head->len = sizeof(struct head) + body;
 	head->cpu = cpu;
 	head->flags = compat ? FLAG_COMPAT : 0;
-	head->nargs = body / 8;
-	const struct cred *cred = task->cred;
-	head->uid = cred->uid.val;
-	head->gid = cred->gid.val;
-	head->pad = 0;
-	head->ppid = task->real_parent->tgid;
 	return true;
 }
 

@@ -73,6 +73,11 @@ enum call_id {
 #define OPTION_FLOWS 16   // connections are told with their owners
 #define OPTION_PREFIXES 32 // files under some folders are not told
 
+// Bits of settings.policies: which maps have entries.
+#define POLICY_PROCESSES 1
+#define POLICY_CGROUPS 2
+#define CGROUPS_MAX 4096
+
 // Counts of system calls.
 #define TIMES_BUCKETS 26
 #define TIMES_FIRST_BITS 8

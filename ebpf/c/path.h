@@ -9,8 +9,6 @@
 #define MOUNTS_MAX 8
 #define COMPONENT_BYTES 256
 
-#define field_offset(type, field) __builtin_preserve_field_info(((type *)0)->field, BPF_FIELD_BYTE_OFFSET)
-
 #define text_end(bytes) (((volatile struct head *)(bytes))->len)
 #define text_parts(bytes) (((volatile struct head *)(bytes))->pad)
 
@@ -31,12 +29,16 @@ static __always_inline bool put_component(u8 *bytes, const void *name)
 // The walk for pointers that the verifier does not know: after the first mount point, and from a descriptor. Every step
 // is a read by helper. False if it ends before the root.
 //
-// A global function without arguments: it is verified once, not at every call and state. So it takes its start from
-// the scratch buffer.
-__noinline int walk_far(void)
+// A global function of a number: it is verified once, not at every call and state. So it takes its start from the buffer
+// that the event is made in.
+__noinline int walk_far(u32 which)
 {
 	u32 zero = 0;
-	struct scratch *buffer = bpf_map_lookup_elem(&scratch, &zero);
+	struct scratch *buffer;
+	if (which == BUFFER_SNAPSHOT)
+		buffer = bpf_map_lookup_elem(&snapshot, &zero);
+	else
+		buffer = bpf_map_lookup_elem(&scratch, &zero);
 	if (!buffer)
 		return false;
 	struct dentry *dentry = (void *)buffer->place.dentry;
@@ -61,14 +63,24 @@ __noinline int walk_far(void)
 	return false;
 }
 
-static __always_inline bool put_far(u8 *bytes, struct dentry *dentry, struct vfsmount *mnt, struct fs_struct *fs)
+static __always_inline bool put_far(u8 *bytes, struct dentry *dentry, struct vfsmount *mnt, struct fs_struct *fs, u32 which)
 {
 	volatile struct place *place = &((struct scratch *)bytes)->place;
 	place->dentry = (u64)dentry;
 	place->mnt = (u64)mnt;
 	place->root = (u64)fs->root.dentry;
 	place->root_mnt = (u64)fs->root.mnt;
-	return walk_far();
+	return walk_far(which);
+}
+
+// Writes a folder or file that only untrusted pointers lead to. What has been unlinked, or ends before the root, gets the
+// mark `cut`.
+static __always_inline void put_far_path(u8 *bytes, struct dentry *dentry, struct vfsmount *mnt, struct fs_struct *fs,
+					 u32 which, u32 cut)
+{
+	bool is_unlinked = !BPF_CORE_READ(dentry, d_hash.pprev) && dentry != BPF_CORE_READ(mnt, mnt_root);
+	if (!put_far(bytes, dentry, mnt, fs, which) || is_unlinked)
+		text_parts(bytes) |= cut;
 }
 
 // Writes a folder or file. Trusted pointers are loaded directly up to the first mount point, which is all the way on most
@@ -85,7 +97,7 @@ static __always_inline void put_path(u8 *bytes, struct fs_struct *fs, struct den
 		if (dentry == root && mnt == root_mnt)
 			return;
 		if (dentry == mnt_root) {
-			if (!put_far(bytes, dentry, mnt, fs))
+			if (!put_far(bytes, dentry, mnt, fs, BUFFER_OWN))
 				goto cut;
 			return;
 		}
@@ -141,34 +153,14 @@ static __always_inline bool put_base(u8 *bytes, struct task_struct *task, s32 di
 	if (!file)
 		return false;
 	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
-	struct vfsmount *mnt = BPF_CORE_READ(file, f_path.mnt);
-	bool is_unlinked = !BPF_CORE_READ(dentry, d_hash.pprev) && dentry != BPF_CORE_READ(mnt, mnt_root);
-	if (!put_far(bytes, dentry, mnt, fs) || is_unlinked)
-		text_parts(bytes) |= cut;
+	put_far_path(bytes, dentry, BPF_CORE_READ(file, f_path.mnt), fs, BUFFER_OWN, cut);
 	return true;
 }
 
-static __always_inline struct kernfs_node *kernfs_parent(struct kernfs_node *node)
-{
-	if (bpf_core_field_exists(node->__parent))
-		return BPF_CORE_READ(node, __parent);
-	return BPF_CORE_READ((struct kernfs_node___old *)node, parent);
-}
-
-// Writes the path of a task's cgroup: of the v1 hierarchy that has the pids controller, else of the v2 one.
+// Writes the path of a task's cgroup.
 static __always_inline void put_cgroup(u8 *bytes, struct task_struct *task)
 {
-	struct css_set *set = task->cgroups;
-	struct cgroup *cgroup = BPF_CORE_READ(set, dfl_cgrp);
-	if (bpf_core_enum_value_exists(enum cgroup_subsys_id, pids_cgrp_id)) {
-		struct cgroup_subsys_state *pids = NULL;
-		u64 at = bpf_core_enum_value(enum cgroup_subsys_id, pids_cgrp_id) * sizeof(void *);
-		bpf_probe_read_kernel(&pids, sizeof(pids), (void *)set + field_offset(struct css_set, subsys) + at);
-		struct cgroup *on_pids = BPF_CORE_READ(pids, cgroup);
-		if (on_pids && BPF_CORE_READ(on_pids, root) != BPF_CORE_READ(cgroup, root))
-			cgroup = on_pids;
-	}
-	struct kernfs_node *node = BPF_CORE_READ(cgroup, kn);
+	struct kernfs_node *node = BPF_CORE_READ(cgroup_of(task), kn);
 	for (int i = 0; i < COMPONENTS_MAX; i++) {
 		struct kernfs_node *parent = kernfs_parent(node);
 		if (!parent)

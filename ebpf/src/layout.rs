@@ -110,6 +110,14 @@ pub mod option {
     pub const PREFIXES: u32 = 32;
 }
 
+/// Bits of [`Settings::policies`]: which maps have entries.
+pub mod policy {
+    /// `proc_policy`: processes that are not told.
+    pub const PROCESSES: u32 = 1;
+    /// `cgroup_policy`: cgroups whose processes are not told.
+    pub const CGROUPS: u32 = 2;
+}
+
 /// Process group and session, and ids as the process itself sees them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -419,7 +427,7 @@ pub struct Settings {
     pub shapes: [u16; SHAPES],
     /// Process whose calls are never exported; 0 for none.
     pub own_tgid: u32,
-    /// Whether the map `proc_policy` has entries.
+    /// [`policy`] bits.
     pub policies: u32,
     /// Bytes waiting in an `events` ring from which on the reader is woken.
     pub events_wake_at: u32,
@@ -541,6 +549,8 @@ pub const ENV_MAX_BYTES: usize = 4096;
 pub const DATA_MAX_BYTES: usize = 80;
 /// Longest beginning of a name by which files are left out.
 pub const PREFIX_MAX_BYTES: usize = 128;
+/// Most cgroups that the programs leave out.
+pub const CGROUPS_MAX: usize = 4096;
 /// Longest argv that is read.
 pub const ARGV_MAX_BYTES: usize = 8192;
 /// Bytes of the buffer in which an event is made; no event is longer.
@@ -568,7 +578,7 @@ pub fn checks() -> Vec<(String, u64)> {
     for kind in [(family::MOVE, call::CGROUP_MOVE), (family::PLAIN, call::COMPAT_BASE)] {
         out.push((format!("KIND({}, {})", kind.0, kind.1), u64::from(self::kind(kind.0, kind.1))));
     }
-    let constants: [(&str, u64); 44] = [
+    let constants: [(&str, u64); 47] = [
         ("CALL_SOCKETCALL", u64::from(call::SOCKETCALL)),
         ("FAMILY_COUNT", family::COUNT as u64),
         ("FLAG_TRUNCATED", u64::from(flag::TRUNCATED)),
@@ -589,6 +599,9 @@ pub fn checks() -> Vec<(String, u64)> {
         ("OPTION_LATENCY", u64::from(option::LATENCY)),
         ("OPTION_FLOWS", u64::from(option::FLOWS)),
         ("OPTION_PREFIXES", u64::from(option::PREFIXES)),
+        ("POLICY_PROCESSES", u64::from(policy::PROCESSES)),
+        ("POLICY_CGROUPS", u64::from(policy::CGROUPS)),
+        ("CGROUPS_MAX", CGROUPS_MAX as u64),
         ("PREFIX_MAX_BYTES", PREFIX_MAX_BYTES as u64),
         ("FLOW_OUT", u64::from(FLOW_OUT)),
         ("FLOW_IN", u64::from(FLOW_IN)),

@@ -193,6 +193,7 @@ impl Capture {
                 }
                 self.upkeep();
                 self.reconfigure(&mut probe);
+                self.exclusions.look_again(&mut probe);
                 if self.rounds.is_multiple_of(SYSCALL_ROUNDS) {
                     self.count_syscalls(&mut probe);
                 }

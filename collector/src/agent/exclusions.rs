@@ -1,6 +1,6 @@
 //! Keeps the kernel side told of what nobody wants.
 
-use crate::filters::{ExcludeSection, Filters};
+use crate::filters::{ExcludeSection, Filters, Why};
 use crate::probe::{Probe, ProbeError};
 use crate::process::ProcessTable;
 use bodkin_ebpf::event::{Body, Event};
@@ -13,6 +13,10 @@ const PROCESSES_MAX: usize = 4_000;
 #[derive(Debug, Default)]
 pub(super) struct Exclusions {
     filters: Filters,
+    /// Cgroups of the filters that the kernel side leaves out by itself.
+    cgroups: Vec<String>,
+    /// A cgroup of the filters may have come to be.
+    has_new_cgroup: bool,
     known: FxHashSet<u32>,
     to_exclude: Vec<u32>,
     to_include: Vec<u32>,
@@ -27,6 +31,7 @@ impl Exclusions {
         let prefixes: Vec<String> = filters.path_prefixes().collect();
         probe.exclude_paths(&prefixes)?;
         self.filters = filters;
+        self.cgroups = probe.exclude_cgroups(self.filters.cgroups())?;
         self.to_include = self.known.drain().collect();
         self.apply(probe);
         Ok(())
@@ -41,8 +46,15 @@ impl Exclusions {
         if matches!(event.body, Body::Exit(_)) && self.known.contains(&pid) {
             self.to_include.push(pid);
         }
-        let is_process = table.get(pid).is_some_and(|process| self.filters.excludes(process));
+        let why = table.get(pid).and_then(|process| self.filters.excludes(process));
+        let is_process = why.is_some();
+        let is_left_out_by_cgroup = match why {
+            Some(Why::Cgroup(cgroup)) => self.cgroups.iter().any(|known| known == cgroup),
+            _ => false,
+        };
+        self.has_new_cgroup |= matches!(why, Some(Why::Cgroup(_))) && !is_left_out_by_cgroup;
         if is_process
+            && !is_left_out_by_cgroup
             && self.known.len() < PROCESSES_MAX
             && !self.known.contains(&pid)
             && !matches!(event.body, Body::Exit(_))
@@ -61,6 +73,17 @@ impl Exclusions {
     /// Events that came and were left out, since the start.
     pub(super) fn filtered(&self) -> u64 {
         self.filtered
+    }
+
+    /// Looks again for cgroups that were not there; to be called now and then.
+    pub(super) fn look_again(&mut self, probe: &mut Probe) {
+        if !std::mem::take(&mut self.has_new_cgroup) {
+            return;
+        }
+        match probe.exclude_cgroups(self.filters.cgroups()) {
+            Ok(cgroups) => self.cgroups = cgroups,
+            Err(error) => tracing::debug!(%error, "a cgroup is left out here and not in the kernel"),
+        }
     }
 
     /// Tells the kernel side what has changed.

@@ -35,10 +35,12 @@ const TRACEPOINTS: [(&str, &str); 4] = [
 ];
 
 /// Programs that a kernel may lack the tracepoint for, or have it in another shape: what they would tell is then unseen.
-const OPTIONAL: [(&str, &str, &str); 3] = [
+const OPTIONAL: [(&str, &str, &str); 5] = [
     ("on_move", "cgroup_attach_task", "a process moved to another cgroup is noticed when it does something"),
     ("on_signal", "signal_deliver", "signaldeliver is not seen"),
     ("on_oom", "mark_victim", "oomkill is not seen"),
+    ("on_cgroup_mkdir", "cgroup_mkdir", "cgroups made below an excluded one are left out process by process"),
+    ("on_cgroup_rmdir", "cgroup_rmdir", "excluded cgroups that are gone keep their place"),
 ];
 
 /// The kernel that has all the helpers: `bpf_get_current_task_btf`, and rings that are not charged to RLIMIT_MEMLOCK.
@@ -81,6 +83,7 @@ pub(super) fn attach(config: &ProbeConfig) -> Result<Probe, ProbeError> {
     let counters = PerCpuArray::try_from(take(&mut ebpf, "stats")?).map_err(wrong_map)?;
     let policy_map = HashMap::try_from(take(&mut ebpf, "proc_policy")?).map_err(wrong_map)?;
     let path_map = LpmTrie::try_from(take(&mut ebpf, "path_drop")?).map_err(wrong_map)?;
+    let cgroup_map = HashMap::try_from(take(&mut ebpf, "cgroup_policy")?).map_err(wrong_map)?;
     for (name, _) in TRACEPOINTS {
         tracepoint(&mut ebpf, name)?.attach().map_err(|error| refused(name, error))?;
     }
@@ -102,9 +105,11 @@ pub(super) fn attach(config: &ProbeConfig) -> Result<Probe, ProbeError> {
         settings_map,
         policy_map,
         path_map,
+        cgroup_map,
         _handlers: handlers,
         settings,
         excluded: BTreeSet::new(),
+        has_excluded_cgroups: false,
         rings,
         ring_times: vec![0; ring_bytes.len()],
         ring_bytes,

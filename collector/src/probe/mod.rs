@@ -8,9 +8,10 @@
 //!
 //! - [`clock`]: the kernel's clock of events, and its distance from the wall clock.
 //! - `load`: requirements, rings, programs. `merge`: time order over rings. `counters`: the programs' own counts.
-//!   `calls`: counts of system calls. `flows`: connections.
+//!   `calls`: counts of system calls. `flows`: connections. `cgroups`: their numbers.
 
 mod calls;
+mod cgroups;
 pub mod clock;
 mod counters;
 mod flows;
@@ -27,7 +28,7 @@ use aya::Ebpf;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, ProgramArray, RingBuf};
 use bodkin_ebpf::event::Flow;
-use bodkin_ebpf::layout::{PREFIX_MAX_BYTES, SETTINGS_BYTES, Settings, option};
+use bodkin_ebpf::layout::{PREFIX_MAX_BYTES, SETTINGS_BYTES, Settings, option, policy};
 use bodkin_ebpf::syscall::CallSet;
 use bodkin_ebpf::{Event, call, syscall};
 use rustix::event::{Timespec, epoll};
@@ -178,10 +179,12 @@ pub struct Probe {
     settings_map: Array<MapData, [u8; SETTINGS_BYTES]>,
     policy_map: HashMap<MapData, u32, u32>,
     path_map: LpmTrie<MapData, [u8; PREFIX_MAX_BYTES], u32>,
+    cgroup_map: HashMap<MapData, u64, u32>,
     /// Only held: the kernel empties an array of programs when its last descriptor is closed.
     _handlers: ProgramArray<MapData>,
     settings: Settings,
     excluded: BTreeSet<u32>,
+    has_excluded_cgroups: bool,
     rings: Vec<RingBuf<MapData>>,
     ring_bytes: Vec<usize>,
     /// Time of the last record of each ring.
@@ -284,6 +287,32 @@ impl Probe {
             self.policy_map.remove(&tgid).map_err(|error| ProbeError::setup("include a process", error))?;
         }
         self.write_policies()
+    }
+
+    /// Stops exporting the calls of processes in the cgroups at `paths` and below, those made later included; those given
+    /// before count no more. Gives the paths that the programs know now: a cgroup that is not there, or of a hierarchy that is
+    /// not mounted here, is none of them.
+    ///
+    /// # Errors
+    /// The kernel refuses the change; too many cgroups are no error, the rest is exported.
+    pub fn exclude_cgroups(&mut self, paths: &[String]) -> Result<Vec<String>, ProbeError> {
+        let old: Vec<u64> = self.cgroup_map.keys().filter_map(Result::ok).collect();
+        for id in old {
+            // It may be gone meanwhile.
+            let _ = self.cgroup_map.remove(&id);
+        }
+        self.has_excluded_cgroups = !paths.is_empty();
+        // First, so that what is made from now on is not missed.
+        self.write_policies()?;
+        let (map, mut known) = (&mut self.cgroup_map, Vec::new());
+        if let Some(hierarchy) = cgroups::hierarchy() {
+            for path in paths {
+                let mut is_whole = true;
+                let is_there = cgroups::walk(&hierarchy, path, &mut |id| is_whole &= map.insert(id, 1, 0).is_ok());
+                known.extend((is_there && is_whole).then(|| path.clone()));
+            }
+        }
+        Ok(known)
     }
 
     /// Reads all rings and gives what is older than the hold-back window, in the order of time. The rest comes with the
@@ -411,7 +440,8 @@ impl Probe {
 
     fn write_policies(&mut self) -> Result<(), ProbeError> {
         let mut settings = self.settings.clone();
-        settings.policies = u32::from(!self.excluded.is_empty());
+        settings.policies = if self.excluded.is_empty() { 0 } else { policy::PROCESSES }
+            | if self.has_excluded_cgroups { policy::CGROUPS } else { 0 };
         self.write_settings(settings)
     }
 
