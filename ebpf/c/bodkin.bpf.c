@@ -11,6 +11,7 @@ volatile struct settings settings;
 #include "path.h"
 #include "facts.h"
 #include "life.h"
+#include "snapshot.h"
 #include "syscalls.h"
 #include "open.h"
 #include "paths.h"

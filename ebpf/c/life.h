@@ -60,15 +60,9 @@ static __always_inline void put_exe(struct exec_body *body, struct file *exe)
 	body->exe_mtime_ns = inode_mtime_ns(inode);
 }
 
-SEC("tp_btf/sched_process_exec")
-int BPF_PROG(on_exec, struct task_struct *task, s32 old_pid, struct linux_binprm *bprm)
+// What a process is, but for its texts.
+static __always_inline void put_process(struct exec_body *body, struct task_struct *task)
 {
-	struct draft d;
-	bool by_descriptor = bpf_core_field_exists(bprm->fdpath) && bprm->fdpath;
-	u32 kind = KIND(FAMILY_EXEC, by_descriptor ? CALL_EXECVEAT : CALL_EXECVE);
-	if (!draft_begin(&d, task, kind, false, 0, sizeof(struct exec_body), TO_LIFE, 0))
-		return 0;
-	struct exec_body *body = (void *)d.bytes + sizeof(struct head);
 	__builtin_memset(body, 0, sizeof(*body));
 	struct task_struct *parent = BPF_CORE_READ(task, real_parent, group_leader);
 	body->ppid = BPF_CORE_READ(parent, tgid);
@@ -79,6 +73,18 @@ int BPF_PROG(on_exec, struct task_struct *task, s32 old_pid, struct linux_binprm
 	put_capabilities(&body->caps, task);
 	bpf_probe_read_kernel(body->comm, sizeof(body->comm), task->comm);
 	bpf_probe_read_kernel(body->parent_comm, sizeof(body->parent_comm), parent->comm);
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(on_exec, struct task_struct *task, s32 old_pid, struct linux_binprm *bprm)
+{
+	struct draft d;
+	bool by_descriptor = bpf_core_field_exists(bprm->fdpath) && bprm->fdpath;
+	u32 kind = KIND(FAMILY_EXEC, by_descriptor ? CALL_EXECVEAT : CALL_EXECVE);
+	if (!draft_begin(&d, task, kind, false, 0, sizeof(struct exec_body), TO_LIFE, 0))
+		return 0;
+	struct exec_body *body = (void *)d.bytes + sizeof(struct head);
+	put_process(body, task);
 
 	struct fs_struct *fs = task->fs;
 	struct mm_struct *mm = task->mm;

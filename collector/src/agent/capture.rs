@@ -111,9 +111,6 @@ pub(super) fn start(source: Source, origin: Origin, containers: Containers, cont
     let stop = is_stopping.clone();
     let spawned = std::thread::Builder::new().name("bodkin-events".into()).spawn(move || {
         let mut capture = Capture::new(origin, containers, context);
-        // After the programs were attached: what starts from now on comes as an event, nothing is missed between.
-        capture.table.scan();
-        capture.context.shared.set_processes(capture.table.stats());
         match source {
             Source::Kernel(probe) => capture.run_kernel(*probe, &stop),
             Source::Poll(poller) => capture.run_poll(poller, &stop),
@@ -175,6 +172,8 @@ impl Capture {
 
     fn run_kernel(&mut self, mut probe: Probe, stop: &AtomicBool) {
         let (mut pause, mut delivered) = (PAUSE_MIN, 0);
+        // After the programs were attached: what starts from now on comes as an event, nothing is missed between.
+        self.know_processes(&mut probe);
         self.reconfigure(&mut probe);
         // What was moved before is not told.
         self.flows.read(&mut probe, &self.table, &self.context, self.wall_offset_ns);
@@ -226,7 +225,20 @@ impl Capture {
         }
     }
 
+    /// Learns of the processes that are there: from the kernel, or where it does not list them from `/proc`.
+    fn know_processes(&mut self, probe: &mut Probe) {
+        let table = &mut self.table;
+        match probe.processes(&mut |event| table.adopt(event)) {
+            Ok(processes) => tracing::debug!(processes, "the kernel has listed the processes"),
+            Err(error) => tracing::info!(%error, "processes are read from /proc"),
+        }
+        self.table.scan();
+        self.context.shared.set_processes(self.table.stats());
+    }
+
     fn run_poll(&mut self, mut poller: ProcPoller, stop: &AtomicBool) {
+        self.table.scan();
+        self.context.shared.set_processes(self.table.stats());
         while !stop.load(Ordering::Relaxed) {
             std::thread::park_timeout(INTERVAL);
             let (builder, offset, rows) = (&mut self.builder, self.wall_offset_ns, &mut self.rows);

@@ -1,9 +1,8 @@
 //! Connections that last: read by an iterator, and the counts of datagrams that the programs keep.
 
-use super::ProbeError;
+use super::{ProbeError, iterators};
+use aya::Ebpf;
 use aya::maps::{HashMap, MapData};
-use aya::programs::{Iter, Program};
-use aya::{Btf, Ebpf};
 use bodkin_ebpf::decode::{FLOW_BYTES, flows};
 use bodkin_ebpf::event::Flow;
 use std::io::Read;
@@ -36,7 +35,7 @@ pub(super) struct Flows {
 impl Flows {
     /// Takes over the map, and finds out whose the connections are that are there already.
     pub(super) fn new(ebpf: &mut Ebpf, datagrams: HashMap<MapData, [u64; 2], [u8; FLOW_BYTES]>) -> Self {
-        let owners = iterate(ebpf, "each_file");
+        let owners = read_all(ebpf, "each_file");
         if let Err(error) = &owners {
             tracing::info!(%error, "connections that last are told as they end");
         }
@@ -45,7 +44,7 @@ impl Flows {
 
     /// All of them. Costs half a microsecond for each connection and two system calls for each socket of datagrams.
     pub(super) fn read(&mut self, ebpf: &mut Ebpf) -> Result<Vec<Flow>, ProbeError> {
-        let bytes = if self.has_iterators { iterate(ebpf, "each_flow")? } else { Vec::new() };
+        let bytes = if self.has_iterators { read_all(ebpf, "each_flow")? } else { Vec::new() };
         let datagrams: Vec<([u64; 2], [u8; FLOW_BYTES])> = self.datagrams.iter().filter_map(Result::ok).collect();
         Ok(flows(&bytes).chain(datagrams.iter().flat_map(|(_, value)| flows(value))).collect())
     }
@@ -57,30 +56,9 @@ impl Flows {
     }
 }
 
-/// Loads the iterators; a kernel without them has none.
-pub(super) fn load(ebpf: &mut Ebpf, btf: &Btf) {
-    for (name, kind) in ITERATORS {
-        let loaded = iterator(ebpf, name)
-            .and_then(|program| program.load(kind, btf).map_err(|error| ProbeError::setup("load an iterator", error)));
-        if let Err(error) = loaded {
-            tracing::debug!(program = name, %error, "program is not loaded");
-        }
-    }
-}
-
 /// What an iterator writes from beginning to end.
-fn iterate(ebpf: &mut Ebpf, name: &str) -> Result<Vec<u8>, ProbeError> {
-    let program = iterator(ebpf, name)?;
-    let link = program.attach().and_then(|id| program.take_link(id));
-    let file = link.map_err(|error| ProbeError::setup("start an iterator", error))?.into_file();
-    let file = file.map_err(|error| ProbeError::setup("open an iterator", error))?;
+fn read_all(ebpf: &mut Ebpf, name: &str) -> Result<Vec<u8>, ProbeError> {
     let mut bytes = Vec::new();
-    file.take(READ_BYTES_MAX).read_to_end(&mut bytes).map_err(ProbeError::Read)?;
+    iterators::open(ebpf, name)?.take(READ_BYTES_MAX).read_to_end(&mut bytes).map_err(ProbeError::Read)?;
     Ok(bytes)
-}
-
-fn iterator<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Iter, ProbeError> {
-    let missing = || ProbeError::Setup { what: format!("no program {name} in the object") };
-    let program: &mut Program = ebpf.program_mut(name).ok_or_else(missing)?;
-    program.try_into().map_err(|error| ProbeError::setup("find an iterator", error))
 }

@@ -13,7 +13,7 @@ use bodkin_ebpf::{OBJECT, call, syscall};
 use rustix::event::epoll;
 use rustix::thread::CapabilitySet;
 
-use super::{Probe, ProbeConfig, ProbeError, calls, counters, flows, merge};
+use super::{Probe, ProbeConfig, ProbeError, calls, counters, flows, iterators, merge, snapshot};
 use crate::config::SyscallStats;
 
 /// Programs that other programs jump to, with the family that each is for.
@@ -297,8 +297,9 @@ fn load(btf: &Btf, sizes: &RingSizes, config: &ProbeConfig, log: VerifierLogLeve
         load_program(tracepoint(&mut ebpf, name)?, point, btf).map_err(|error| refused(name, error))?;
     }
     if config.flows {
-        flows::load(&mut ebpf, btf);
+        iterators::load(&mut ebpf, btf, &flows::ITERATORS);
     }
+    iterators::load(&mut ebpf, btf, &[snapshot::ITERATOR]);
     for (name, point, _) in optional(config.flows) {
         // Said when it cannot be attached.
         if let Err(error) = load_program(tracepoint(&mut ebpf, name)?, point, btf) {

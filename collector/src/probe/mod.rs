@@ -8,15 +8,18 @@
 //!
 //! - [`clock`]: the kernel's clock of events, and its distance from the wall clock.
 //! - `load`: requirements, rings, programs. `merge`: time order over rings. `counters`: the programs' own counts.
-//!   `calls`: counts of system calls. `flows`: connections. `cgroups`: their numbers.
+//!   `calls`: counts of system calls. `flows`: connections. `iterators`: programs that list things; `snapshot`: processes.
+//!   `cgroups`: their numbers.
 
 mod calls;
 mod cgroups;
 pub mod clock;
 mod counters;
 mod flows;
+mod iterators;
 mod load;
 mod merge;
+mod snapshot;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -313,6 +316,17 @@ impl Probe {
             }
         }
         Ok(known)
+    }
+
+    /// Gives every process that there is, in the form of the exec that started it (without its environment), and their
+    /// number; those that begin meanwhile come as events. To be called once: the program is unloaded afterwards.
+    ///
+    /// # Errors
+    /// The kernel has no such iterator, or it ended early: some processes may have been given.
+    pub fn processes(&mut self, on_process: &mut dyn FnMut(&Event<'_>)) -> Result<u64, ProbeError> {
+        let outcome = snapshot::read(&mut self.ebpf, on_process);
+        iterators::unload(&mut self.ebpf, snapshot::ITERATOR.0);
+        outcome
     }
 
     /// Reads all rings and gives what is older than the hold-back window, in the order of time. The rest comes with the

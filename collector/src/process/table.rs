@@ -80,10 +80,20 @@ impl ProcessTable {
         }
     }
 
-    /// Reads every process of `/proc`. Costs about 50 us each.
+    /// Takes over a process as the kernel lists it; [`scan`](Self::scan) follows the last one.
+    pub fn adopt(&mut self, event: &Event<'_>) {
+        if let Body::Exec(exec) = &event.body {
+            self.exec(&event.head, exec);
+        }
+    }
+
+    /// Reads the processes of `/proc` that are not known yet: all, or those that a kernel leaves out of its list. Costs about
+    /// 50 us each.
     pub fn scan(&mut self) {
         for pid in self.proc_fs.pids() {
-            if let Some(process) = self.proc_fs.read(pid) {
+            if !self.entries.contains_key(&pid)
+                && let Some(process) = self.proc_fs.read(pid)
+            {
                 self.insert(process);
             }
         }
@@ -249,10 +259,17 @@ impl ProcessTable {
         (process.ids, process.caps) = (exec.ids, Some(exec.caps));
         process.pidns_start_ns = exec.pidns_start_ns;
         process.set_file(exec.file);
-        set_text(&mut process.pname, &String::from_utf8_lossy(exec.parent_comm));
-        set_text(&mut process.comm, &String::from_utf8_lossy(exec.comm));
+        match exec.ppid {
+            0 => process.pname = None,
+            _ => set_text(&mut process.pname, &lossy(exec.parent_comm)),
+        }
+        set_text(&mut process.comm, &lossy(exec.comm));
         process.set_argv(exec.argv);
-        set_components(&mut process.exe, &exec.exe, &mut self.scratch);
+        // A thread of the kernel has no program.
+        match exec.exe.bytes.is_empty() && exec.argv.is_empty() {
+            true => process.exe = None,
+            false => set_components(&mut process.exe, &exec.exe, &mut self.scratch),
+        }
         set_components(&mut process.cwd, &exec.cwd, &mut self.scratch);
         set_cgroup(&mut process, &exec.cgroup, head.cgroup_id, &mut self.scratch);
         process.stamp = Stamp::default();

@@ -12,6 +12,7 @@ mod files;
 mod flow;
 mod flows;
 mod life;
+mod snapshot;
 mod sockets;
 #[cfg(target_arch = "x86_64")]
 mod tree;
