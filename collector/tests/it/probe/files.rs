@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use rustix::fs::{CWD, Mode, OFlags};
 
+use bodkin_ebpf::layout::flag;
+
 use super::*;
 
 #[test]
@@ -94,4 +96,59 @@ fn a_deep_folder_is_given_whole_and_a_deeper_one_cut() {
     assert!(found[0].starts_with(&format!("openat {ENOENT} {}/level-0/", folder.display())), "{}", found[0]);
     assert!(found[1].starts_with(&format!("openat {ENOENT} .../level-")), "{}", found[1]);
     assert!(found[1].ends_with(&format!("/level-59|{marker}")), "{}", found[1]);
+}
+
+#[test]
+fn long_names_are_whole_and_too_long_ones_cut() {
+    let Some(mut probe) = watch_all() else { return };
+    let marker = marker("long");
+    let name = |parts: usize| format!("/nowhere/{marker}{}", format!("/{}", "x".repeat(99)).repeat(parts));
+    let (longest, too_long) = (name(40), name(45));
+    assert!(longest.len() < 4096 && too_long.len() > 4096);
+    for name in [&longest, &too_long] {
+        rustix::fs::open(name.as_str(), OFlags::RDONLY, Mode::empty()).unwrap_err();
+    }
+    let keep = |seen: &Seen| matches!(&seen.detail, Detail::Open { path, .. } if path.contains(&marker));
+    let seen = collect(&mut probe, &keep, &|seen| seen.len() >= 2);
+    let found: Vec<(String, i64, bool)> = seen
+        .iter()
+        .map(|seen| match &seen.detail {
+            Detail::Open { path, .. } => (path.clone(), seen.ret, seen.flags & flag::TRUNCATED != 0),
+            _ => panic!("{seen:?}"),
+        })
+        .collect();
+    const ENAMETOOLONG: i64 = -36;
+    assert_eq!(found, [(longest, ENOENT, false), (too_long[..4095].to_owned(), ENAMETOOLONG, true)]);
+}
+
+#[test]
+fn a_name_has_the_bytes_that_the_call_had() {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+    let Some(mut probe) = watch_all() else { return };
+    let raw = [format!("/nowhere/{}", marker("bytes")).as_bytes(), b"-\xff\xfe\n\x80"].concat();
+    std::fs::read(OsString::from_vec(raw.clone())).unwrap_err();
+    let mut found = false;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !found && Instant::now() < deadline {
+        probe.drain(&mut |event| found |= matches!(&event.body, Body::Open(open) if open.name.raw == raw));
+        probe.wait(Duration::from_millis(2)).unwrap();
+    }
+    assert!(found, "byte by byte");
+}
+
+#[test]
+fn a_call_of_a_thread_has_its_number_and_that_of_its_process() {
+    let Some(mut probe) = watch_all() else { return };
+    let name = format!("/nowhere/{}", marker("thread"));
+    let path = name.clone();
+    let call = move || {
+        std::fs::read(path).unwrap_err();
+        rustix::thread::gettid().as_raw_nonzero().get() as u32
+    };
+    let tid = std::thread::spawn(call).join().unwrap();
+    let keep = |seen: &Seen| matches!(&seen.detail, Detail::Open { path, .. } if *path == name);
+    let seen = collect(&mut probe, &keep, &|seen| !seen.is_empty());
+    assert_eq!((seen.len(), seen[0].tgid, seen[0].tid), (1, std::process::id(), tid));
+    assert_ne!(tid, std::process::id());
 }

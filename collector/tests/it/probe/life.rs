@@ -107,6 +107,87 @@ fn a_long_argv_is_cut_and_says_so() {
 }
 
 #[test]
+fn five_hundred_and_twelve_arguments_are_told_or_cut() {
+    let Some(mut probe) = watch_all() else { return };
+    let marker = marker("many");
+    let short: Vec<String> =
+        (0..512).map(|number| format!("{marker}-{number}")).map(|arg| arg[..8].to_owned()).collect();
+    let numbered: Vec<String> = short.iter().enumerate().map(|(number, arg)| format!("{arg}{number}")).collect();
+    let long: Vec<String> = (0..512).map(|number| format!("{number}-{}", "x".repeat(60))).collect();
+    for arguments in [&numbered, &long] {
+        Command::new("/bin/true").arg(&marker).args(arguments).status().unwrap();
+    }
+    let keep = |seen: &Seen| matches!(&seen.detail, Detail::Exec { argv, .. } if argv.contains(&marker));
+    let seen = collect(&mut probe, &keep, &|seen| seen.len() >= 2);
+    let argv = |seen: &Seen| match &seen.detail {
+        Detail::Exec { argv, .. } => (argv.clone(), seen.flags & flag::TRUNCATED != 0),
+        _ => panic!("{seen:?}"),
+    };
+    let [whole, cut] = &seen[..] else { panic!("{seen:?}") };
+    let expected: Vec<String> = ["/bin/true", &marker].map(str::to_owned).into_iter().chain(numbered).collect();
+    assert_eq!(argv(whole), (expected, false));
+    let (found, is_cut) = argv(cut);
+    assert!(is_cut && found.len() > 100 && found[2..found.len() - 1] == long[..found.len() - 3], "{found:?}");
+}
+
+/// Each way to fork, by the bare calls, and a status for each child to end with.
+#[cfg(target_arch = "x86_64")]
+const FORKS: &str = r#"
+#define _GNU_SOURCE
+#include <linux/sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(void)
+{
+	struct clone_args args = { .exit_signal = SIGCHLD, .flags = CLONE_PTRACE };
+	int status, wrong = 0;
+	if (!syscall(SYS_fork))
+		syscall(SYS_exit_group, 11);
+	wrong += wait(&status) < 0 || WEXITSTATUS(status) != 11;
+	if (!vfork())
+		_exit(12);
+	wrong += wait(&status) < 0 || WEXITSTATUS(status) != 12;
+	if (!syscall(SYS_clone, CLONE_FS | SIGCHLD, 0, 0, 0, 0))
+		syscall(SYS_exit_group, 13);
+	wrong += wait(&status) < 0 || WEXITSTATUS(status) != 13;
+	if (!syscall(SYS_clone3, &args, sizeof(args)))
+		syscall(SYS_exit_group, 14);
+	wrong += wait(&status) < 0 || WEXITSTATUS(status) != 14;
+	return wrong;
+}
+"#;
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn each_way_to_fork_has_its_name_and_flags() {
+    let Some(mut probe) = watch(BTreeSet::new()) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (source, program) = (folder.path().join("forks.c"), folder.path().join("forks"));
+    std::fs::write(&source, FORKS).unwrap();
+    assert!(Command::new("cc").args(["-O1", "-w", "-o"]).args([&program, &source]).status().unwrap().success());
+    let mut first = Command::new(&program).spawn().unwrap();
+    let own = first.id();
+    assert_eq!(first.wait().unwrap().code(), Some(0));
+    let life = |seen: &Seen| matches!(seen.detail, Detail::Fork { .. } | Detail::Exit);
+    let seen = collect(&mut probe, &life, &|seen| seen.iter().any(|seen| seen.tgid == own && seen.name == "procexit"));
+    const CLONE_FS: u64 = 0x200;
+    const CLONE_PTRACE: u64 = 0x2000;
+    const SIGCHLD: u64 = 17;
+    let expected = [("fork", 0, 11), ("vfork", 0, 12), ("clone", CLONE_FS | SIGCHLD, 13), ("clone3", CLONE_PTRACE, 14)];
+    let forks: Vec<&Seen> = seen.iter().filter(|seen| seen.tgid == own && seen.name != "procexit").collect();
+    assert_eq!(forks.len(), expected.len(), "{forks:?}");
+    for (fork, (name, flags, status)) in forks.into_iter().zip(expected) {
+        let Detail::Fork { child, flags: found, .. } = fork.detail else { panic!("{fork:?}") };
+        assert_eq!((fork.name, found, fork.ret), (name, flags, i64::from(child)));
+        let ends: Vec<i64> =
+            seen.iter().filter(|seen| seen.tgid == child && seen.name == "procexit").map(|seen| seen.ret).collect();
+        assert_eq!(ends, [status << 8], "{name}");
+    }
+}
+
+#[test]
 fn a_program_that_cannot_be_started_is_told_once() {
     let Some(mut probe) = watch_all() else { return };
     let folder = tempfile::tempdir().unwrap();

@@ -12,6 +12,7 @@ mod files;
 mod flow;
 mod flows;
 mod life;
+mod signals;
 mod snapshot;
 mod sockets;
 #[cfg(target_arch = "x86_64")]
@@ -90,6 +91,7 @@ fn marker(test: &str) -> String {
 struct Seen {
     name: &'static str,
     tgid: u32,
+    tid: u32,
     ret: i64,
     flags: u8,
     boot_ns: u64,
@@ -232,7 +234,8 @@ impl Seen {
             Body::Flow(flow) => Detail::Flow(*flow),
         };
         let head = event.head;
-        Self { name: event.name, tgid: head.tgid, ret: head.ret, flags: head.flags, boot_ns: head.boot_ns, detail }
+        let (tgid, tid) = (head.tgid, head.tid);
+        Self { name: event.name, tgid, tid, ret: head.ret, flags: head.flags, boot_ns: head.boot_ns, detail }
     }
 
     fn line(&self) -> String {
