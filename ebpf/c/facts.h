@@ -46,12 +46,14 @@ static __always_inline void put_capabilities(struct capabilities *caps, struct t
 	bpf_core_read(&caps->inheritable, sizeof(u64), &cred->cap_inheritable);
 }
 
+#define CTIME_WAS_READ (1u << 31) // of i_ctime_nsec, since 6.13
+
 #define NANOS(seconds, nanos) ((u64)(seconds)*1000000000 + (nanos))
 
 static __always_inline u64 inode_ctime_ns(struct inode *inode)
 {
 	if (bpf_core_field_exists(inode->i_ctime_sec))
-		return NANOS(BPF_CORE_READ(inode, i_ctime_sec), BPF_CORE_READ(inode, i_ctime_nsec));
+		return NANOS(BPF_CORE_READ(inode, i_ctime_sec), BPF_CORE_READ(inode, i_ctime_nsec) & ~CTIME_WAS_READ);
 	struct inode___66 *newer = (void *)inode;
 	if (bpf_core_field_exists(newer->__i_ctime))
 		return NANOS(BPF_CORE_READ(newer, __i_ctime.tv_sec), BPF_CORE_READ(newer, __i_ctime.tv_nsec));
