@@ -7,7 +7,9 @@ use crate::error::{ErrorKind, QueryError};
 use bytes::Bytes;
 use datafusion::common::Result;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::{CachedParquetMetaData, ParquetFileReaderFactory};
+use datafusion::datasource::physical_plan::parquet::ParquetFileReaderFactory;
+// The cache looks for this type, and there is another of the same name.
+use datafusion::datasource::physical_plan::parquet::metadata::CachedParquetMetaData;
 use datafusion::execution::cache::cache_manager::{CachedFileMetadataEntry, FileMetadataCache};
 use datafusion::parquet::arrow::arrow_reader::ArrowReaderOptions;
 use datafusion::parquet::arrow::async_reader::AsyncFileReader;
@@ -97,5 +99,46 @@ impl AsyncFileReader for Metered {
             Ok(marked)
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ArrayRef, RecordBatch, StringArray};
+    use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+    use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+    use datafusion::parquet::arrow::ArrowWriter;
+    use object_store::memory::InMemory;
+    use object_store::{ObjectStore, ObjectStoreExt};
+
+    #[tokio::test]
+    async fn a_footer_is_read_once() {
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["a", "b", "a"]));
+        let batch = RecordBatch::try_from_iter([("text", texts)]).unwrap();
+        // As our own files, it brings no Arrow schema.
+        let options =
+            datafusion::parquet::arrow::arrow_writer::ArrowWriterOptions::new().with_skip_arrow_metadata(true);
+        let mut bytes = Vec::new();
+        let mut writer = ArrowWriter::try_new_with_options(&mut bytes, batch.schema(), options).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let store = Arc::new(InMemory::new());
+        let path = object_store::path::Path::from("f.parquet");
+        store.put(&path, bytes.into()).await.unwrap();
+        let file = PartitionedFile::new_from_meta(store.head(&path).await.unwrap());
+
+        let footers = RuntimeEnvBuilder::new().build_arc().unwrap().cache_manager.get_file_metadata_cache();
+        let inner = Arc::new(CachedParquetFileReaderFactory::new(store as Arc<dyn ObjectStore>, footers.clone()));
+        let readers = MeteredReaders { inner, footers, counters: Arc::new(ScanCounters::new(u64::MAX)) };
+        let metrics = ExecutionPlanMetricsSet::new();
+        let mut found = Vec::new();
+        for _ in 0..2 {
+            let mut reader = readers.create_reader(0, file.clone(), None, &metrics).unwrap();
+            found.push(reader.get_metadata(None).await.unwrap());
+        }
+        assert!(Arc::ptr_eq(&found[0], &found[1]));
+        assert!(with_dictionaries(&found[0]).unwrap().is_none(), "it is marked");
+        assert!(found[0].column_index().is_some() && found[0].offset_index().is_some());
     }
 }
