@@ -14,6 +14,8 @@ mod footer;
 mod groups;
 mod ids;
 mod per_value;
+mod stored;
+mod while_selective;
 
 pub(crate) use adapter::ReadPerValue;
 pub(crate) use dense::GroupByPlace;

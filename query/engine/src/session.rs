@@ -92,7 +92,8 @@ fn config(options: &QueryOptions) -> SessionConfig {
     let options = config.options_mut();
     options.execution.time_zone = Some("UTC".to_owned());
     options.execution.parquet.pushdown_filters = true;
-    options.execution.parquet.reorder_filters = true;
+    // The order of conditions is ours: see `dictionary`.
+    options.execution.parquet.reorder_filters = false;
     options.execution.parquet.enable_page_index = true;
     options.execution.parquet.bloom_filter_on_read = true;
     options.execution.parquet.schema_force_view_types = false;

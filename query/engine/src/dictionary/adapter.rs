@@ -1,12 +1,15 @@
 //! Expressions of a plan brought to a file whose texts are dictionaries.
 //!
-//! A comparison of a column with a value stays as it is, because statistics and bloom filters prune by it. Everything
-//! else is arranged for speed: what looks at one dictionary alone is evaluated per value, and conditions that leave most
-//! rows are one step of the reader.
+//! A comparison of a column with a value stays one, because statistics and bloom filters prune by it. Everything
+//! else is arranged for speed: what looks at one dictionary alone is evaluated per value, conditions that leave most
+//! rows are one step of the reader, and what a join lets through is looked at last.
 
 use super::conjunction::AllOf;
 use super::first_key::FirstKey;
+use super::ids::text_of_its_id;
 use super::per_value::PerValue;
+use super::stored::as_stored;
+use super::while_selective::WhileSelective;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
@@ -41,18 +44,22 @@ struct Adapter {
 
 impl PhysicalExprAdapter for Adapter {
     fn rewrite(&self, expr: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
-        let expr = self.inner.rewrite(expr)?;
+        let expr = as_stored(self.inner.rewrite(expr)?, &self.physical)?;
         let parts = split_conjunction(&expr);
-        if parts.len() == 1 {
-            return self.part(expr);
-        }
-        let (mut alone, mut together) = (Vec::new(), Vec::new());
+        let (mut alone, mut together, mut last) = (Vec::new(), Vec::new(), Vec::new());
         for part in parts {
             let adapted = self.part(part.clone())?;
-            let steps = if prunes(part) { &mut alone } else { &mut together };
+            let steps = match step(part, &adapted) {
+                Step::Alone => &mut alone,
+                Step::Together => &mut together,
+                Step::Last => &mut last,
+            };
             steps.push(adapted);
         }
+        // Rows of one container lie together: looking for it reads next to nothing.
+        alone.sort_by_key(|part| !is_sorted_by(part));
         alone.extend(AllOf::of(together, &self.physical));
+        alone.extend(last);
         Ok(conjunction(alone))
     }
 }
@@ -62,6 +69,11 @@ impl Adapter {
     fn part(&self, expr: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
         if let Some(first) = FirstKey::of(&expr, &self.physical)? {
             return Ok(Arc::new(first));
+        }
+        if expr.downcast_ref::<DynamicFilterPhysicalExpr>().is_some() {
+            let keys = expr.children().into_iter().map(|key| text_of_its_id(key).unwrap_or_else(|| key.clone()));
+            let keys = keys.collect();
+            return Ok(Arc::new(WhileSelective::new(expr.with_new_children(keys)?)));
         }
         if is_comparison(&expr) {
             // The first sorts out nearly everything, and the second prunes.
@@ -141,11 +153,32 @@ fn is_lookup(expr: &Arc<dyn PhysicalExpr>) -> bool {
         || expr.downcast_ref::<BinaryExpr>().is_some_and(|comparison| *comparison.op() == Operator::Eq)
 }
 
-/// Whether row groups and pages can be left out by `expr`: it asks for values, for times, or changes while the query
-/// runs.
-fn prunes(expr: &Arc<dyn PhysicalExpr>) -> bool {
+/// When the reader evaluates a condition.
+enum Step {
+    /// By itself and first: it leaves row groups and pages out, or few rows.
+    Alone,
+    /// With all others of its kind at once.
+    Together,
+    /// When the others have been: it costs a look into a table for each row.
+    Last,
+}
+
+/// The step of `part`, a condition that has become `adapted`.
+fn step(part: &Arc<dyn PhysicalExpr>, adapted: &Arc<dyn PhysicalExpr>) -> Step {
     let is_time = |column: &Column| column.name() == bodkin_schema::events::TS;
-    is_lookup(expr)
-        || collect_columns(expr).iter().any(is_time)
-        || expr.downcast_ref::<DynamicFilterPhysicalExpr>().is_some()
+    if adapted.downcast_ref::<WhileSelective>().is_some() {
+        return Step::Last;
+    }
+    let is_dynamic = part.downcast_ref::<DynamicFilterPhysicalExpr>().is_some();
+    match is_dynamic || is_lookup(part) || collect_columns(part).iter().any(is_time) {
+        true => Step::Alone,
+        false => Step::Together,
+    }
+}
+
+/// Whether `part` looks for values of the column that events are sorted by.
+fn is_sorted_by(part: &Arc<dyn PhysicalExpr>) -> bool {
+    let mut columns = collect_columns(part).into_iter();
+    columns.next().is_some_and(|column| column.name() == bodkin_schema::events::CONTAINER_ID)
+        && columns.next().is_none()
 }

@@ -124,9 +124,22 @@ impl IdPair {
 
 /// Whether `expr` makes numbers of texts.
 pub(super) fn is_id(expr: &Arc<dyn PhysicalExpr>) -> bool {
-    let call = expr.downcast_ref::<ScalarFunctionExpr>();
-    let function = call.and_then(|call| call.fun().inner().downcast_ref::<IdFunction>());
-    function.is_some_and(|function| function.way == Way::ToId)
+    call(expr).is_some_and(|(function, _)| function.way == Way::ToId)
+}
+
+/// The text of which `expr` makes a number and then a text again.
+pub(super) fn text_of_its_id(expr: &Arc<dyn PhysicalExpr>) -> Option<Arc<dyn PhysicalExpr>> {
+    let (outer, id) = call(expr)?;
+    let (inner, text) = call(id)?;
+    let is_round = outer.way == Way::ToText && inner.way == Way::ToId && Arc::ptr_eq(&outer.texts, &inner.texts);
+    is_round.then(|| text.clone())
+}
+
+/// One of the two functions, and what it is called with.
+fn call(expr: &Arc<dyn PhysicalExpr>) -> Option<(&IdFunction, &Arc<dyn PhysicalExpr>)> {
+    let call = expr.downcast_ref::<ScalarFunctionExpr>()?;
+    let function = call.fun().inner().downcast_ref::<IdFunction>()?;
+    Some((function, call.args().first()?))
 }
 
 impl PartialEq for IdFunction {

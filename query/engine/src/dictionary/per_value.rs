@@ -1,8 +1,10 @@
 //! An expression over one dictionary, evaluated once for each of its values.
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, DictionaryArray, Int32Array, RecordBatch, RecordBatchOptions, StringArray, new_null_array,
+    Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Int32Array, RecordBatch, RecordBatchOptions, StringArray,
+    new_null_array,
 };
+use arrow::buffer::BooleanBuffer;
 use arrow::compute::{concat, take};
 use arrow::datatypes::{DataType, Field, FieldRef, Int32Type, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
@@ -13,6 +15,9 @@ use datafusion::physical_expr::expressions::Column;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Values of a dictionary for each row that asked: with more of them, the rows' own values are looked at.
+const VALUES_PER_ROW: usize = 4;
 
 /// Evaluates an expression over the values of a dictionary column, then looks up each row's value. What a dictionary
 /// gave is kept until the next one comes: all batches of a row group share theirs. Holds as much as that result.
@@ -72,7 +77,7 @@ impl PerValue {
             *known = Known { values: Some(values.clone()), ..Known::default() };
         }
         known.rows += dictionary.len();
-        if known.results.is_none() && !known.is_refused && values.len() <= 2 * known.rows {
+        if known.results.is_none() && !known.is_refused && values.len() <= VALUES_PER_ROW * known.rows {
             // It may fail for a value that no row has that other conditions leave: each row then speaks for itself.
             match self.over(values.clone()).and_then(|of_values| Ok((of_values, self.over(null(values))?))) {
                 Ok((of_values, of_null)) => known.results = Some(concat(&[&of_values, &of_null])?),
@@ -100,6 +105,33 @@ fn address(texts: &StringArray) -> (*const u8, *const i32, usize) {
     (texts.value_data().as_ptr(), texts.value_offsets().as_ptr(), texts.len())
 }
 
+/// The result of each key; that of null is the last.
+fn of_keys(results: &ArrayRef, keys: &Int32Array) -> Result<ArrayRef> {
+    let of_null = results.len() - 1;
+    match results.as_boolean_opt().filter(|results| results.slice(0, of_null).null_count() == 0) {
+        Some(answers) => Ok(Arc::new(answers_of_keys(answers, keys))),
+        // Null for null is what looking up a null key gives.
+        None if keys.null_count() == 0 || results.is_null(of_null) => Ok(take(results, keys, None)?),
+        None => {
+            let places: Int32Array = keys.iter().map(|key| Some(key.unwrap_or(of_null as i32))).collect();
+            Ok(take(results, &places, None)?)
+        }
+    }
+}
+
+/// As [`of_keys`], of answers that are null for null at most.
+fn answers_of_keys(answers: &BooleanArray, keys: &Int32Array) -> BooleanArray {
+    let (bits, keys_raw, of_null) = (answers.values(), keys.values(), answers.len() - 1);
+    // What stands in the place of a null key is any number.
+    let found = BooleanBuffer::collect_bool(keys.len(), |row| bits.value((keys_raw[row] as usize).min(of_null)));
+    match keys.nulls() {
+        None => BooleanArray::new(found, None),
+        Some(nulls) if answers.is_null(of_null) => BooleanArray::new(found, Some(nulls.clone())),
+        Some(nulls) if answers.value(of_null) => BooleanArray::new(&found | &!nulls.inner(), None),
+        Some(nulls) => BooleanArray::new(&found & nulls.inner(), None),
+    }
+}
+
 impl PhysicalExpr for PerValue {
     fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
         let column = self.column.evaluate(batch)?.into_array(batch.num_rows())?;
@@ -110,12 +142,7 @@ impl PhysicalExpr for PerValue {
         let Some(results) = self.results(dictionary)? else {
             return Ok(ColumnarValue::Array(self.over(take(dictionary.values(), keys, None)?)?));
         };
-        if keys.null_count() == 0 {
-            return Ok(ColumnarValue::Array(take(&results, keys, None)?));
-        }
-        let of_null = dictionary.values().len() as i32;
-        let places: Int32Array = keys.iter().map(|key| Some(key.unwrap_or(of_null))).collect();
-        Ok(ColumnarValue::Array(take(&results, &places, None)?))
+        Ok(ColumnarValue::Array(of_keys(&results, keys)?))
     }
 
     fn return_field(&self, _: &Schema) -> Result<FieldRef> {
@@ -155,5 +182,24 @@ impl Hash for PerValue {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.column.hash(state);
         self.inner.hash(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_null_key_has_the_answer_of_null() {
+        let keys: Int32Array = [Some(0), None, Some(1)].into_iter().collect();
+        for of_null in [None, Some(true), Some(false)] {
+            let answers: ArrayRef = Arc::new(BooleanArray::from(vec![Some(true), Some(false), of_null]));
+            let found = of_keys(&answers, &keys).unwrap();
+            assert_eq!(found.as_boolean().iter().collect::<Vec<_>>(), [Some(true), of_null, Some(false)]);
+            let numbers: ArrayRef = Arc::new(Int32Array::from(vec![Some(7), Some(8), of_null.map(i32::from)]));
+            let found = of_keys(&numbers, &keys).unwrap();
+            let found = found.as_primitive::<Int32Type>();
+            assert_eq!(found.iter().collect::<Vec<_>>(), [Some(7), of_null.map(i32::from), Some(8)]);
+        }
     }
 }

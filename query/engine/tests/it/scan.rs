@@ -5,7 +5,7 @@ use bodkin_query::QueryOptions;
 use bodkin_schema::{Principal, Stream};
 
 /// Queries whose answers may not depend on where rows lie.
-const QUERIES: [&str; 22] = [
+const QUERIES: [&str; 28] = [
     "SELECT count(*) FROM events",
     "SELECT count(*), count(path), min(ts), max(ts) FROM events",
     "SELECT ts, evt_type, pid, comm, user, path FROM events ORDER BY ts",
@@ -27,6 +27,12 @@ const QUERIES: [&str; 22] = [
     "SELECT ts, path LIKE '%etc%' AND remote_port IS NULL AND length(path) > 3 AS b FROM events ORDER BY ts",
     "SELECT path, ts FROM events ORDER BY path DESC, ts LIMIT 4",
     "SELECT comm, percentile_cont(0.3) WITHIN GROUP (ORDER BY pid + ts_ns % 7) FROM events GROUP BY comm ORDER BY comm",
+    "SELECT comm, count(DISTINCT path), count(DISTINCT cwd), count(DISTINCT path) FILTER (WHERE pid > 10) FROM events GROUP BY comm ORDER BY comm",
+    "SELECT count(DISTINCT path), count(DISTINCT comm), count(*) FROM events",
+    "SELECT pid FROM events WHERE path IN ('/tmp/a', '/x', '/y', '/etc/passwd', '/z') ORDER BY pid",
+    "SELECT pid FROM events WHERE path > '/etc/z' OR '/etc/z' > path AND comm <> 'nginx' OR path ~ '^/no' ORDER BY pid",
+    "SELECT count(*) FROM events WHERE NOT (path = '/tmp/a') AND comm >= 'b'",
+    "SELECT e.comm, count(*) FROM events e JOIN (SELECT comm, max(ts) t FROM events WHERE pid = 10 GROUP BY comm) m ON e.comm = m.comm AND e.ts < m.t WHERE e.evt_type <> 'x' GROUP BY 1 ORDER BY 1",
     "SELECT count(*) FROM events WHERE ts + INTERVAL '1 minute' > TIMESTAMP '2026-11-22T00:01:00.000002' AND ts - INTERVAL '1 day' < ts",
 ];
 
@@ -135,6 +141,19 @@ async fn filters_are_pushed_into_files_and_stand_above_the_tail() {
     let union = plan.split("UnionExec").nth(1).unwrap();
     assert!(union.contains("predicate=comm") && union.contains("FilterExec"), "{plan}");
     assert!(!plan.split("UnionExec").next().unwrap().contains("FilterExec"), "{plan}");
+}
+
+/// A text that no row has is known not to be there, though it lies between the smallest and the largest.
+#[tokio::test]
+async fn bloom_filters_leave_row_groups_out() {
+    let memory = with_events().await;
+    memory.flush().await;
+    let engine = memory.engine();
+    let query = |path: &str| format!("EXPLAIN ANALYZE SELECT pid FROM events WHERE path = '{path}'");
+    let plan = rows(&engine, &query("/etc/shadow")).await.join(" ");
+    assert!(plan.contains("row_groups_pruned_bloom_filter=1 total → 0 matched"), "{plan}");
+    let plan = rows(&engine, &query("/tmp/a")).await.join(" ");
+    assert!(plan.contains("row_groups_pruned_bloom_filter=1 total → 1 matched"), "{plan}");
 }
 
 #[tokio::test]
