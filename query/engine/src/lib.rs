@@ -35,6 +35,7 @@
 //! | `detect` | `detect(...)` and [`QueryEngine::detect`]: rules over history |
 //! | `ordered`, `run_chain` | sorted runs merged where a query wants their order |
 //! | `dictionary` | texts as numbers where files have dictionaries: expressions per value, groups by number |
+//! | `distinct` | distinct values of each group |
 //! | `percentile`, `intervals` | exact percentiles; intervals of a fixed length as durations |
 //! | `metered`, `observe` | bytes read, bounded; queries that have ended, told |
 //! | [`promql_table`] | the table function `promql(...)` and who answers it |
@@ -50,6 +51,7 @@ pub mod catalog;
 mod depth;
 pub mod detect;
 mod dictionary;
+mod distinct;
 pub mod engine;
 pub mod error;
 mod explain;

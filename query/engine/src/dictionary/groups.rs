@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! Projection: text_of_id(#1) AS exe, count(DISTINCT host)
-//!   Aggregate: GROUP BY #1, count(DISTINCT #2) AS count(DISTINCT host)
+//!   Aggregate: GROUP BY #1, distinct_count(#2) AS count(DISTINCT host)
 //!     Projection: id_of_text(exe) AS #1, id_of_text(host) AS #2
 //!       TableScan: events
 //! ```
@@ -62,7 +62,7 @@ impl OptimizerRule for GroupByIds {
         match plan {
             LogicalPlan::Aggregate(aggregate) => {
                 let texts = texts_of(&aggregate);
-                if texts.is_empty() {
+                if texts.is_empty() && !aggregate.aggr_expr.iter().any(|expr| many_texts(&aggregate, expr).is_some()) {
                     return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
                 }
                 Ok(Transformed::yes(by_ids(&aggregate, &texts)?))
@@ -102,6 +102,15 @@ fn distinct_count(expr: &Expr) -> Option<(&Column, &AggregateFunction)> {
         [Expr::Column(column)] if call.func.name() == "count" && order_by.is_empty() => Some((column, call)),
         _ => None,
     }
+}
+
+/// The texts whose distinct values `expr` counts in each group of `aggregate`, however many there are. Over all rows at
+/// once the planner's own count does as well.
+fn many_texts(aggregate: &Aggregate, expr: &Expr) -> Option<Expr> {
+    let (column, _) = distinct_count(expr).filter(|_| !aggregate.group_expr.is_empty())?;
+    let index = aggregate.input.schema().maybe_index_of_column(column)?;
+    let is_text = aggregate.input.schema().field(index).data_type() == &DataType::Utf8View;
+    is_text.then(|| Expr::Column(column.clone()))
 }
 
 /// Whether `column` of `plan` is a text of a stream that has few values.
@@ -145,12 +154,11 @@ fn by_ids(aggregate: &Aggregate, texts: &BTreeMap<Column, Numbered>) -> Result<L
     let groups = aggregate.group_expr.iter().map(|group| group.try_as_col().and_then(id).unwrap_or(group.clone()));
     let groups: Vec<Expr> = groups.collect();
     let counts = aggregate.aggr_expr.iter().map(|expr| match distinct_count(expr) {
-        Some((column, call)) if texts.contains_key(column) => {
-            let mut call = call.clone();
-            call.params.args = id(column).into_iter().collect();
-            Expr::AggregateFunction(call).alias(expr.schema_name().to_string())
-        }
-        _ => expr.clone(),
+        Some((column, call)) => match id(column).or_else(|| many_texts(aggregate, expr)) {
+            Some(value) => crate::distinct::distinct_count(call, value).alias(expr.schema_name().to_string()),
+            None => expr.clone(),
+        },
+        None => expr.clone(),
     });
     let counts: Vec<Expr> = counts.collect();
 
