@@ -18,7 +18,8 @@ use rustc_hash::FxHashMap;
 use std::mem::size_of;
 use std::sync::Arc;
 
-const NAME: &str = "percentile_cont";
+/// Its name in SQL.
+pub(crate) const NAME: &str = "percentile_cont";
 
 /// Puts the exact function in the place of the planner's.
 pub(crate) fn exact_percentiles(registry: &mut dyn FunctionRegistry) -> Result<()> {
@@ -142,7 +143,50 @@ impl Values {
 #[derive(Debug)]
 enum Kept {
     Each(Vec<Values>),
-    Counted { counts: FxHashMap<(usize, i64), u64>, groups: usize },
+    Counted { counts: FxHashMap<(usize, i64), u64>, small: Small, groups: usize },
+}
+
+/// How often small whole numbers came, in a place for each of them: durations, sizes and results are such.
+#[derive(Debug, Default)]
+struct Small {
+    /// [`SMALL`] places for each group; none where there are too many groups.
+    counts: Vec<u64>,
+}
+
+/// Whole numbers from 0 on that have a place.
+const SMALL: usize = 1 << 12;
+/// Places, at most: 2 MiB.
+const PLACES_MAX: usize = 1 << 18;
+
+impl Small {
+    /// Makes room for `groups`; gives back what no longer has a place.
+    fn resize(&mut self, groups: usize) -> Vec<(usize, i64, u64)> {
+        if groups * SMALL <= PLACES_MAX {
+            self.counts.resize((groups * SMALL).max(self.counts.len()), 0);
+            return Vec::new();
+        }
+        self.take()
+    }
+
+    fn place(&mut self, group: usize, order: i64) -> Option<&mut u64> {
+        let value = from_order(order);
+        let number = value as usize;
+        // Zero has two signs, and one of them has a place.
+        if order < 0 || number >= SMALL || number as f64 != value {
+            return None;
+        }
+        self.counts.get_mut(group * SMALL + number)
+    }
+
+    /// All that was counted.
+    fn take(&mut self) -> Vec<(usize, i64, u64)> {
+        let counted = std::mem::take(&mut self.counts).into_iter().enumerate().filter(|(_, count)| *count > 0);
+        counted.map(|(place, count)| (place / SMALL, to_order((place % SMALL) as f64), count)).collect()
+    }
+}
+
+fn add_all(counts: &mut FxHashMap<(usize, i64), u64>, more: Vec<(usize, i64, u64)>) {
+    more.into_iter().for_each(|(group, order, times)| *counts.entry((group, order)).or_default() += times);
 }
 
 /// Distinct values of a group from which on counting has to pay.
@@ -152,30 +196,37 @@ const REPEATS_MIN: usize = 4;
 
 impl Kept {
     fn new() -> Self {
-        Self::Counted { counts: FxHashMap::default(), groups: 0 }
+        Self::Counted { counts: FxHashMap::default(), small: Small::default(), groups: 0 }
     }
 
     fn resize(&mut self, count: usize) {
         match self {
             Self::Each(groups) => groups.resize_with(count.max(groups.len()), Values::default),
-            Self::Counted { groups, .. } => *groups = count.max(*groups),
+            Self::Counted { counts, small, groups } => {
+                *groups = count.max(*groups);
+                add_all(counts, small.resize(*groups));
+            }
         }
     }
 
     fn add(&mut self, group: usize, order: i64, count: u64) {
         match self {
             Self::Each(groups) => groups[group].0.extend(std::iter::repeat_n(order, count as usize)),
-            Self::Counted { counts, .. } => *counts.entry((group, order)).or_default() += count,
+            Self::Counted { counts, small, .. } => match small.place(group, order) {
+                Some(place) => *place += count,
+                None => *counts.entry((group, order)).or_default() += count,
+            },
         }
     }
 
     /// Stops counting where values hardly repeat. `rows` came so far.
     fn settle(&mut self, rows: usize) {
-        let Self::Counted { counts, groups } = self else { return };
+        let Self::Counted { counts, small, groups } = self else { return };
         if counts.len() > COUNTED_MIN && counts.len() * REPEATS_MIN > rows {
             let mut each: Vec<Values> = Vec::new();
             each.resize_with(*groups, Values::default);
-            for ((group, order), count) in counts.drain() {
+            let small = small.take().into_iter().map(|(group, order, count)| ((group, order), count));
+            for ((group, order), count) in counts.drain().chain(small) {
                 each[group].0.extend(std::iter::repeat_n(order, count as usize));
             }
             *self = Self::Each(each);
@@ -189,7 +240,8 @@ impl Kept {
                 let taken = emit_to.take_needed(groups);
                 taken.into_iter().map(|values| values.0.into_iter().map(|order| (order, 1)).collect()).collect()
             }
-            Self::Counted { counts, groups } => {
+            Self::Counted { counts, small, groups } => {
+                add_all(counts, small.take());
                 let count = match emit_to {
                     EmitTo::All => *groups,
                     EmitTo::First(count) => count.min(*groups),
@@ -212,7 +264,9 @@ impl Kept {
         match self {
             // A vector that grows by doubling is less than twice as large as what is in it.
             Self::Each(groups) => rows * 2 * size_of::<i64>() + groups.capacity() * size_of::<Values>(),
-            Self::Counted { counts, .. } => counts.capacity() * (size_of::<(usize, i64, u64)>() + 1),
+            Self::Counted { counts, small, .. } => {
+                counts.capacity() * (size_of::<(usize, i64, u64)>() + 1) + small.counts.capacity() * size_of::<u64>()
+            }
         }
     }
 }
@@ -393,6 +447,22 @@ mod tests {
         values.iter().for_each(|value| counted.add(0, to_order(*value), 1));
         let counted = counted.take(EmitTo::All).remove(0);
         assert_eq!(of_counts(counted, share), each);
+        // Among so many groups that none has places for small numbers.
+        let mut many = Kept::new();
+        many.resize(1);
+        let (first, rest) = values.split_at(values.len() / 2);
+        first.iter().for_each(|value| many.add(0, to_order(*value), 1));
+        many.resize(PLACES_MAX / SMALL + 1);
+        rest.iter().for_each(|value| many.add(0, to_order(*value), 1));
+        // What stays when others are emitted is counted on.
+        let mut late = Kept::new();
+        late.resize(2);
+        first.iter().for_each(|value| late.add(1, to_order(*value), 1));
+        assert_eq!(late.take(EmitTo::First(1)), [[]]);
+        late.resize(1);
+        rest.iter().for_each(|value| late.add(0, to_order(*value), 1));
+        assert_eq!(of_counts(late.take(EmitTo::All).remove(0), share), each);
+        assert_eq!(of_counts(many.take(EmitTo::All).remove(0), share), each);
         each
     }
 

@@ -13,6 +13,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
@@ -76,13 +77,18 @@ impl DenseAggregateExec {
             && aggregate
                 .aggr_expr()
                 .iter()
-                .all(|expr| expr.groups_accumulator_supported() && expr.order_bys().is_empty());
+                .all(|expr| expr.groups_accumulator_supported() && (expr.order_bys().is_empty() || is_unordered(expr)));
         (is_plain && comes_from_id(aggregate.input(), key)).then(|| Self {
             aggregate: aggregate.clone(),
             key,
             metrics: ExecutionPlanMetricsSet::new(),
         })
     }
+}
+
+/// Whether `call` says WITHIN GROUP (ORDER BY ...) and takes its rows in any order.
+fn is_unordered(call: &AggregateFunctionExpr) -> bool {
+    call.fun().name() == crate::percentile::NAME
 }
 
 /// Whether the column at `index` of `plan` holds numbers of texts.
