@@ -9,6 +9,7 @@ use crate::options::QueryOptions;
 use crate::parse::parse;
 use crate::plain::plain_schema;
 use crate::promql_table::PromqlFunction;
+use crate::same_names::Renamed;
 use crate::session::{base_state, query_state, runtime, store_url};
 use crate::stop::{Stop, stoppable};
 use crate::stream_table::QueryView;
@@ -47,6 +48,8 @@ struct Planned {
     state: SessionState,
     /// Optimized.
     plan: LogicalPlan,
+    /// Columns that are called otherwise in the answer.
+    renamed: Renamed,
     view: QueryView,
 }
 
@@ -157,7 +160,7 @@ impl QueryEngine {
         let counters = self.counters();
         let planned = tokio::time::timeout(timeout, fenced(self.plan(principal, text, counters))).await;
         let planned = planned.unwrap_or_else(|_| Err(timed_out(timeout)))?;
-        Ok(plain_schema(planned.plan.schema().as_arrow()))
+        Ok(plain_schema(planned.plan.schema().as_arrow(), &planned.renamed))
     }
 
     /// Bytes that running queries have reserved.
@@ -171,12 +174,12 @@ impl QueryEngine {
         planning: impl Future<Output = Result<Planned, QueryError>>,
         stop: &Arc<Stop>,
     ) -> Result<Running, QueryError> {
-        let Planned { state, plan: logical, view } = planning.await?;
+        let Planned { state, plan: logical, renamed, view } = planning.await?;
         let plan = state.query_planner().create_physical_plan(&logical, &state).await;
         let plan = plan.and_then(|plan| stoppable(plan, stop));
         let plan = plan.map_err(|error| QueryError::from_planning(&error, text))?;
         let rows = execute_stream(plan, state.task_ctx()).map_err(QueryError::from_execution)?;
-        Ok(Running { schema: plain_schema(logical.schema().as_arrow()), rows, view })
+        Ok(Running { schema: plain_schema(logical.schema().as_arrow(), &renamed), rows, view })
     }
 
     async fn plan(
@@ -190,7 +193,7 @@ impl QueryEngine {
                 format!("the query has {} bytes, at most {} are read", text.len(), self.options.text_bytes_max);
             return Err(QueryError::new(ErrorKind::Limit, message));
         }
-        let statement =
+        let (statement, renamed) =
             parse(text, self.base.config_options()).map_err(|failure| QueryError::from_parsing(failure, text))?;
         let view = self.view(principal, counters).await?;
         let failed = |error| QueryError::from_planning(&error, text);
@@ -202,7 +205,7 @@ impl QueryEngine {
         reads.verify_plan(&plan).map_err(failed)?;
         // The analyzer settles the types of columns, so that what is described is what is answered.
         let plan = state.optimize(&plan).map_err(failed)?;
-        Ok(Planned { state, plan, view })
+        Ok(Planned { state, plan, renamed, view })
     }
 
     async fn plan_search(
@@ -222,7 +225,7 @@ impl QueryEngine {
             Ok((state, plan))
         };
         let (state, plan) = plan().map_err(|error| QueryError::from_planning(&error, ""))?;
-        Ok(Planned { state, plan, view })
+        Ok(Planned { state, plan, renamed: Renamed::new(), view })
     }
 
     async fn view(&self, principal: &Principal, counters: Arc<ScanCounters>) -> Result<QueryView, QueryError> {

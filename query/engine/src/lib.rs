@@ -30,6 +30,7 @@
 //! | [`answer`] | [`Answer`]: schema, stream under limits, statistics |
 //! | [`error`] | [`QueryError`] and its caret form |
 //! | `parse`, `depth` | one statement that only reads and does not nest too deep |
+//! | `same_names` | columns of one name in one SELECT |
 //! | `session`, `names`, `views`, `version` | what SQL sees: runtime, tables, views, `snapshot(...)` |
 //! | `stream_table`, `files`, `tail`, `prune` | the scan: files of the tenant, left out by bounds; the tail made plain |
 //! | `detect` | `detect(...)` and [`QueryEngine::detect`]: rules over history |
@@ -69,6 +70,7 @@ mod plain;
 pub mod promql_table;
 mod prune;
 mod run_chain;
+mod same_names;
 mod session;
 mod stop;
 mod stream_table;

@@ -1,6 +1,7 @@
 //! From text to one statement that only reads.
 
 use crate::depth::{TooDeep, check_text, flatten};
+use crate::same_names::{Renamed, name_apart};
 use datafusion::config::ConfigOptions;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::sql::parser::{DFParserBuilder, Statement};
@@ -23,8 +24,9 @@ pub(crate) enum ParseFailure {
     TooDeep(TooDeep),
 }
 
-/// Parses `text` and refuses what is not a query, EXPLAIN, SHOW or DESCRIBE.
-pub(crate) fn parse(text: &str, options: &ConfigOptions) -> Result<Statement, ParseFailure> {
+/// Parses `text` and refuses what is not a query, EXPLAIN, SHOW or DESCRIBE. Says which columns of the answer are called
+/// otherwise than in the statement.
+pub(crate) fn parse(text: &str, options: &ConfigOptions) -> Result<(Statement, Renamed), ParseFailure> {
     check_text(text).map_err(ParseFailure::TooDeep)?;
     let parser = DFParserBuilder::new(text)
         .with_dialect(&GenericDialect {})
@@ -43,7 +45,8 @@ pub(crate) fn parse(text: &str, options: &ConfigOptions) -> Result<Statement, Pa
     }
     name_user(&mut statement);
     pair_arguments(&mut statement);
-    Ok(statement)
+    let renamed = name_apart_standard(&mut statement);
+    Ok((statement, renamed))
 }
 
 fn only_reads(statement: &Statement) -> bool {
@@ -74,6 +77,18 @@ fn flatten_standard(statement: &mut Statement) -> Result<(), TooDeep> {
         Statement::Explain(explain) => flatten_standard(&mut explain.statement),
         // Refused for what they are.
         Statement::CreateExternalTable(_) | Statement::CopyTo(_) | Statement::Reset(_) => Ok(()),
+    }
+}
+
+fn name_apart_standard(statement: &mut Statement) -> Renamed {
+    match statement {
+        Statement::Statement(statement) => name_apart(statement),
+        // What it answers is a plan.
+        Statement::Explain(explain) => {
+            name_apart_standard(&mut explain.statement);
+            Renamed::new()
+        }
+        Statement::CreateExternalTable(_) | Statement::CopyTo(_) | Statement::Reset(_) => Renamed::new(),
     }
 }
 
@@ -137,7 +152,7 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> Result<Statement, ParseFailure> {
-        parse(text, &ConfigOptions::default())
+        parse(text, &ConfigOptions::default()).map(|(statement, _)| statement)
     }
 
     #[test]
@@ -190,6 +205,20 @@ mod tests {
     fn named_arguments_become_pairs() {
         let text = parsed("SELECT * FROM detect('r', since => '30d') d JOIN events e ON true").unwrap().to_string();
         assert!(text.contains("detect('r', 'since', '30d')"), "{text}");
+    }
+
+    #[test]
+    fn a_name_that_comes_again_gets_a_number() {
+        for (text, expected) in [
+            ("SELECT pid, pid, pid_1 FROM e", "SELECT pid, pid AS \"pid_2\", pid_1 FROM e"),
+            ("SELECT a.pid, b.pid FROM a, b", "SELECT a.pid, b.pid FROM a, b"),
+            ("SELECT * FROM (SELECT a.x, b.x FROM a, b)", "SELECT * FROM (SELECT a.x, b.x AS \"x_1\" FROM a, b)"),
+            ("SELECT 1, 1 UNION ALL SELECT 2, 2", "SELECT 1, 1 AS \"1_1\" UNION ALL SELECT 2, 2 AS \"2_1\""),
+            ("SELECT *, pid FROM e", "SELECT *, pid AS \"pid_1\" FROM e"),
+            ("SELECT pid, \"PID\" AS x, cpu X FROM e", "SELECT pid, \"PID\" AS x, cpu AS \"x_1\" FROM e"),
+        ] {
+            assert_eq!(parsed(text).unwrap().to_string(), expected);
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Plain types: what leaves the engine has neither views nor dictionaries, so that every client can read it.
 
+use crate::same_names::Renamed;
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
@@ -24,10 +25,11 @@ pub(crate) fn plain_type(data_type: &DataType) -> DataType {
     }
 }
 
-/// `schema` with plain types and without metadata. Every column may be null: plans are not exact about that, and a
-/// batch that contradicts its schema is refused by readers.
-pub(crate) fn plain_schema(schema: &Schema) -> SchemaRef {
-    let plain = |field: &FieldRef| Field::new(field.name(), plain_type(field.data_type()), true);
+/// `schema` with plain types, the names of the answer, and without metadata. Every column may be null: plans are not
+/// exact about that, and a batch that contradicts its schema is refused by readers.
+pub(crate) fn plain_schema(schema: &Schema, renamed: &Renamed) -> SchemaRef {
+    let name = |field: &FieldRef| renamed.get(field.name()).unwrap_or(field.name()).clone();
+    let plain = |field: &FieldRef| Field::new(name(field), plain_type(field.data_type()), true);
     Arc::new(Schema::new(schema.fields().iter().map(plain).collect::<Vec<_>>()))
 }
 
@@ -52,7 +54,7 @@ mod tests {
 
     fn plain(column: ArrayRef) -> ArrayRef {
         let batch = RecordBatch::try_from_iter([("a", column)]).unwrap();
-        let schema = plain_schema(&batch.schema());
+        let schema = plain_schema(&batch.schema(), &Renamed::new());
         plain_batch(&batch, &schema).unwrap().column(0).clone()
     }
 
@@ -81,7 +83,7 @@ mod tests {
     fn rows_without_columns_keep_their_number() {
         let options = RecordBatchOptions::new().with_row_count(Some(3));
         let batch = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options).unwrap();
-        assert_eq!(plain_batch(&batch, &plain_schema(&batch.schema())).unwrap().num_rows(), 3);
+        assert_eq!(plain_batch(&batch, &plain_schema(&batch.schema(), &Renamed::new())).unwrap().num_rows(), 3);
         let same: ArrayRef = Arc::new(Int32Array::from(vec![1]));
         assert!(Arc::ptr_eq(&plain_array(&same, &DataType::Int32).unwrap(), &same));
     }

@@ -5,6 +5,7 @@
 //! statement over the raw rows (LATE-1).
 
 use crate::plain::{plain_batch, plain_schema};
+use crate::same_names::Renamed;
 use crate::stream_table::{QueryView, StreamTable};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -156,7 +157,8 @@ impl ExecutionPlan for MergeExec {
     fn execute(&self, _: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let mut rows = self.input.execute(0, context.clone())?;
         let reservation = MemoryConsumer::new("windows").register(context.memory_pool());
-        let (plan, projection, read) = (self.plan.clone(), self.projection.clone(), plain_schema(&self.input.schema()));
+        let (plan, projection, read) =
+            (self.plan.clone(), self.projection.clone(), plain_schema(&self.input.schema(), &Renamed::new()));
         let schema = self.schema();
         let made = async move {
             let mut all = Vec::new();

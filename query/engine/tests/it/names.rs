@@ -110,3 +110,26 @@ async fn times_are_utc_and_plans_can_be_read() {
     let plan = table(&engine, "EXPLAIN ANALYZE SELECT count(*) FROM events WHERE pid = 10").await.unwrap();
     assert!(plan.contains("TailExec") && plan.contains("output_rows"), "{plan}");
 }
+
+/// As in DuckDB: the answer has both columns, and outside of a subquery the second has a number.
+#[tokio::test]
+async fn a_name_may_come_twice() {
+    let engine = engine().await;
+    for (text, names) in [
+        ("SELECT pid, pid FROM events ORDER BY pid", "pid pid"),
+        ("SELECT 1 AS a, 2 AS a, 3 AS a", "a a a"),
+        ("SELECT count(*), count(*) FROM events", "count(*) count(*)"),
+        ("SELECT a.pid, b.pid, a.pid FROM events a JOIN events b ON a.ts = b.ts", "pid pid pid"),
+        ("SELECT *, x FROM (SELECT pid, pid AS x, pid FROM events)", "pid x pid_1 x"),
+        ("SELECT pid_1 FROM (SELECT pid, pid FROM events)", "pid_1"),
+        ("SELECT pid, pid FROM events UNION SELECT cpu, cpu FROM events", "pid pid"),
+        ("WITH a AS (SELECT comm, comm FROM events) SELECT * FROM a WHERE comm = comm_1", "comm comm_1"),
+    ] {
+        let answer = engine.sql(&Principal::default(), text).await.unwrap_or_else(|error| panic!("{text}: {error}"));
+        let found: Vec<_> = answer.schema.fields().iter().map(|field| field.name().as_str()).collect();
+        assert_eq!(found.join(" "), names, "{text}");
+        let described = engine.describe(&Principal::default(), text).await.unwrap();
+        assert_eq!(described, answer.schema);
+        assert!(answer.collect().await.unwrap().iter().any(|batch| batch.num_rows() > 0), "{text}");
+    }
+}
