@@ -7,7 +7,7 @@
 //!      DetectExec <- scan of audit:  time
 //! ```
 //! What is pushed into the scans leaves out only rows for which no rule can fire: by event type and time, by simple
-//! comparisons where there are few rules, and by a screen ([`screen`]) that reads few columns.
+//! comparisons where there are few rules, and by a screen (`screen`) that reads few columns.
 
 mod exec;
 mod function;
