@@ -1,8 +1,9 @@
 //! Syntax trees to nodes.
 
+use super::Problem;
 use super::graph::{Check, Combine, FALSE, Graph, NodeId, NumberTest, TRUE, Test};
 use super::operand::{self, Typed};
-use super::{Problem, value};
+use super::value::{self, Allowance};
 use crate::fields::event_type::{EVENT_TYPES, EventType};
 use crate::fields::{EventSet, Kind};
 use crate::load::Source;
@@ -94,7 +95,7 @@ impl Builder<'_> {
             return Ok(self.graph.alias(name, if constant { TRUE } else { FALSE }));
         }
         let events = self.events(written, literals)?;
-        let test = test(written, &left, literals)?;
+        let test = test(written, &left, literals, &mut self.graph.allowance)?;
         Ok(self.graph.check(name, Check { left: left.operand, test, events }))
     }
 
@@ -186,7 +187,12 @@ fn constant(written: &syntax::Check, literals: &[Literal]) -> Option<bool> {
 }
 
 /// The test of a comparison with constants.
-fn test(written: &syntax::Check, left: &Typed, literals: &[Literal]) -> Result<Test, Problem> {
+fn test(
+    written: &syntax::Check,
+    left: &Typed,
+    literals: &[Literal],
+    allowance: &mut Allowance,
+) -> Result<Test, Problem> {
     // A list is in a list if all of its values are; of both ends of a connection none may be equal.
     let is_pair = left.is_any_of && matches!(left.kind, Kind::Address | Kind::Network | Kind::Port);
     let all = left.is_list && written.op == Op::In || is_pair && written.op == Op::Ne;
@@ -214,6 +220,9 @@ fn test(written: &syntax::Check, left: &Typed, literals: &[Literal]) -> Result<T
             };
             Ok(Test::Flag { passes_true: passes(true), passes_false: passes(false) })
         }
-        kind => Ok(Test::Text { test: value::text_test(kind, written.op, written.modifier, literals)?, all }),
+        kind => {
+            let test = value::text_test(kind, written.op, written.modifier, literals, allowance)?;
+            Ok(Test::Text { test, all })
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::estimate::Estimate;
 use super::operand::Operand;
 use super::text_test::TextTest;
-use super::value;
+use super::value::{self, Allowance};
 use crate::fields::{EventSet, FieldArg, FieldUse};
 use crate::syntax::Op;
 use rustc_hash::FxHashMap;
@@ -101,6 +101,7 @@ pub(crate) struct Graph {
     known: FxHashMap<Key, NodeId>,
     slots: Vec<FieldUse>,
     slot_of: FxHashMap<(&'static str, FieldArg), usize>,
+    pub(super) allowance: Allowance,
 }
 
 pub(crate) const FALSE: NodeId = 0;
@@ -256,17 +257,18 @@ impl Graph {
                 continue;
             }
             let key = Key::Merged(members.clone());
-            let id = self.known.get(&key).copied().unwrap_or_else(|| {
-                let tests = members.iter().filter_map(|member| match &self.nodes[*member] {
-                    Node::Check(Check { test: Test::Text { test, .. }, .. }) => Some(test.clone()),
-                    _ => None,
-                });
-                let test = Test::Text { test: value::any(tests.collect()), all: false };
-                let check = Check { left, test, events: None };
-                let estimate = Estimate::of(&check, &self.slots);
-                self.add(key, Node::Check(check), estimate)
+            if let Some(known) = self.known.get(&key) {
+                out.push(*known);
+                continue;
+            }
+            let tests = members.iter().filter_map(|member| match &self.nodes[*member] {
+                Node::Check(Check { test: Test::Text { test, .. }, .. }) => Some(test.clone()),
+                _ => None,
             });
-            out.push(id);
+            let test = Test::Text { test: value::any(tests.collect(), &mut self.allowance), all: false };
+            let check = Check { left, test, events: None };
+            let estimate = Estimate::of(&check, &self.slots);
+            out.push(self.add(key, Node::Check(check), estimate));
         }
         out
     }

@@ -13,6 +13,7 @@ mod operand;
 mod options;
 mod output;
 mod paths;
+mod pattern;
 mod reads;
 mod rule_set;
 mod screen;

@@ -125,7 +125,7 @@ pub(super) fn shared(graph: &Graph, roots: impl Iterator<Item = NodeId>) -> Vec<
 
 struct Compiler<'a> {
     texts: &'a [load::Text],
-    files: &'a Files,
+    files: &'a Files<'a>,
     report: &'a mut Report,
     options: &'a Options,
 }
@@ -137,6 +137,9 @@ impl Compiler<'_> {
         let mut gate = Gate::default();
         let mut compiled = Vec::new();
         for (index, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.source == source) {
+            if self.report.is_full() {
+                break;
+            }
             let mut builder = Builder { source, graph, doubts: Vec::new(), macros };
             let root = builder.condition(&rule.condition, rule.text);
             let doubts = std::mem::take(&mut builder.doubts);

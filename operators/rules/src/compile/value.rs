@@ -3,6 +3,7 @@
 use super::Problem;
 use super::glob::Glob;
 use super::paths::PathSet;
+use super::pattern;
 use super::text_test::{TextSet, TextTest};
 use crate::fields::Kind;
 use crate::fields::address::{Network, service_port};
@@ -12,8 +13,36 @@ use memchr::memmem::Finder;
 use regex::bytes::RegexBuilder;
 use std::net::IpAddr;
 
-/// Bytes that one compiled regular expression may take.
-const REGEX_BYTES_MAX: usize = 1 << 20;
+/// Bytes that a compiled regular expression may take; most take less than the first.
+const REGEX_BYTES: [usize; 2] = [1 << 16, 1 << 20];
+/// Texts that are searched for in one pass: to prepare for more takes time that grows with their square.
+const NEEDLES_MAX: usize = 1024;
+/// Bytes of a path of `pmatch`: no path of Linux is longer.
+const PATH_BYTES_MAX: usize = 4096;
+
+/// What the matchers of a graph may still take.
+#[derive(Clone, Debug)]
+pub(super) struct Allowance {
+    /// Bytes of texts that are searched for together.
+    needle_bytes: usize,
+    /// Bytes of compiled regular expressions.
+    regex_bytes: usize,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self { needle_bytes: 1 << 20, regex_bytes: 24 << 20 }
+    }
+}
+
+impl Allowance {
+    /// Takes from what is left; false where it is not enough.
+    fn take(left: &mut usize, bytes: usize) -> bool {
+        let is_enough = *left >= bytes;
+        *left -= if is_enough { bytes } else { 0 };
+        is_enough
+    }
+}
 
 /// Says whether an operator exists for a type.
 pub(super) fn is_comparable(op: Op, kind: Kind, is_list: bool) -> bool {
@@ -40,6 +69,7 @@ pub(super) fn text_test(
     op: Op,
     modifier: Option<Modifier>,
     literals: &[Literal],
+    allowance: &mut Allowance,
 ) -> Result<TextTest, Problem> {
     if op.takes_list() {
         return list_test(kind, op, literals);
@@ -51,9 +81,9 @@ pub(super) fn text_test(
         (Some(Modifier::AllOf), Op::Ne, Kind::Text | Kind::Bytes) => return Ok(TextTest::NotIn(TextSet::new(texts()))),
         _ => {}
     }
-    let tests = literals.iter().map(|literal| one_test(kind, op, literal)).collect::<Result<Vec<_>, _>>()?;
+    let tests = literals.iter().map(|literal| one_test(kind, op, literal, allowance)).collect::<Result<Vec<_>, _>>()?;
     match modifier {
-        Some(Modifier::AnyOf) => Ok(any(tests)),
+        Some(Modifier::AnyOf) => Ok(any(tests, allowance)),
         Some(Modifier::AllOf) => Ok(TextTest::All(tests)),
         Some(Modifier::OneOf) => Ok(TextTest::One(tests)),
         None => tests.into_iter().next().ok_or_else(|| Problem::new("a value is missing")),
@@ -72,14 +102,19 @@ fn list_test(kind: Kind, op: Op, literals: &[Literal]) -> Result<TextTest, Probl
         }
         _ if op == Op::Pmatch => {
             let mut paths = PathSet::default();
-            literals.iter().for_each(|literal| paths.insert(&literal.bytes));
+            for literal in literals {
+                if literal.bytes.len() > PATH_BYTES_MAX {
+                    return Err(Problem::at(literal.span, format!("a path has at most {PATH_BYTES_MAX} bytes")));
+                }
+                paths.insert(&literal.bytes);
+            }
             Ok(TextTest::Paths(paths))
         }
         _ => Ok(TextTest::In(TextSet::new(literals.iter().map(|literal| literal.bytes.clone().into_boxed_slice())))),
     }
 }
 
-fn one_test(kind: Kind, op: Op, literal: &Literal) -> Result<TextTest, Problem> {
+fn one_test(kind: Kind, op: Op, literal: &Literal, allowance: &mut Allowance) -> Result<TextTest, Problem> {
     let bytes = || literal.bytes.clone().into_boxed_slice();
     let is_negated = op == Op::Ne;
     match kind {
@@ -91,20 +126,23 @@ fn one_test(kind: Kind, op: Op, literal: &Literal) -> Result<TextTest, Problem> 
         Op::Eq => TextTest::Equal(bytes()),
         Op::Ne => TextTest::NotEqual(bytes()),
         Op::Contains => TextTest::Contains(Box::new(Finder::new(&literal.bytes).into_owned())),
-        Op::Icontains => TextTest::ContainsAny(finder(std::slice::from_ref(&literal.bytes), true)?),
+        Op::Icontains => match finder(&[&literal.bytes], true, allowance) {
+            Some(finder) => TextTest::ContainsAny(finder),
+            None => return Err(Problem::at(literal.span, "the texts of icontains take too much memory")),
+        },
         Op::Bcontains => TextTest::Contains(Box::new(Finder::new(&unhex(literal)?).into_owned())),
         Op::StartsWith => TextTest::StartsWith(bytes()),
         Op::BstartsWith => TextTest::StartsWith(unhex(literal)?.into()),
         Op::EndsWith => TextTest::EndsWith(bytes()),
         Op::Glob => TextTest::Glob(Glob::new(&literal.bytes, false)),
         Op::Iglob => TextTest::Glob(Glob::new(&literal.bytes, true)),
-        Op::Regex => TextTest::Regex(regex(literal)?),
+        Op::Regex => TextTest::Regex(regex(literal, allowance)?),
         _ => TextTest::Order(op, bytes()),
     })
 }
 
 /// One test for several of which any will do.
-pub(super) fn any(tests: Vec<TextTest>) -> TextTest {
+pub(super) fn any(tests: Vec<TextTest>, allowance: &mut Allowance) -> TextTest {
     let mut prefixes = Vec::new();
     let mut suffixes = Vec::new();
     let mut equals = Vec::new();
@@ -131,43 +169,55 @@ pub(super) fn any(tests: Vec<TextTest>) -> TextTest {
     if !suffixes.is_empty() {
         all.push(TextTest::EndsWithAny(suffixes));
     }
-    let needles: Vec<Vec<u8>> = others.iter().filter_map(needle).collect();
-    if needles.len() > 1
-        && let Ok(found) = finder(&needles, false)
-    {
-        others.retain(|test| needle(test).is_none());
-        all.push(TextTest::ContainsAny(found));
+    let (searched, others): (Vec<_>, Vec<_>) =
+        others.into_iter().partition(|test| matches!(test, TextTest::Contains(_)));
+    for some in searched.chunks(NEEDLES_MAX) {
+        let needles: Vec<&[u8]> = some.iter().filter_map(needle).collect();
+        match (needles.len() > 1).then(|| finder(&needles, false, allowance)).flatten() {
+            Some(found) => all.push(TextTest::ContainsAny(found)),
+            None => all.extend_from_slice(some),
+        }
     }
     all.extend(others);
     if all.len() == 1 { all.swap_remove(0) } else { TextTest::Any(all) }
 }
 
-fn needle(test: &TextTest) -> Option<Vec<u8>> {
+fn needle(test: &TextTest) -> Option<&[u8]> {
     match test {
-        TextTest::Contains(finder) => Some(finder.needle().to_vec()),
+        TextTest::Contains(finder) => Some(finder.needle()),
         _ => None,
     }
 }
 
-fn finder(needles: &[Vec<u8>], ignores_case: bool) -> Result<AhoCorasick, Problem> {
-    AhoCorasick::builder()
-        .ascii_case_insensitive(ignores_case)
-        .build(needles)
-        .map_err(|e| Problem::new(format!("the texts are too many or too long: {e}")))
+/// Finds any of the texts in one pass; none where that would take too much memory.
+fn finder(needles: &[&[u8]], ignores_case: bool, allowance: &mut Allowance) -> Option<AhoCorasick> {
+    let bytes = needles.iter().map(|needle| needle.len()).sum();
+    Allowance::take(&mut allowance.needle_bytes, bytes).then_some(())?;
+    AhoCorasick::builder().ascii_case_insensitive(ignores_case).build(needles).ok()
 }
 
-fn regex(literal: &Literal) -> Result<regex::bytes::Regex, Problem> {
-    let pattern = literal.text();
-    // Alone first, so that a message is about what was written and a stray ')' cannot close the group below.
-    let build =
-        |pattern: &str| RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).dfa_size_limit(REGEX_BYTES_MAX).build();
+fn regex(literal: &Literal, allowance: &mut Allowance) -> Result<regex::bytes::Regex, Problem> {
+    let pattern = pattern::translated(&literal.text());
+    let build = |pattern: &str, bytes: usize| {
+        RegexBuilder::new(pattern).multi_line(true).size_limit(bytes).dfa_size_limit(REGEX_BYTES[0]).build()
+    };
     let message = |e: regex::Error| {
         let text = e.to_string();
         let line = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
         Problem::at(literal.span, format!("not a regular expression: {line}"))
     };
-    build(&pattern).map_err(message)?;
-    build(&format!(r"\A(?:{pattern})\z")).map_err(message)
+    // Alone first, so that a message is about what was written and a stray ')' cannot close the group below.
+    build(&pattern, REGEX_BYTES[1]).map_err(message)?;
+    let whole = format!(r"\A(?:{pattern})\z");
+    for bytes in REGEX_BYTES {
+        match build(&whole, bytes) {
+            Ok(regex) if Allowance::take(&mut allowance.regex_bytes, bytes) => return Ok(regex),
+            Ok(_) => return Err(Problem::at(literal.span, "all regular expressions together take too much memory")),
+            Err(e) if bytes == REGEX_BYTES[1] => return Err(message(e)),
+            Err(_) => {}
+        }
+    }
+    Err(Problem::at(literal.span, "not a regular expression"))
 }
 
 fn unhex(literal: &Literal) -> Result<Vec<u8>, Problem> {
@@ -240,7 +290,9 @@ mod tests {
             Value::Many(literals) => literals,
             other => panic!("{other:?}"),
         };
-        text_test(kind, check.op, check.modifier, &literals).unwrap().matches(text.as_bytes())
+        text_test(kind, check.op, check.modifier, &literals, &mut Allowance::default())
+            .unwrap()
+            .matches(text.as_bytes())
     }
 
     /// One row per operator, type and special case: type, condition, text, whether it holds.
@@ -275,6 +327,8 @@ mod tests {
             (Text, "regex 'a|abc'", "abc", true),
             (Text, "regex '^abc$'", "abc", true),
             (Text, "regex '.*\u{e9}.'", "x\u{e9}y", true),
+            (Text, "regex 'ab{2'", "ab{2", true),
+            (Text, "regex 'a[[]c&&'", "a[c&&", true),
             (Text, "in (abc, d)", "abc", true),
             (Text, "in (abc, d)", "ab", false),
             (Text, "in ()", "abc", false),
@@ -351,7 +405,7 @@ mod tests {
                 panic!("{condition}")
             };
             let Value::One(literal) = check.right else { panic!("{condition}") };
-            text_test(kind, check.op, None, &[literal]).unwrap_err().message
+            text_test(kind, check.op, None, &[literal], &mut Allowance::default()).unwrap_err().message
         };
         assert_eq!(message(Kind::Address, "= localhost"), "'localhost' is no IP address");
         assert_eq!(message(Kind::Network, "= 10.0.0.0"), "'10.0.0.0' is no IP network");

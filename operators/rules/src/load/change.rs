@@ -67,7 +67,8 @@ impl Reader<'_> {
     }
 
     fn check_source(&self, rule: &str) -> Result<()> {
-        let Some(node) = self.node.get("source").filter(|node| !node.is_null()) else { return Ok(()) };
+        let named = |node: &&Node| node.scalar().is_some_and(|name| !name.is_empty());
+        let Some(node) = self.node.get("source").filter(named) else { return Ok(()) };
         let given = node.scalar().and_then(Source::from_name);
         match self.collection.rules.get(rule) {
             Some(before) if before.source != given => {
@@ -79,7 +80,7 @@ impl Reader<'_> {
 }
 
 /// Adds the values of known exceptions, and new exceptions as a whole.
-fn append_exceptions(before: &mut Vec<ExceptionDef>, more: Vec<ExceptionDef>, files: &super::Files) -> Result<()> {
+fn append_exceptions(before: &mut Vec<ExceptionDef>, more: Vec<ExceptionDef>, files: &super::Files<'_>) -> Result<()> {
     for exception in more {
         let known = before.iter_mut().find(|known| known.name == exception.name);
         let message =

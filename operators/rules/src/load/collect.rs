@@ -3,7 +3,8 @@
 use super::exception::ExceptionDef;
 use super::kind::{Priority, Source};
 use super::text::{At, Text};
-use std::collections::{BTreeSet, HashMap};
+use crate::syntax::suggest::did_you_mean;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// When an object was first defined and last changed, counted over all objects of its kind: a macro sees the macros,
 /// and a list the lists, that were first defined before it was last changed.
@@ -51,12 +52,12 @@ pub(super) struct RuleDef {
 #[derive(Debug)]
 pub(super) struct Named<T> {
     items: Vec<T>,
-    by_name: HashMap<String, usize>,
+    by_name: BTreeMap<String, usize>,
 }
 
 impl<T> Default for Named<T> {
     fn default() -> Self {
-        Self { items: Vec::new(), by_name: HashMap::new() }
+        Self { items: Vec::new(), by_name: BTreeMap::new() }
     }
 }
 
@@ -69,6 +70,11 @@ impl<T> Named<T> {
         self.items
     }
 
+    /// The place of an object among those of its kind.
+    pub(super) fn index(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&T> {
         self.items.get(*self.by_name.get(name)?)
     }
@@ -77,8 +83,9 @@ impl<T> Named<T> {
         self.items.get_mut(*self.by_name.get(name)?)
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.by_name.keys().map(String::as_str)
+    /// A suggestion of the name that is nearest to `name`.
+    pub(super) fn nearest(&self, name: &str) -> Option<String> {
+        did_you_mean(name, self.by_name.keys().map(String::as_str))
     }
 
     fn insert(&mut self, name: &str, item: T) {

@@ -7,6 +7,7 @@ use super::report::Diagnostic;
 use super::text::{At, Files, Text};
 use super::yaml::Node;
 use crate::syntax::{Modifier, Op};
+use std::collections::HashSet;
 
 /// One value, or a list of them.
 #[derive(Clone, Debug)]
@@ -39,9 +40,10 @@ pub(super) fn read(reader: &mut Reader<'_>, is_append: bool) -> Result<Vec<Excep
     let Some(list) = node.get("exceptions").filter(|node| !node.is_null()) else { return Ok(Vec::new()) };
     let Some(nodes) = list.items() else { return reader.refuse(INVALID, list, "'exceptions' must be a list") };
     let mut exceptions: Vec<ExceptionDef> = Vec::new();
+    let mut names = HashSet::new();
     for node in nodes {
         let exception = read_one(reader, node)?;
-        if exceptions.iter().any(|other| other.name == exception.name) {
+        if !names.insert(exception.name.clone()) {
             let message = format!("exception '{}' is defined more than once", exception.name);
             reader.report.warn("LOAD_EXCEPTION_NAME_NOT_UNIQUE", message, node.place(reader.files), None);
         }
@@ -86,13 +88,13 @@ fn entry(reader: &Reader<'_>, node: &Node) -> Result<Entry> {
 }
 
 impl ExceptionDef {
-    fn refuse<T>(&self, message: &str, hint: Option<String>, files: &Files) -> Result<T> {
+    fn refuse<T>(&self, message: &str, hint: Option<String>, files: &Files<'_>) -> Result<T> {
         let message = format!("exception '{}': {message}", self.name);
         Err(Diagnostic::error(INCONSISTENT, message, files.place(self.at, 1), hint))
     }
 
     /// Checks that fields, comparisons and values fit each other.
-    pub(super) fn check_complete(&self, files: &Files) -> Result<()> {
+    pub(super) fn check_complete(&self, files: &Files<'_>) -> Result<()> {
         match (&self.fields, &self.comps) {
             (None, _) => self.refuse("'fields' is missing", None, files),
             (Some(Entry::One(_)), Some(Entry::Many(_))) => self.refuse("one field takes one comparison", None, files),
@@ -117,7 +119,7 @@ impl ExceptionDef {
     }
 
     /// Adds `and not (...)` to a condition; nothing where there are no values.
-    pub(super) fn write(&self, condition: &mut Text, files: &Files) -> Result<()> {
+    pub(super) fn write(&self, condition: &mut Text, files: &Files<'_>) -> Result<()> {
         if self.values.is_empty() {
             return Ok(());
         }
@@ -130,7 +132,7 @@ impl ExceptionDef {
     }
 
     /// `(f in (v1, v2))`
-    fn write_set(&self, condition: &mut Text, field: &Text, files: &Files) -> Result<()> {
+    fn write_set(&self, condition: &mut Text, field: &Text, files: &Files<'_>) -> Result<()> {
         let comp = match &self.comps {
             Some(Entry::One(comp)) => comp.as_str().trim(),
             _ => "in",
@@ -153,7 +155,7 @@ impl ExceptionDef {
     }
 
     /// `((f1 = v1 and f2 in (v2, v3)) or (...))`
-    fn write_rows(&self, condition: &mut Text, fields: &[Text], files: &Files) -> Result<()> {
+    fn write_rows(&self, condition: &mut Text, fields: &[Text], files: &Files<'_>) -> Result<()> {
         condition.push_str("(", self.at);
         for (index, row) in self.values.iter().enumerate() {
             if row.entries.len() != fields.len() {

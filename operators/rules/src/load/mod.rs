@@ -5,8 +5,8 @@
 //! lists in texts, parses, and binds macros. A text remembers for each of its bytes where in which file it was
 //! written ([`text`]), through folding, appending and substitution, so that a message always points at the file.
 //!
-//! Nothing here can run away (SAFE-1): files, nodes, aliases, the length of a substituted condition, its depth and
-//! the number of messages are bounded by the constants of [`limits`].
+//! Nothing here can run away (SAFE-1): files, nodes, aliases, what conditions are with lists and macros expanded, their
+//! depth and the number of messages are bounded by the constants of [`limits`].
 
 mod change;
 mod collect;
@@ -26,6 +26,7 @@ pub use report::{Diagnostic, Place, Report, Severity};
 
 use crate::syntax::Expr;
 use collect::Collection;
+use limits::OBJECTS_MAX;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 pub(crate) use text::{At, Files, Text};
@@ -59,21 +60,28 @@ pub(crate) struct LoadedRule {
 }
 
 /// What the files hold.
-pub(crate) struct Loaded {
+pub(crate) struct Loaded<'a> {
     pub(crate) rules: Vec<LoadedRule>,
     /// Texts of all conditions, after substitution: what spans of trees refer to.
     pub(crate) texts: Vec<Text>,
-    pub(crate) files: Files,
+    pub(crate) files: Files<'a>,
     pub(crate) report: Report,
 }
 
 /// Reads rule files, in order, into one set.
-pub(crate) fn load(files: &[RuleFile]) -> Loaded {
+pub(crate) fn load(files: &[RuleFile]) -> Loaded<'_> {
     let mut report = Report::default();
     let mut collection = Collection::default();
     let files = Files::new(files, &mut report);
+    let (mut bytes, mut objects) = (0, 0);
     for index in 0..files.len() {
-        for node in yaml::read(&files, index, &mut report) {
+        for node in yaml::read(&files, index, &mut bytes, &mut report) {
+            objects += 1;
+            if objects > OBJECTS_MAX {
+                let message = format!("rule files hold more than {OBJECTS_MAX} lists, macros and rules in all");
+                report.error("LOAD_ERR_YAML_VALIDATE", message, node.place(&files), None);
+                return Loaded { rules: Vec::new(), texts: Vec::new(), files, report };
+            }
             object::read(&node, &files, &mut collection, &mut report);
         }
     }

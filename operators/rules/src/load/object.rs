@@ -58,13 +58,16 @@ pub(super) type Result<T> = std::result::Result<T, Box<Diagnostic>>;
 /// An object being read.
 pub(super) struct Reader<'a> {
     pub(super) node: &'a Node,
-    pub(super) files: &'a Files,
+    pub(super) files: &'a Files<'a>,
     pub(super) collection: &'a mut Collection,
     pub(super) report: &'a mut Report,
 }
 
 /// Reads one object into `collection`; one that is wrong is reported and left out.
-pub(super) fn read(node: &Node, files: &Files, collection: &mut Collection, report: &mut Report) {
+pub(super) fn read(node: &Node, files: &Files<'_>, collection: &mut Collection, report: &mut Report) {
+    if report.is_full() {
+        return;
+    }
     let mut reader = Reader { node, files, collection, report };
     if let Err(refusal) = reader.object() {
         for key in ["list", "macro", "rule"] {
@@ -220,6 +223,7 @@ impl Reader<'_> {
             name,
         };
         self.flag("capture")?;
+        self.number("capture_duration")?;
         for exception in &rule.exceptions {
             exception.check_complete(self.files)?;
         }
@@ -230,7 +234,8 @@ impl Reader<'_> {
     /// The rule's source; none for one that is not known.
     fn source(&mut self, rule: &str) -> Result<Option<Source>> {
         let node = self.node;
-        let Some(source) = node.get("source").filter(|source| !source.is_null()) else {
+        let Some(source) = node.get("source").filter(|source| source.scalar().is_some_and(|name| !name.is_empty()))
+        else {
             return Ok(Some(Source::Syscall));
         };
         let name = source.scalar().unwrap_or_default();
@@ -328,16 +333,16 @@ impl Reader<'_> {
     pub(super) fn refuse_append<T>(&self, kind: &str) -> Result<T> {
         let node = self.node.get(kind).unwrap_or(self.node);
         let name = node.scalar().unwrap_or_default();
-        let known: Vec<&str> = match kind {
-            "list" => self.collection.lists.names().collect(),
-            "macro" => self.collection.macros.names().collect(),
-            _ => self.collection.rules.names().collect(),
+        let known = match kind {
+            "list" => self.collection.lists.nearest(name),
+            "macro" => self.collection.macros.nearest(name),
+            _ => self.collection.rules.nearest(name),
         };
         Err(Diagnostic::error(
             INCONSISTENT,
             format!("there is no earlier {kind} '{name}' to change"),
             node.place(self.files),
-            did_you_mean(name, known),
+            known,
         ))
     }
 }
@@ -382,6 +387,15 @@ impl<'a> Reader<'a> {
             "true" | "yes" | "on" | "y" => Ok(Some(true)),
             "false" | "no" | "off" | "n" => Ok(Some(false)),
             _ => self.refuse(INVALID, node, &format!("'{key}' must be true or false")),
+        }
+    }
+
+    /// A key that may hold a whole number.
+    fn number(&self, key: &str) -> Result<Option<u64>> {
+        let Some(node) = self.node.get(key) else { return Ok(None) };
+        match node.scalar().and_then(|text| text.parse().ok()) {
+            Some(number) => Ok(Some(number)),
+            None => self.refuse(INVALID, node, &format!("'{key}' must be a whole number")),
         }
     }
 

@@ -13,7 +13,7 @@ pub enum Severity {
 }
 
 /// A place in a rule file, with what is needed to show it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// Name of the file.
     pub file: String,
@@ -65,6 +65,11 @@ impl Report {
     /// Nothing is wrong enough to refuse the rules.
     pub fn is_ok(&self) -> bool {
         self.errors.is_empty()
+    }
+
+    /// There are so many errors that the load stops.
+    pub(crate) fn is_full(&self) -> bool {
+        self.errors.len() >= MESSAGES_MAX
     }
 
     pub(crate) fn push(&mut self, diagnostic: Diagnostic) {

@@ -2,18 +2,21 @@
 
 use super::LoadedRule;
 use super::collect::{Collection, MacroDef, RuleDef};
-use super::limits::CONDITIONS_BYTES_MAX;
-use super::list::{self, List};
+use super::limits::{CONDITIONS_BYTES_MAX, VALUE_BYTES};
+use super::list::{self, Lists};
 use super::report::Report;
-use super::text::{Files, Text};
-use crate::syntax::suggest::did_you_mean;
+use super::text::{At, Files, Text};
 use crate::syntax::{Expr, MAX_DEPTH, Macro, Span, parse_condition};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Turns definitions into rules, and reports lists and macros that nothing uses.
-pub(super) fn resolve(mut collection: Collection, files: &Files, report: &mut Report) -> (Vec<LoadedRule>, Vec<Text>) {
-    let lists = match list::splice_all(&collection) {
+pub(super) fn resolve(
+    mut collection: Collection,
+    files: &Files<'_>,
+    report: &mut Report,
+) -> (Vec<LoadedRule>, Vec<Text>) {
+    let lists = match Lists::spliced(&collection) {
         Ok(lists) => lists,
         Err((at, message)) => {
             report.error("LOAD_ERR_VALIDATE", message, files.place(at, 1), None);
@@ -24,10 +27,18 @@ pub(super) fn resolve(mut collection: Collection, files: &Files, report: &mut Re
     let mut resolver =
         Resolver { collection: &collection, lists, files, report, texts: Vec::new(), bytes: 0, macros: HashMap::new() };
     for definition in collection.macros.items() {
-        let path = &mut vec![];
-        resolver.macro_named(definition, path);
+        if resolver.report.is_full() {
+            break;
+        }
+        resolver.macro_named(definition, &mut vec![]);
     }
-    let loaded = rules.into_items().into_iter().filter_map(|rule| resolver.rule(rule)).collect();
+    let mut loaded = Vec::new();
+    for rule in rules.into_items() {
+        if resolver.report.is_full() {
+            break;
+        }
+        loaded.extend(resolver.rule(rule));
+    }
     resolver.warn_unused();
     (loaded, resolver.texts)
 }
@@ -35,16 +46,25 @@ pub(super) fn resolve(mut collection: Collection, files: &Files, report: &mut Re
 /// A macro that was resolved; none where it is wrong, which was reported.
 struct Resolved {
     body: Option<Arc<Macro>>,
-    depth: usize,
+    size: Size,
     is_used: bool,
+}
+
+/// How large a tree is with its macros expanded.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    depth: usize,
+    /// Its text, and [`VALUE_BYTES`] for each word of it.
+    bytes: usize,
 }
 
 struct Resolver<'a> {
     collection: &'a Collection,
-    lists: Vec<List>,
-    files: &'a Files,
+    lists: Lists,
+    files: &'a Files<'a>,
     report: &'a mut Report,
     texts: Vec<Text>,
+    /// What all texts and trees take, macros expanded.
     bytes: usize,
     macros: HashMap<&'a str, Resolved>,
 }
@@ -71,7 +91,13 @@ impl<'a> Resolver<'a> {
         }
         let (mut tree, text) = self.parse(&condition)?;
         let scope = Scope { text, visibility: usize::MAX };
-        self.bind(&mut tree, &scope, &mut vec![])?;
+        let size = self.bind(&mut tree, &scope, &mut vec![])?;
+        // An output takes as much for each of its fields.
+        let fields = rule.output.as_str().bytes().filter(|b| *b == b'%').count();
+        let output = rule.output.len().saturating_add(fields * 2 * VALUE_BYTES);
+        // The text itself was counted when it was read.
+        let macros = size.bytes - self.texts.get(text).map_or(0, bytes_of);
+        self.charge(macros.saturating_add(output), &rule.condition)?;
         Some(LoadedRule {
             name: rule.name,
             at: rule.at,
@@ -88,22 +114,30 @@ impl<'a> Resolver<'a> {
         })
     }
 
+    /// Counts what a condition takes; one that is too much is reported.
+    fn charge(&mut self, bytes: usize, condition: &Text) -> Option<()> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes <= CONDITIONS_BYTES_MAX {
+            return Some(());
+        }
+        let limit = CONDITIONS_BYTES_MAX >> 20;
+        let message = format!("all conditions with their lists and macros expanded take more than {limit} MiB");
+        self.report.error("LOAD_ERR_VALIDATE", message, condition.place_of_first_line(self.files), None);
+        // One message is enough, and what follows may be small again.
+        self.bytes -= bytes.min(self.bytes);
+        None
+    }
+
     /// Substitutes lists and parses; an error is reported where it was written.
     fn parse(&mut self, condition: &Text) -> Option<(Expr, usize)> {
-        let substituted = list::substitute_all(condition, &mut self.lists);
-        let text = match substituted {
-            Ok(text) if self.bytes + text.len() <= CONDITIONS_BYTES_MAX => text,
-            Ok(_) => {
-                let message = format!("all conditions together are longer than {} MiB", CONDITIONS_BYTES_MAX >> 20);
-                self.report.error("LOAD_ERR_VALIDATE", message, self.files.place(condition.at(0), 1), None);
-                return None;
-            }
+        let text = match self.lists.substitute(condition) {
+            Ok(text) => text,
             Err(message) => {
-                self.report.error("LOAD_ERR_VALIDATE", message, self.files.place(condition.at(0), 1), None);
+                self.report.error("LOAD_ERR_VALIDATE", message, condition.place_of_first_line(self.files), None);
                 return None;
             }
         };
-        self.bytes += text.len();
+        self.charge(bytes_of(&text), condition)?;
         match parse_condition(text.as_str()) {
             Ok(tree) => {
                 self.texts.push(text);
@@ -117,34 +151,46 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Replaces names by macros; gives the depth of the tree, none where a name is wrong.
-    fn bind(&mut self, tree: &mut Expr, scope: &Scope, path: &mut Vec<&'a str>) -> Option<usize> {
-        let depth = match tree {
-            Expr::And(children) | Expr::Or(children) => {
-                let mut depth = 0;
-                for child in children {
-                    depth = depth.max(self.bind(child, scope, path)?);
-                }
-                depth
-            }
-            Expr::Not(child) => self.bind(child, scope, path)?,
-            Expr::Name(name, span) => {
-                let (body, depth) = self.named(name, *span, scope, path)?;
-                *tree = Expr::Macro(body);
-                depth
-            }
-            Expr::Macro(_) | Expr::Check(_) => 0,
-        };
-        if depth >= MAX_DEPTH {
+    /// Replaces names by macros; gives the size of the tree, none where a name is wrong.
+    fn bind(&mut self, tree: &mut Expr, scope: &Scope, path: &mut Vec<&'a str>) -> Option<Size> {
+        let mut size = Size { bytes: self.texts.get(scope.text).map_or(0, bytes_of), depth: 0 };
+        self.bind_names(tree, scope, path, &mut size, 0)?;
+        if size.depth >= MAX_DEPTH {
             let at = self.texts.get(scope.text).map(|text| text.at(0)).unwrap_or_default();
             let message = format!("macros are nested deeper than {MAX_DEPTH} levels");
             self.report.error("LOAD_ERR_VALIDATE", message, self.files.place(at, 1), None);
             return None;
         }
-        Some(depth + 1)
+        Some(size)
     }
 
-    fn named(&mut self, name: &str, span: Span, scope: &Scope, path: &mut Vec<&'a str>) -> Option<(Arc<Macro>, usize)> {
+    /// `depth` is how deep in its condition `tree` is.
+    fn bind_names(
+        &mut self,
+        tree: &mut Expr,
+        scope: &Scope,
+        path: &mut Vec<&'a str>,
+        size: &mut Size,
+        depth: usize,
+    ) -> Option<()> {
+        match tree {
+            Expr::And(children) | Expr::Or(children) => {
+                children.iter_mut().try_for_each(|child| self.bind_names(child, scope, path, size, depth + 1))?;
+            }
+            Expr::Not(child) => self.bind_names(child, scope, path, size, depth + 1)?,
+            Expr::Name(name, span) => {
+                let (body, of_macro) = self.named(name, *span, scope, path)?;
+                size.depth = size.depth.max(depth + 1 + of_macro.depth);
+                size.bytes = size.bytes.saturating_add(of_macro.bytes);
+                *tree = Expr::Macro(body);
+            }
+            Expr::Macro(_) | Expr::Check(_) => {}
+        }
+        size.depth = size.depth.max(depth + 1);
+        Some(())
+    }
+
+    fn named(&mut self, name: &str, span: Span, scope: &Scope, path: &mut Vec<&'a str>) -> Option<(Arc<Macro>, Size)> {
         let collection = self.collection;
         let found = collection.macros.get(name);
         let visible = found.filter(|found| found.order.index < scope.visibility);
@@ -164,7 +210,7 @@ impl<'a> Resolver<'a> {
         self.macro_named(definition, path);
         let resolved = self.macros.get_mut(name)?;
         resolved.is_used = true;
-        Some((resolved.body.clone()?, resolved.depth))
+        Some((resolved.body.clone()?, resolved.size))
     }
 
     fn report_unknown(&mut self, name: &str, span: Span, scope: &Scope, later: Option<&MacroDef>) {
@@ -174,7 +220,7 @@ impl<'a> Resolver<'a> {
                 "it is defined later, at {}:{}; a macro sees only those defined before it",
                 later.file, later.line
             )),
-            None => did_you_mean(name, self.collection.macros.names()),
+            None => self.collection.macros.nearest(name),
         };
         self.report.error("LOAD_ERR_VALIDATE", format!("there is no macro '{name}'"), place, hint);
     }
@@ -185,11 +231,11 @@ impl<'a> Resolver<'a> {
             return;
         }
         path.push(&definition.name);
-        let mut resolved = Resolved { body: None, depth: 0, is_used: false };
+        let mut resolved = Resolved { body: None, size: Size::default(), is_used: false };
         if let Some((mut condition, text)) = self.parse(&definition.condition) {
             let scope = Scope { text, visibility: definition.order.visibility };
-            if let Some(depth) = self.bind(&mut condition, &scope, path) {
-                resolved.depth = depth;
+            if let Some(size) = self.bind(&mut condition, &scope, path) {
+                resolved.size = size;
                 resolved.body = Some(Arc::new(Macro { name: definition.name.clone(), text, condition }));
             }
         }
@@ -198,18 +244,25 @@ impl<'a> Resolver<'a> {
     }
 
     fn warn_unused(&mut self) {
-        for definition in self.collection.macros.items() {
-            let is_used = self.macros.get(definition.name.as_str()).is_some_and(|resolved| resolved.is_used);
-            if !is_used {
-                let place = self.files.place(definition.at, definition.name.len());
-                self.report.warn("LOAD_UNUSED_MACRO", format!("macro '{}' is not used", definition.name), place, None);
+        let collection = self.collection;
+        for definition in collection.macros.items() {
+            if self.macros.get(definition.name.as_str()).is_none_or(|resolved| !resolved.is_used) {
+                self.warn_of("LOAD_UNUSED_MACRO", "macro", &definition.name, definition.at);
             }
         }
-        for (list, definition) in self.lists.iter().zip(self.collection.lists.items()) {
-            if !list.is_used {
-                let place = self.files.place(definition.at, definition.name.len());
-                self.report.warn("LOAD_UNUSED_LIST", format!("list '{}' is not used", definition.name), place, None);
-            }
+        let are_used: Vec<bool> = self.lists.are_used().collect();
+        for (definition, _) in collection.lists.items().iter().zip(are_used).filter(|(_, is_used)| !is_used) {
+            self.warn_of("LOAD_UNUSED_LIST", "list", &definition.name, definition.at);
         }
     }
+
+    fn warn_of(&mut self, code: &'static str, kind: &str, name: &str, at: At) {
+        let place = self.files.place(at, name.len());
+        self.report.warn(code, format!("{kind} '{name}' is not used"), place, None);
+    }
+}
+
+/// What a text and its tree take: each of its words may be a value.
+fn bytes_of(text: &Text) -> usize {
+    text.len() + VALUE_BYTES * list::words(text.as_str().as_bytes()).count()
 }

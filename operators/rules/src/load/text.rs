@@ -1,13 +1,16 @@
 //! Texts that know where each of their bytes was written.
 
 use super::RuleFile;
-use super::limits::FILE_BYTES_MAX;
+use super::limits::FILES_BYTES_MAX;
 use super::report::{Place, Report};
 use crate::syntax::Span;
 use std::ops::Range;
 
 /// Characters of a line that a message shows.
 const EXCERPT_CHARS: usize = 120;
+/// Bytes of a line before the place that are counted in characters. Beyond, columns are bytes: a line of megabytes is
+/// not walked for each message.
+const COUNTED_BYTES: usize = 4096;
 
 /// A byte of a rule file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,50 +21,74 @@ pub(crate) struct At {
 
 /// The rule files of a load.
 #[derive(Debug)]
-pub(crate) struct Files {
-    files: Vec<RuleFile>,
+pub(crate) struct Files<'a> {
+    files: &'a [RuleFile],
+    /// Of each file the offsets at which its lines begin.
+    lines: Vec<Vec<u32>>,
 }
 
-impl Files {
-    /// Takes over the files; one that is too large is emptied and reported.
-    pub(crate) fn new(files: &[RuleFile], report: &mut Report) -> Self {
-        let mut files = files.to_vec();
-        for file in files.iter_mut().filter(|file| file.content.len() > FILE_BYTES_MAX) {
-            let message = format!("{}: a rule file has at most {} MiB", file.name, FILE_BYTES_MAX >> 20);
-            report.error("LOAD_ERR_FILE_READ", message, None, None);
-            file.content.clear();
-        }
-        Self { files }
+impl<'a> Files<'a> {
+    /// Takes over the files; none where they are too large, which is reported.
+    pub(crate) fn new(files: &'a [RuleFile], report: &mut Report) -> Self {
+        let mut bytes = 0_usize;
+        let too_large = files.iter().find(|file| {
+            bytes += file.content.len();
+            bytes > FILES_BYTES_MAX
+        });
+        let files = match too_large {
+            Some(file) => {
+                let place = Place { file: file.name.clone(), line: 1, column: 1, width: 1, ..Place::default() };
+                let message = format!("rule files have at most {} MiB in all", FILES_BYTES_MAX >> 20);
+                report.error("LOAD_ERR_FILE_READ", message, Some(place), None);
+                &[]
+            }
+            None => files,
+        };
+        let starts = |file: &RuleFile| {
+            let ends = memchr::memchr_iter(b'\n', file.content.as_bytes());
+            std::iter::once(0).chain(ends.map(|end| end as u32 + 1)).collect()
+        };
+        Self { files, lines: files.iter().map(starts).collect() }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.files.len()
     }
 
-    pub(crate) fn content(&self, file: usize) -> &str {
+    pub(crate) fn content(&self, file: usize) -> &'a str {
         self.files.get(file).map_or("", |file| file.content.as_str())
     }
 
     /// The place of `bytes` bytes at `at`, cut at the end of the line.
     pub(crate) fn place(&self, at: At, bytes: usize) -> Option<Place> {
         let file = self.files.get(at.file as usize)?;
+        let lines = self.lines.get(at.file as usize)?;
         let content = &file.content;
         let offset = floor_char(content, at.offset as usize);
-        let line_start = content[..offset].rfind('\n').map_or(0, |end| end + 1);
-        let line_end = content[offset..].find(['\n', '\r']).map_or(content.len(), |end| offset + end);
-        let end = floor_char(content, offset.saturating_add(bytes)).clamp(offset, line_end.max(offset));
-        let before = content[line_start..offset].chars().count();
-        let skipped = before.saturating_sub(EXCERPT_CHARS / 2);
-        let excerpt: String = content[line_start..line_end].chars().skip(skipped).take(EXCERPT_CHARS).collect();
-        let indent = before - skipped;
+        let line = lines.partition_point(|start| *start as usize <= offset);
+        let line_start = lines[line - 1] as usize;
+        let line_end = lines.get(line).map_or(content.len(), |next| *next as usize - 1);
+        let line_end = line_start + content[line_start..line_end].trim_end_matches('\r').len();
+        let line_end = line_end.max(offset);
+        let end = floor_char(content, offset.saturating_add(bytes)).clamp(offset, line_end);
+        let counted_from = floor_char(content, offset.saturating_sub(COUNTED_BYTES).max(line_start));
+        let before = content[counted_from..offset].chars().count();
+        let excerpt_start = match before.checked_sub(EXCERPT_CHARS / 2) {
+            Some(skipped) => {
+                content[counted_from..].char_indices().nth(skipped).map_or(offset, |(at, _)| counted_from + at)
+            }
+            None => counted_from,
+        };
+        let excerpt: String = content[excerpt_start..line_end].chars().take(EXCERPT_CHARS).collect();
+        let indent = before.min(EXCERPT_CHARS / 2);
         let shown = excerpt.chars().count().saturating_sub(indent);
         Some(Place {
             file: file.name.clone(),
-            line: content[..offset].bytes().filter(|b| *b == b'\n').count() + 1,
-            column: before + 1,
+            line,
+            column: counted_from - line_start + before + 1,
             excerpt,
             indent,
-            width: content[offset..end].chars().count().clamp(1, shown.max(1)),
+            width: content[offset..end].chars().take(shown.max(1)).count().max(1),
         })
     }
 }
@@ -74,25 +101,50 @@ fn floor_char(text: &str, at: usize) -> usize {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Text {
     string: String,
-    at: Vec<At>,
+    stretches: Vec<Stretch>,
+}
+
+/// Bytes of a text from `start` on that were written one after the other from `at` on, or all at `at`.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    start: u32,
+    at: At,
+    is_at_one_place: bool,
+}
+
+impl Stretch {
+    fn at(self, index: usize) -> At {
+        let ahead = if self.is_at_one_place { 0 } else { index as u32 - self.start };
+        At { offset: self.at.offset + ahead, ..self.at }
+    }
 }
 
 impl Text {
     /// The value of a scalar at `range` of a file. Folding, indentation and escapes make the value differ from what is
     /// written; the two are walked side by side.
     pub(crate) fn scalar(value: &str, source: &str, range: Range<usize>, file: u32) -> Self {
-        let mut at = Vec::with_capacity(value.len());
+        let mut text = Self { string: value.to_owned(), stretches: Vec::new() };
         let end = floor_char(source, range.end);
         let mut here = floor_char(source, range.start).min(end);
         if matches!(source.as_bytes().get(here), Some(b'|' | b'>')) {
             here = source[here..end].find('\n').map_or(here, |line| here + line + 1);
         }
-        for c in value.chars() {
+        for (index, c) in value.char_indices() {
             here = align(source, here, end, c);
-            at.extend(std::iter::repeat_n(At { file, offset: here as u32 }, c.len_utf8()));
+            text.continue_at(index, At { file, offset: here as u32 });
             here += source[here..end].chars().next().map_or(0, char::len_utf8);
         }
-        Self { string: value.to_owned(), at }
+        // Values of lists are many and short.
+        text.stretches.shrink_to_fit();
+        text
+    }
+
+    /// Notes that the byte at `index`, after all noted before, was written at `at`.
+    fn continue_at(&mut self, index: usize, at: At) {
+        let goes_on = self.stretches.last().is_some_and(|last| !last.is_at_one_place && last.at(index) == at);
+        if !goes_on {
+            self.stretches.push(Stretch { start: index as u32, at, is_at_one_place: false });
+        }
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -105,39 +157,65 @@ impl Text {
 
     /// Appends what is written nowhere; it counts as written at `at`.
     pub(crate) fn push_str(&mut self, string: &str, at: At) {
-        self.string.push_str(string);
-        self.at.resize(self.string.len(), at);
+        if !string.is_empty() {
+            self.stretches.push(Stretch { start: self.string.len() as u32, at, is_at_one_place: true });
+            self.string.push_str(string);
+        }
     }
 
     pub(crate) fn push_text(&mut self, text: &Self) {
-        self.string.push_str(&text.string);
-        self.at.extend_from_slice(&text.at);
+        self.push_slice(text, 0..text.len());
     }
 
-    /// The part of the text in `range`, which lies on character boundaries.
-    pub(crate) fn slice(&self, range: Range<usize>) -> Self {
-        Self { string: self.string[range.clone()].to_owned(), at: self.at[range].to_vec() }
+    /// Appends the part of a text in `range`, which lies on character boundaries.
+    pub(crate) fn push_slice(&mut self, text: &Self, range: Range<usize>) {
+        if range.is_empty() {
+            return;
+        }
+        let start = self.string.len();
+        let first = text.stretch(range.start);
+        for stretch in text.stretches[first..].iter().take_while(|stretch| (stretch.start as usize) < range.end) {
+            let from = range.start.max(stretch.start as usize);
+            let moved = Stretch { start: (start + from - range.start) as u32, at: stretch.at(from), ..*stretch };
+            self.stretches.push(moved);
+        }
+        self.string.push_str(&text.string[range]);
+    }
+
+    /// The index of the stretch that the byte at `index` lies in.
+    fn stretch(&self, index: usize) -> usize {
+        self.stretches.partition_point(|stretch| stretch.start as usize <= index).saturating_sub(1)
     }
 
     pub(crate) fn trimmed(&self) -> Self {
         let start = self.string.len() - self.string.trim_start().len();
-        self.slice(start..start + self.string.trim().len())
+        let mut trimmed = Self::default();
+        trimmed.push_slice(self, start..start + self.string.trim().len());
+        trimmed
     }
 
     /// Where the byte at `index` was written; the last one's place for the end of the text.
     pub(crate) fn at(&self, index: usize) -> At {
-        self.at.get(index).or(self.at.last()).copied().unwrap_or_default()
+        let index = index.min(self.string.len().saturating_sub(1));
+        self.stretches.get(self.stretch(index)).map(|stretch| stretch.at(index)).unwrap_or_default()
+    }
+
+    /// The place of the first line, for what is wrong with the whole.
+    pub(crate) fn place_of_first_line(&self, files: &Files<'_>) -> Option<Place> {
+        files.place(self.at(0), self.string.len())
     }
 
     /// The place of a span, as far as it lies in one stretch of one file.
-    pub(crate) fn place(&self, span: Span, files: &Files) -> Option<Place> {
+    pub(crate) fn place(&self, span: Span, files: &Files<'_>) -> Option<Place> {
         let first = self.at(span.start);
         let mut last = first;
-        for at in self.at.get(span.start..span.end).unwrap_or_default() {
+        let end = span.end.min(self.string.len());
+        for index in span.start..end.min(span.start + EXCERPT_CHARS * 4) {
+            let at = self.at(index);
             if at.file != first.file || at.offset < last.offset {
                 break;
             }
-            last = *at;
+            last = at;
         }
         files.place(first, (last.offset - first.offset) as usize + 1)
     }
@@ -162,15 +240,20 @@ fn align(source: &str, here: usize, end: usize, c: char) -> usize {
 mod tests {
     use super::*;
 
-    fn files(content: &str) -> Files {
-        Files { files: vec![RuleFile { name: "f".to_owned(), content: content.to_owned() }] }
+    fn file(content: &str) -> [RuleFile; 1] {
+        [RuleFile { name: "f".to_owned(), content: content.to_owned() }]
+    }
+
+    fn place(content: &str, at: At, bytes: usize) -> Option<Place> {
+        Files::new(&file(content), &mut Report::default()).place(at, bytes)
     }
 
     #[test]
     fn a_folded_text_points_into_its_file() {
         let source = "condition: >\n  a.b = 1\n  and c.d = \"x\"\n";
         let text = Text::scalar("a.b = 1 and c.d = \"x\"\n", source, 11..source.len(), 0);
-        let place = text.place(Span { start: 12, end: 15 }, &files(source)).unwrap();
+        let written = file(source);
+        let place = text.place(Span { start: 12, end: 15 }, &Files::new(&written, &mut Report::default())).unwrap();
         assert_eq!((place.line, place.column, place.width), (3, 7, 3));
         assert_eq!(place.excerpt, "  and c.d = \"x\"");
     }
@@ -187,15 +270,35 @@ mod tests {
     #[test]
     fn a_long_line_is_cut_around_the_place() {
         let source = format!("{}bad{}", "x".repeat(500), "y".repeat(500));
-        let place = files(&source).place(At { file: 0, offset: 500 }, 3).unwrap();
+        let place = place(&source, At { file: 0, offset: 500 }, 3).unwrap();
         assert_eq!((place.column, place.indent, place.width), (501, 60, 3));
         assert_eq!(place.excerpt.chars().count(), EXCERPT_CHARS);
     }
 
     #[test]
+    fn a_line_of_megabytes_is_not_walked() {
+        let source = format!("{}bad", "\u{e9}".repeat(1 << 20));
+        let place = place(&source, At { file: 0, offset: 2 << 20 }, 3).unwrap();
+        assert_eq!((place.line, place.indent, place.width), (1, 60, 3));
+        assert!(place.excerpt.ends_with("\u{e9}bad"));
+    }
+
+    #[test]
+    fn parts_of_texts_keep_their_places() {
+        let text = Text::scalar("abc", "x: abc", 3..6, 0);
+        let mut all = Text::default();
+        all.push_str("(", At { file: 0, offset: 1 });
+        all.push_slice(&text, 1..3);
+        all.push_slice(&text, 2..2);
+        all.push_text(&text);
+        let offsets: Vec<u32> = (0..7).map(|index| all.at(index).offset).collect();
+        assert_eq!((all.as_str(), offsets.as_slice()), ("(bcabc", &[1, 4, 5, 3, 4, 5, 5][..]));
+    }
+
+    #[test]
     fn a_place_outside_is_cut_to_the_file() {
-        let place = files("ab\u{e9}").place(At { file: 0, offset: 99 }, 5).unwrap();
-        assert_eq!((place.line, place.column, place.width), (1, 4, 1));
-        assert!(files("").place(At { file: 1, offset: 0 }, 1).is_none());
+        let last = place("ab\u{e9}", At { file: 0, offset: 99 }, 5).unwrap();
+        assert_eq!((last.line, last.column, last.width), (1, 4, 1));
+        assert!(place("", At { file: 1, offset: 0 }, 1).is_none());
     }
 }

@@ -1,6 +1,6 @@
 //! YAML to nodes with places, within bounds.
 
-use super::limits::{NODE_DEPTH_MAX, NODES_MAX};
+use super::limits::{NODE_BYTES, NODE_DEPTH_MAX, YAML_BYTES_MAX};
 use super::report::{Place, Report};
 use super::text::{At, Files, Text};
 use granit_parser::{Event, Parser, ScalarStyle, Span};
@@ -14,8 +14,8 @@ pub(super) struct Node {
     /// One past the node's last byte.
     end: u32,
     pub(super) kind: Kind,
-    /// Nodes below and including this one, those behind aliases counted each time.
-    weight: usize,
+    /// What this node and those below take, those behind aliases counted each time.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -67,12 +67,12 @@ impl Node {
     }
 
     /// The scalar's value with the places of its bytes.
-    pub(super) fn text(&self, files: &Files) -> Option<Text> {
+    pub(super) fn text(&self, files: &Files<'_>) -> Option<Text> {
         let source = files.content(self.at.file as usize);
         Some(Text::scalar(self.scalar()?, source, self.at.offset as usize..self.end as usize, self.at.file))
     }
 
-    pub(super) fn place(&self, files: &Files) -> Option<Place> {
+    pub(super) fn place(&self, files: &Files<'_>) -> Option<Place> {
         let bytes = match self.kind {
             Kind::Scalar { .. } => (self.end - self.at.offset).max(1) as usize,
             _ => 1,
@@ -81,12 +81,16 @@ impl Node {
     }
 }
 
-/// Reads the objects of a rule file: the items of the list in each of its documents.
-pub(super) fn read(files: &Files, file: usize, report: &mut Report) -> Vec<Arc<Node>> {
+/// Reads the objects of a rule file: the items of the list in each of its documents. `bytes` is what the files before
+/// took, and then this one.
+pub(super) fn read(files: &Files<'_>, file: usize, bytes: &mut usize, report: &mut Report) -> Vec<Arc<Node>> {
     let mut objects = Vec::new();
-    match documents(files.content(file), file as u32) {
+    match documents(files.content(file), file as u32, bytes) {
         Ok(documents) => {
             for document in documents.iter().filter(|document| !document.is_null()) {
+                if report.is_full() {
+                    break;
+                }
                 match document.items() {
                     Some(items) => objects.extend(items.iter().filter(|item| !item.is_null()).cloned()),
                     None => {
@@ -110,31 +114,33 @@ struct Open {
     children: Vec<Arc<Node>>,
 }
 
-fn documents(content: &str, file: u32) -> Result<Vec<Arc<Node>>, (At, String)> {
+fn documents(content: &str, file: u32, bytes: &mut usize) -> Result<Vec<Arc<Node>>, (At, String)> {
     let options = granit_parser::options! { emit_comments: false, block_nesting_limit: NODE_DEPTH_MAX, flow_nesting_limit: NODE_DEPTH_MAX };
     let mut parser = Parser::new_from_str_with_options(content, options);
     let mut open: Vec<Open> = Vec::new();
     let mut anchors: HashMap<usize, Arc<Node>> = HashMap::new();
     let mut done = Vec::new();
-    let mut weight = 0;
     while let Some(event) = parser.next_event() {
         let (event, span) =
             event.map_err(|e| (at(file, e.marker().byte_offset()), format!("not YAML: {}", e.kind())))?;
         let here = at(file, span.start.byte_offset());
         let finished = match event {
             Event::SequenceStart(_, anchor, _) => {
+                *bytes += NODE_BYTES;
                 open.push(Open { at: here, anchor, is_mapping: false, children: Vec::new() });
                 None
             }
             Event::MappingStart(_, anchor, _) => {
+                *bytes += NODE_BYTES;
                 open.push(Open { at: here, anchor, is_mapping: true, children: Vec::new() });
                 None
             }
             Event::SequenceEnd | Event::MappingEnd => open.pop().map(|open| open.finish(&span, &mut anchors)),
             Event::Scalar(value, style, anchor, _) => {
+                let own = NODE_BYTES + value.len();
+                *bytes += own;
                 let kind = Kind::Scalar { value: value.into_owned(), is_plain: style == ScalarStyle::Plain };
-                let node = Arc::new(Node { at: here, end: end(&span, here), kind, weight: 1 });
-                weight += 1;
+                let node = Arc::new(Node { at: here, end: end(&span, here), kind, bytes: own });
                 anchors.extend((anchor > 0).then(|| (anchor, node.clone())));
                 Some(node)
             }
@@ -143,16 +149,18 @@ fn documents(content: &str, file: u32) -> Result<Vec<Arc<Node>>, (At, String)> {
                     .get(&anchor)
                     .cloned()
                     .ok_or((here, "an alias cannot name a node that it is in".to_owned()))?;
-                weight += node.weight;
+                *bytes += node.bytes;
                 Some(node)
             }
             _ => None,
         };
-        if weight > NODES_MAX || open.len() > NODE_DEPTH_MAX {
-            return Err((
-                here,
-                format!("more than {NODES_MAX} YAML nodes, aliases included, or deeper than {NODE_DEPTH_MAX}"),
-            ));
+        if *bytes > YAML_BYTES_MAX {
+            let message =
+                format!("rule files with what their aliases stand for take more than {} MiB", YAML_BYTES_MAX >> 20);
+            return Err((here, message));
+        }
+        if open.len() > NODE_DEPTH_MAX {
+            return Err((here, format!("nested deeper than {NODE_DEPTH_MAX} levels")));
         }
         if let Some(node) = finished {
             match open.last_mut() {
@@ -166,7 +174,7 @@ fn documents(content: &str, file: u32) -> Result<Vec<Arc<Node>>, (At, String)> {
 
 impl Open {
     fn finish(self, span: &Span, anchors: &mut HashMap<usize, Arc<Node>>) -> Arc<Node> {
-        let weight = 1 + self.children.iter().map(|child| child.weight).sum::<usize>();
+        let bytes = NODE_BYTES + self.children.iter().map(|child| child.bytes).sum::<usize>();
         let kind = if self.is_mapping {
             let mut children = self.children.into_iter();
             let mut entries = Vec::new();
@@ -177,7 +185,7 @@ impl Open {
         } else {
             Kind::Sequence(self.children)
         };
-        let node = Arc::new(Node { at: self.at, end: end(span, self.at), kind, weight });
+        let node = Arc::new(Node { at: self.at, end: end(span, self.at), kind, bytes });
         anchors.extend((self.anchor > 0).then(|| (self.anchor, node.clone())));
         node
     }
@@ -198,8 +206,8 @@ mod tests {
 
     fn read_text(content: &str) -> (Vec<Arc<Node>>, Report) {
         let mut report = Report::default();
-        let files = Files::new(&[RuleFile { name: "f".to_owned(), content: content.to_owned() }], &mut report);
-        let objects = read(&files, 0, &mut report);
+        let file = [RuleFile { name: "f".to_owned(), content: content.to_owned() }];
+        let objects = read(&Files::new(&file, &mut report), 0, &mut 0, &mut report);
         (objects, report)
     }
 
@@ -229,7 +237,7 @@ mod tests {
             bomb += &format!("- &a{level} [{}]\n", vec![format!("*a{}", level - 1); 10].join(", "));
         }
         let (_, report) = read_text(&bomb);
-        assert!(report.errors[0].message.contains("YAML nodes"), "{report}");
+        assert!(report.errors[0].message.contains("aliases"), "{report}");
         let (_, report) = read_text(&"[".repeat(100_000));
         assert!(!report.is_ok());
         let (_, report) = read_text("- &a [*a]\n");

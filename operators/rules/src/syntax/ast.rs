@@ -225,6 +225,8 @@ impl fmt::Display for Literal {
         if is_bare {
             return f.write_str(text);
         }
-        write!(f, "\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+        // A quote after a backslash does not close a text, even where the backslash is escaped.
+        let (text, last) = text.strip_suffix('\\').map_or((text, ""), |text| (text, "\\x5c"));
+        write!(f, "\"{}{last}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
     }
 }

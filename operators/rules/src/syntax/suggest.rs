@@ -1,5 +1,8 @@
 //! "Did you mean": the nearest of a set of known words.
 
+/// Words of about the right length that are looked at.
+const CANDIDATES_MAX: usize = 1000;
+
 /// The word that is nearest to `word` by edits, if it is near enough to be what was meant.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A long word is no typo of anything, and the cost is quadratic.
@@ -10,8 +13,8 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     known
         .into_iter()
         .filter(|candidate| candidate.len().abs_diff(word.len()) <= limit)
-        .map(|candidate| (distance(word.as_bytes(), candidate.as_bytes()), candidate))
-        .filter(|(edits, _)| *edits <= limit)
+        .take(CANDIDATES_MAX)
+        .filter_map(|candidate| Some((distance(word.as_bytes(), candidate.as_bytes(), limit)?, candidate)))
         .min()
         .map(|(_, candidate)| candidate)
 }
@@ -21,8 +24,8 @@ pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a s
     nearest(word, known).map(|candidate| format!("did you mean {candidate}?"))
 }
 
-/// Edits between two words: insert, delete, replace, swap neighbors.
-fn distance(a: &[u8], b: &[u8]) -> usize {
+/// Edits between two words: insert, delete, replace, swap neighbors; none where more than `limit` are needed.
+fn distance(a: &[u8], b: &[u8], limit: usize) -> Option<usize> {
     let width = b.len() + 1;
     let mut before: Vec<usize> = vec![0; width];
     let mut last: Vec<usize> = (0..width).collect();
@@ -35,9 +38,13 @@ fn distance(a: &[u8], b: &[u8]) -> usize {
                 row[j + 1] = row[j + 1].min(before[j - 1] + 1);
             }
         }
+        // Edits never become fewer from two rows to the next: known words are many, and most end here.
+        if row.iter().chain(&last).all(|edits| *edits > limit) {
+            return None;
+        }
         before = std::mem::replace(&mut last, row);
     }
-    last[b.len()]
+    Some(last[b.len()]).filter(|edits| *edits <= limit)
 }
 
 #[cfg(test)]

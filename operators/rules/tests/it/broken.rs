@@ -170,34 +170,3 @@ fn messages_underline_and_suggest() {
     ];
     assert_eq!(report.errors[0].to_string(), expected.join("\n"));
 }
-
-/// Huge or self-similar input is refused within bounds.
-#[test]
-fn bombs_are_refused() {
-    let mut yaml = "- &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
-    for level in 1..20 {
-        yaml += &format!("- &a{level} [{}]\n", vec![format!("*a{}", level - 1); 10].join(", "));
-    }
-    let mut lists = String::new();
-    for level in (0..40).rev() {
-        lists += &format!("- list: l{level}\n  items: [{}]\n", vec![format!("l{}", level + 1); 20].join(", "));
-    }
-    lists += "- rule: r\n  desc: d\n  condition: proc.name in (l0)\n  output: o\n  priority: info\n";
-    let mut macros = "- macro: m0\n  condition: evt.type = open\n".to_owned();
-    for level in 1..5000 {
-        macros += &format!("- macro: m{level}\n  condition: (m{0} or m{0})\n", level - 1);
-    }
-    macros += "- rule: r\n  desc: d\n  condition: m4999\n  output: o\n  priority: info\n";
-    let deep = format!("- macro: m\n  condition: {}a.b = 1{}\n", "(".repeat(50_000), ")".repeat(50_000));
-    let large = format!("- list: l\n  items: [{}]\n", "x, ".repeat(8 << 20));
-    for (name, content) in [("yaml", yaml), ("lists", lists), ("macros", macros), ("deep", deep), ("large", large)] {
-        let start = Instant::now();
-        let report = check(&[file(name, content)]);
-        assert!(!report.is_ok(), "{name}");
-        assert!(
-            start.elapsed() < Duration::from_secs(if cfg!(debug_assertions) { 20 } else { 1 }),
-            "{name}: {:?}",
-            start.elapsed()
-        );
-    }
-}

@@ -1,6 +1,7 @@
 //! Rules over real rule files and events, and against a second evaluator.
 #![allow(clippy::unwrap_used, reason = "helpers of tests; the lint knows only functions that are tests themselves")]
 
+mod bounded;
 mod broken;
 mod documents;
 #[path = "../fuzz/mod.rs"]
