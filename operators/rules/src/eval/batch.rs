@@ -78,7 +78,10 @@ impl<'a> View<'a> {
     /// A column of the batch by its name; absent where there is none.
     pub(crate) fn base(&mut self, name: &'static str) -> Column {
         let Events::Batch(records) = self.events else { return Column::Absent };
-        let read = || records.column_by_name(name).map_or(Column::Absent, Column::new);
+        let read = || match records.column_by_name(name).map_or(Column::Absent, Column::new) {
+            Column::Text(column) => Column::Text(column.compacted()),
+            other => other,
+        };
         self.base.entry(name).or_insert_with(read).clone()
     }
 
@@ -211,31 +214,29 @@ impl Slot<'_> {
             Self::Made(made) => made.view().retain(rows, memo, passes),
             Self::Pieces(pieces) => pieces.retain(rows, memo, passes),
             Self::Column(Column::Text(column)) => column.view().retain(rows, memo, passes),
-            Self::Column(_) => *rows = Bits::none(rows.rows()),
+            Self::Column(_) => rows.clear(),
         }
     }
 
-    /// The rows of `rows` that have a value.
-    pub(crate) fn existing(&self, rows: &Bits, memo: &mut Memo) -> Bits {
-        let mut found = rows.clone();
+    /// Keeps the rows that have a value.
+    pub(crate) fn keep_existing(&self, rows: &mut Bits, memo: &mut Memo) {
         let mut keep = |valid: Option<&Bits>| {
             if let Some(valid) = valid {
-                found.and(valid);
+                rows.and(valid);
             }
         };
         match self {
             Self::Made(made) => keep(made.view().valid),
-            Self::Pieces(pieces) => pieces.retain(&mut found, memo, |_| true),
+            Self::Pieces(pieces) => pieces.retain(rows, memo, |_| true),
             Self::Column(Column::Text(column)) => keep(column.view().valid),
             Self::Column(Column::Number(column)) => keep(column.valid.as_deref()),
             Self::Column(Column::Flag(column)) => keep(column.valid.as_deref()),
-            Self::Column(Column::Texts(column)) => found.retain(|row| is_there(column, row)),
-            Self::Column(Column::Numbers(column)) => found.retain(|row| is_there(column, row)),
-            Self::Column(Column::TextPair(a, b)) => found.retain(|row| a.view().has(row) || b.view().has(row)),
-            Self::Column(Column::NumberPair(a, b)) => found.retain(|row| a.get(row).or(b.get(row)).is_some()),
-            Self::Column(Column::Map(_) | Column::Absent) => found.minus(rows),
+            Self::Column(Column::Texts(column)) => rows.retain(|row| is_there(column, row)),
+            Self::Column(Column::Numbers(column)) => rows.retain(|row| is_there(column, row)),
+            Self::Column(Column::TextPair(a, b)) => rows.retain(|row| a.view().has(row) || b.view().has(row)),
+            Self::Column(Column::NumberPair(a, b)) => rows.retain(|row| a.get(row).or(b.get(row)).is_some()),
+            Self::Column(Column::Map(_) | Column::Absent) => rows.clear(),
         }
-        found
     }
 }
 

@@ -59,6 +59,11 @@ impl Bits {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
+    /// Takes all rows out.
+    pub(crate) fn clear(&mut self) {
+        self.words.fill(0);
+    }
+
     pub(crate) fn and(&mut self, other: &Self) {
         self.words.iter_mut().zip(&other.words).for_each(|(a, b)| *a &= b);
     }
@@ -66,6 +71,16 @@ impl Bits {
     /// The rows that are in both.
     pub(crate) fn intersection(&self, other: &Self) -> Self {
         Self { words: self.words.iter().zip(&other.words).map(|(a, b)| a & b).collect(), rows: self.rows }
+    }
+
+    /// Becomes the rows that are in both, and says whether there are any.
+    pub(crate) fn set_to_both(&mut self, a: &Self, b: &Self) -> bool {
+        let mut any = 0;
+        for (word, (a, b)) in self.words.iter_mut().zip(a.words.iter().zip(&b.words)) {
+            *word = a & b;
+            any |= *word;
+        }
+        any != 0
     }
 
     /// The rows that are not in `other`.

@@ -47,7 +47,7 @@ impl<'a> Evaluator<'a> {
                 continue;
             }
             let rows = self.gated(&rule.events, &open);
-            let fired = self.node(rule.root, &rows);
+            let fired = self.node(rule.root, rows);
             hits.extend(fired.iter().map(|row| Hit { row, rule: *index }));
             if matching == Matching::First {
                 open.minus(&fired);
@@ -61,7 +61,7 @@ impl<'a> Evaluator<'a> {
         let (mut passed, mut open) = (Bits::none(self.view.rows()), Bits::all(self.view.rows()));
         for (events, root) in roots {
             let rows = self.gated(events, &open);
-            let found = self.node(*root, &rows);
+            let found = self.node(*root, rows);
             open.minus(&found);
             passed.or(&found);
         }
@@ -78,118 +78,120 @@ impl<'a> Evaluator<'a> {
         self.gates[place].1.intersection(rows)
     }
 
-    /// The rows of `rows` for which a node holds.
-    fn node(&mut self, id: NodeId, rows: &Bits) -> Bits {
+    /// The rows of `rows` for which a node holds. The set is handed on and thinned out in place: in small batches a set
+    /// costs as much to copy as a comparison of its rows.
+    fn node(&mut self, id: NodeId, mut rows: Bits) -> Bits {
         if rows.is_empty() {
-            return rows.clone();
+            return rows;
         }
         if !self.rules.is_shared[id] {
             return self.fresh(id, rows);
         }
         let Some(mut known) = self.known[id].take() else {
-            let holds = self.fresh(id, rows);
-            self.known[id] = Some(Known { asked: rows.clone(), holds: holds.clone() });
+            let holds = self.fresh(id, rows.clone());
+            self.known[id] = Some(Known { asked: rows, holds: holds.clone() });
             return holds;
         };
         if !rows.is_subset(&known.asked) {
             let open = rows.difference(&known.asked);
-            known.holds.or(&self.fresh(id, &open));
             known.asked.or(&open);
+            known.holds.or(&self.fresh(id, open));
         }
-        let holds = known.holds.intersection(rows);
+        rows.and(&known.holds);
         self.known[id] = Some(known);
-        holds
+        rows
     }
 
-    fn fresh(&mut self, id: NodeId, rows: &Bits) -> Bits {
+    fn fresh(&mut self, id: NodeId, rows: Bits) -> Bits {
         let rules = self.rules;
         match rules.graph.node(id) {
-            Node::Constant(true) => rows.clone(),
+            Node::Constant(true) => rows,
             Node::Constant(false) => Bits::none(rows.rows()),
             Node::Check(check) => self.check(check, rows),
-            Node::Not(child) => rows.difference(&self.node(*child, rows)),
+            Node::Not(child) => {
+                let mut rest = rows.clone();
+                rest.minus(&self.node(*child, rows));
+                rest
+            }
             Node::And(children) => {
-                let Some((first, rest)) = children.split_first() else { return rows.clone() };
-                let mut left = self.node(*first, rows);
-                for child in rest {
+                let mut left = rows;
+                for child in children {
                     if left.is_empty() {
                         break;
                     }
-                    left = self.node(*child, &left);
+                    left = self.node(*child, left);
                 }
                 left
             }
             Node::Or(children) => {
-                let (mut left, mut holds) = (rows.clone(), Bits::none(rows.rows()));
-                for child in children {
-                    let found = self.node(*child, &left);
-                    holds.or(&found);
+                let mut holds = Bits::none(rows.rows());
+                let Some((last, before)) = children.split_last() else { return holds };
+                let mut left = rows;
+                for child in before {
+                    let found = self.node(*child, left.clone());
                     left.minus(&found);
+                    holds.or(&found);
                     if left.is_empty() {
-                        break;
+                        return holds;
                     }
                 }
+                holds.or(&self.node(*last, left));
                 holds
             }
         }
     }
 
-    fn check(&mut self, check: &Check, rows: &Bits) -> Bits {
+    fn check(&mut self, check: &Check, mut rows: Bits) -> Bits {
         if let Some(events) = &check.events
             && self.view.types().is_some()
         {
-            return self.gated(events, rows);
+            return self.gated(events, &rows);
         }
         match (&check.left, &check.test) {
-            (_, Test::Compare { .. }) => self.by_row(check, rows),
-            (Operand::Field(slot), _) => self.field(*slot, &[], &check.test, rows),
-            (Operand::Mapped(slot, maps), Test::Text { .. }) => self.field(*slot, maps, &check.test, rows),
-            _ => self.by_row(check, rows),
+            (_, Test::Compare { .. }) => self.by_row(check, &mut rows),
+            (Operand::Field(slot), _) => self.field(*slot, &[], &check.test, &mut rows),
+            (Operand::Mapped(slot, maps), Test::Text { .. }) => self.field(*slot, maps, &check.test, &mut rows),
+            _ => self.by_row(check, &mut rows),
         }
+        rows
     }
 
-    fn field(&mut self, slot: usize, maps: &[crate::compile::Map], test: &Test, rows: &Bits) -> Bits {
+    fn field(&mut self, slot: usize, maps: &[crate::compile::Map], test: &Test, rows: &mut Bits) {
         self.view.ensure(slot, rows);
         let values = self.view.slot(slot);
-        let mut left = rows.clone();
         match (test, values) {
-            (Test::Exists, _) => return values.existing(rows, &mut self.memo),
+            (Test::Exists, _) => values.keep_existing(rows, &mut self.memo),
             (Test::Text { test, all }, Slot::Column(Column::Texts(column))) => {
-                filter::texts(column, test, *all, &mut left, &mut self.memo);
+                filter::texts(column, test, *all, rows, &mut self.memo);
             }
             (Test::Text { test, all }, Slot::Column(Column::TextPair(a, b))) => {
-                filter::text_pair([a.view(), b.view()], test, *all, &mut left, &mut self.memo);
+                filter::text_pair([a.view(), b.view()], test, *all, rows, &mut self.memo);
             }
             (Test::Text { test, .. }, _) => {
-                values.retain(&mut left, &mut self.memo, |text| filter::passes(test, maps, text));
+                values.retain(rows, &mut self.memo, |text| filter::passes(test, maps, text));
             }
-            (Test::Number { test, .. }, Slot::Column(Column::Number(column))) => {
-                filter::number(column, test, &mut left)
-            }
+            (Test::Number { test, .. }, Slot::Column(Column::Number(column))) => filter::number(column, test, rows),
             (Test::Number { test, all }, Slot::Column(Column::Numbers(column))) => {
-                filter::numbers(column, test, *all, &mut left);
+                filter::numbers(column, test, *all, rows);
             }
             (Test::Number { test, all }, Slot::Column(Column::NumberPair(a, b))) => {
-                filter::number_pair(a, b, test, *all, &mut left);
+                filter::number_pair(a, b, test, *all, rows);
             }
             (Test::Flag { passes_true, passes_false }, Slot::Column(Column::Flag(column))) => {
-                filter::flag(column, *passes_true, *passes_false, &mut left);
+                filter::flag(column, *passes_true, *passes_false, rows);
             }
-            _ => left.minus(rows),
+            _ => rows.clear(),
         }
-        left
     }
 
     /// Transformers of several operands, and comparisons of two fields: row by row.
-    fn by_row(&mut self, check: &Check, rows: &Bits) -> Bits {
+    fn by_row(&mut self, check: &Check, rows: &mut Bits) {
         value::ensure(&mut self.view, &check.left, rows);
         if let Test::Compare { right, .. } = &check.test {
             value::ensure(&mut self.view, right, rows);
         }
-        let mut left = rows.clone();
         let view = &self.view;
-        left.retain(|row| value::of(view, &check.left, row).is_some_and(|found| holds(view, &check.test, &found, row)));
-        left
+        rows.retain(|row| value::of(view, &check.left, row).is_some_and(|found| holds(view, &check.test, &found, row)));
     }
 }
 

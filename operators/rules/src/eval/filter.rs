@@ -95,6 +95,6 @@ pub(super) fn flag(column: &FlagColumn, passes_true: bool, passes_false: bool, r
         (true, true) => {}
         (true, false) => rows.and(&column.is_true),
         (false, true) => rows.minus(&column.is_true),
-        (false, false) => *rows = Bits::none(column.is_true.rows()),
+        (false, false) => rows.clear(),
     }
 }

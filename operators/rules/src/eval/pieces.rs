@@ -31,19 +31,27 @@ pub(crate) struct Pieces<'a> {
     pieces: Vec<Piece>,
     /// The values of all other rows; those have none where there is nobody to make them.
     rest: Option<Made<'a>>,
+    /// The rows of the pieces.
+    covered: Option<Bits>,
 }
 
 impl<'a> Pieces<'a> {
     pub(crate) fn new(pieces: Vec<Piece>, rest: Option<Made<'a>>) -> Self {
-        Self { pieces, rest }
+        let covered = pieces.iter().map(|piece| piece.rows.clone()).reduce(|mut all, rows| {
+            all.or(&rows);
+            all
+        });
+        Self { pieces, rest, covered }
     }
 
     /// Makes sure that the values of `rows` are there.
     pub(crate) fn ensure(&mut self, rows: &Bits) {
         let Some(rest) = &mut self.rest else { return };
-        let mut open = rows.clone();
-        self.pieces.iter().for_each(|piece| open.minus(&piece.rows));
-        rest.ensure(&open);
+        match &self.covered {
+            Some(covered) if rows.is_subset(covered) => {}
+            Some(covered) => rest.ensure(&rows.difference(covered)),
+            None => rest.ensure(rows),
+        }
     }
 
     /// The value of a row, after [`Pieces::ensure`].
@@ -59,14 +67,12 @@ impl<'a> Pieces<'a> {
     /// Keeps the rows that have a text which passes, after [`Pieces::ensure`].
     pub(crate) fn retain(&self, rows: &mut Bits, memo: &mut Memo, passes: impl Fn(&[u8]) -> bool) {
         let mut kept = Bits::none(rows.rows());
-        let mut left = rows.clone();
+        let mut found = Bits::none(rows.rows());
         for Piece { rows: of_piece, from } in &self.pieces {
-            let mut found = left.clone();
-            found.and(of_piece);
-            if found.is_empty() {
+            if !found.set_to_both(rows, of_piece) {
                 continue;
             }
-            left.minus(of_piece);
+            rows.minus(of_piece);
             match from {
                 Origin::Column(column) => column.view().retain(&mut found, memo, &passes),
                 Origin::Cut(column, cut) => {
@@ -77,9 +83,9 @@ impl<'a> Pieces<'a> {
             }
             kept.or(&found);
         }
-        if let Some(rest) = self.rest.as_ref().filter(|_| !left.is_empty()) {
-            rest.view().retain(&mut left, memo, &passes);
-            kept.or(&left);
+        if let Some(rest) = self.rest.as_ref().filter(|_| !rows.is_empty()) {
+            rest.view().retain(rows, memo, &passes);
+            kept.or(rows);
         }
         *rows = kept;
     }
