@@ -30,6 +30,7 @@ def geomean(values):
 
 class Report:
     group = "data-plane"
+    packages = ("duckdb", "polars", "chdb", "datafusion", "deltalake", "pyarrow")
 
     def __init__(self, args):
         self.args, self.sections = args, {}
@@ -37,7 +38,7 @@ class Report:
 
     def section(self, name, lines):
         load = os.getloadavg()
-        versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("duckdb", "polars", "chdb", "datafusion", "deltalake", "pyarrow"))
+        versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in self.packages)
         bodkin = subprocess.run([self.args.bodkin, "--version"], capture_output=True, text=True).stdout.strip()
         stamp = f"{bodkin}; {versions}; {self.started:%Y-%m-%d %H:%M} UTC, load {load[0]:.1f} {load[1]:.1f} {load[2]:.1f}, {os.cpu_count()} cores, {platform.machine()}"
         command = f"benches/run {self.group} {name} --rows {self.args.rows} --seed {self.args.seed}"

@@ -55,6 +55,7 @@ def main():
 
 class Results(report.Report):
     group = "detection"
+    packages = ("pyarrow",)
 
 
 def example(args, *more):
