@@ -10,7 +10,8 @@ use super::*;
 
 /// What both sources say, in the same form.
 fn facts(process: &Process) -> Vec<String> {
-    let file = process.file.map(|file| (file.ino, file.dev, file.mode, file.uid, file.ctime_ns, file.mtime_ns));
+    // What stat says of device and inode is the file system's choice.
+    let file = process.file.map(|file| (file.mode, file.uid, file.gid, file.ctime_ns, file.mtime_ns));
     vec![
         format!("{:?} {:?} {:?}", process.ppid, process.comm, process.pname),
         format!("{:?} {:?}", process.exe, process.cwd),
