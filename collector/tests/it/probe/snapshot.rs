@@ -32,7 +32,7 @@ fn the_kernel_lists_what_proc_lists() {
     std::fs::create_dir_all(&folder).unwrap();
     let many: Vec<String> = (0..300).map(|number| format!("argument-{number}")).collect();
     let scripts: [(&str, &[String]); 3] =
-        [("sleep 100 & wait", &many), ("kill -STOP $$", &many[..1]), ("echo \u{fc}; sleep 100", &[])];
+        [("sleep 100 & wait", &many), ("kill -STOP $$", &many[..1]), ("echo \u{fc}; sleep 100; true", &[])];
     let mut children: Vec<Child> = scripts
         .iter()
         .map(|(script, arguments)| {
@@ -41,6 +41,12 @@ fn the_kernel_lists_what_proc_lists() {
             command.process_group(0).spawn().unwrap()
         })
         .collect();
+    // A spawn returns in the middle of the exec.
+    crate::wait_for("the scripts", || {
+        let is_there =
+            |child: &Child| ProcFs::default().read(child.id()).is_some_and(|p| p.arg0.as_deref() == Some("sh"));
+        children.iter().all(is_there)
+    });
     let ids: Vec<u32> = children.iter().map(Child::id).chain([std::process::id()]).collect();
     let mut table = ProcessTable::new(Limits::default(), ProcFs::default(), Users::open("/etc/passwd"));
     let before: BTreeSet<u32> = ProcFs::default().pids().into_iter().collect();
