@@ -78,10 +78,7 @@ impl<'a> View<'a> {
     /// A column of the batch by its name; absent where there is none.
     pub(crate) fn base(&mut self, name: &'static str) -> Column {
         let Events::Batch(records) = self.events else { return Column::Absent };
-        let read = || match records.column_by_name(name).map_or(Column::Absent, Column::new) {
-            Column::Text(column) => Column::Text(column.compacted()),
-            other => other,
-        };
+        let read = || records.column_by_name(name).map_or(Column::Absent, Column::new);
         self.base.entry(name).or_insert_with(read).clone()
     }
 

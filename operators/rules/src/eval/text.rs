@@ -11,9 +11,6 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int32Type};
 use std::sync::Arc;
 
-/// Values of a dictionary for each row of a column above which they are not looked through.
-const COMPACTED_VALUES_MAX: usize = 16;
-
 /// A column of one text per row.
 #[derive(Clone, Debug)]
 pub(crate) struct TextColumn {
@@ -212,32 +209,6 @@ impl TextColumn {
         }
     }
 
-    /// The column with only the values that its rows have, where its dictionary has more values than it has rows, as
-    /// that of a slice does: what is decided once per value is then decided for few.
-    pub(crate) fn compacted(self) -> Self {
-        let Texts::Coded { keys, offsets, data } = &self.texts else { return self };
-        let values = Values { offsets, data };
-        if values.len() <= keys.len() || values.len() > keys.len().saturating_mul(COMPACTED_VALUES_MAX) {
-            return self;
-        }
-        let mut code_of = vec![0_u32; values.len()];
-        let mut coded = Vec::with_capacity(keys.len());
-        let (mut ends, mut bytes) = (vec![0_i32], Vec::new());
-        for key in keys {
-            // A row without value may have any key.
-            let old = (*key as usize).min(values.len() - 1);
-            if code_of[old] == 0 {
-                bytes.extend_from_slice(values.get(old));
-                code_of[old] = ends.len() as u32;
-                ends.push(bytes.len() as i32);
-            }
-            coded.push(code_of[old] as i32 - 1);
-        }
-        let texts =
-            Texts::Coded { keys: coded.into(), offsets: OffsetBuffer::new(ends.into()), data: Buffer::from_vec(bytes) };
-        Self { texts, valid: self.valid }
-    }
-
     pub(crate) fn view(&self) -> TextView<'_> {
         let form = match &self.texts {
             Texts::Plain { offsets, data } => Form::Plain(Values { offsets, data }),
@@ -269,27 +240,5 @@ fn parts(array: &ArrayRef) -> Option<(OffsetBuffer<i32>, Buffer)> {
             Some((array.offsets().clone(), array.values().clone()))
         }
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use arrow::array::{DictionaryArray, StringArray};
-
-    #[test]
-    fn a_slice_keeps_the_values_of_its_rows() {
-        let values = StringArray::from((0..100).map(|value| format!("v{value}")).collect::<Vec<_>>());
-        let keys = [Some(7), None, Some(99), Some(7), Some(0)].repeat(4);
-        let keys: arrow::array::Int32Array = keys.into_iter().collect();
-        let array: ArrayRef = Arc::new(DictionaryArray::new(keys, Arc::new(values)));
-        for array in [array.slice(1, 9), array.slice(12, 7), array] {
-            let before = TextColumn::new(&array).unwrap();
-            let after = before.clone().compacted();
-            assert!(after.view().codes() < before.view().codes());
-            for row in 0..array.len() {
-                assert_eq!(after.view().get(row), before.view().get(row), "row {row}");
-            }
-        }
     }
 }
