@@ -131,7 +131,9 @@ impl Output {
 async fn post(url: &str, finding: &Value) -> anyhow::Result<()> {
     let remote = Remote::parse(url).map_err(|message| anyhow!(message))?;
     let body = Full::from(Bytes::from(finding.to_string()));
-    let request = remote.request(Method::POST, "").header(CONTENT_TYPE, "application/json").body(body)?;
+    // The client asks below the URL's path, and a receiver at the root of its host has none.
+    let path = if url.trim_end_matches('/').matches('/').count() > 2 { "" } else { "/" };
+    let request = remote.request(Method::POST, path).header(CONTENT_TYPE, "application/json").body(body)?;
     let response = remote.send(request).await.map_err(|error| anyhow!(error.message))?;
     let status = response.status();
     // The connection ends with its answer.
