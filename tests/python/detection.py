@@ -1,6 +1,7 @@
 """Rules in the server: live findings, audit events, reload, history with the same answer (RULE-1), and what the routes say."""
 
 import collections
+import http.server
 import json
 import os
 import subprocess
@@ -125,14 +126,31 @@ def routes(server, expected):
             raise AssertionError(f"{path} took {body}")
 
 
+class Receiver(http.server.BaseHTTPRequestHandler):
+    """Takes findings as a reader of Falco's HTTP output does."""
+
+    taken = []
+
+    def do_POST(self):
+        self.taken.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
 def live(args, folder):
     """Kernel events: live within a second, reload without a restart, a broken file changes nothing."""
     rules = os.path.join(folder, "rules")
     os.mkdir(rules)
     os.symlink(FILES[0], os.path.join(rules, "a.yaml"))
     config, lines = os.path.join(folder, "live.yaml"), os.path.join(folder, "falco.jsonl")
+    receiver = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=receiver.serve_forever, daemon=True).start()
+    output = {"file": lines, "http": f"http://127.0.0.1:{receiver.server_port}/"}
     with open(config, "w") as file:
-        json.dump({"rules": {"files": [rules], "matching": "all", "output": {"file": lines}}}, file)
+        json.dump({"rules": {"files": [rules], "matching": "all", "output": output}}, file)
     with harness.running(harness.Server(args, folder, "up", ["--require-ebpf", "--config", config])) as server:
         seen, exchanged = [], []
         threading.Thread(target=follow, args=(server, seen), daemon=True).start()
@@ -182,15 +200,100 @@ def live(args, folder):
         assert history == collections.Counter(map(tuple, rows)), (history, rows)
         printed = [json.loads(line) for line in open(lines)]
         assert any(f["rule"] == sensitive and f["output_fields"]["proc.name"] == "cat" for f in printed)
+        told = [finding for path, finding in Receiver.taken if path == "/"]
+        assert any(f["rule"] == sensitive and f["output_fields"]["proc.name"] == "cat" for f in told), "nothing was posted"
         status, _ = server.stop()
         assert status == 0, status
+        receiver.shutdown()
         return min(moments) - done, sum(history.values())
+
+
+# Rules that fire for much of what happens, over what is there, missing, negated, and of other processes.
+BUSY = """
+- macro: opened_for_writing
+  condition: (evt.type in (open, openat, openat2) and evt.is_open_write = true and fd.typechar = f and fd.num >= 0)
+- list: quiet
+  items: [nobody-has-this-name, "nor this"]
+- rule: Written
+  desc: d
+  condition: opened_for_writing and not proc.name in (quiet) and not fd.directory in (/dev, /proc)
+  output: "%proc.name wrote %fd.name as %user.name in %10container.id with %proc.cmdline, from %proc.aname[2]"
+  priority: INFO
+  exceptions:
+    - {name: few, fields: [fd.name, proc.name], comps: [endswith, =], values: [[-7, python3]]}
+- rule: Started
+  desc: d
+  condition: evt.type in (execve, execveat) and proc.pname exists and not toupper(proc.name) contains val(proc.pname)
+  output: "%proc.pname started %proc.exepath, %toupper(proc.name)"
+  priority: NOTICE
+- rule: Moved or gone
+  desc: d
+  condition: evt.type in (rename, renameat, renameat2, unlink, unlinkat) and (evt.res = SUCCESS or evt.arg.path exists)
+  output: "%evt.type %evt.args %evt.res"
+  priority: WARNING
+- rule: Spoke
+  desc: d
+  condition: evt.type in (connect, sendto) and fd.sip in ("127.0.0.1", "::1") and fd.sport < 1024
+  output: "%fd.name %fd.sip:%fd.sport"
+  priority: ERROR
+"""
+WORK = """
+import os, socket, subprocess, sys
+folder, count = sys.argv[1], int(sys.argv[2])
+for number in range(count):
+    path = os.path.join(folder, f"file-{number % 10}")
+    with open(path, "w") as file:
+        file.write("x")
+    os.rename(path, path + ".moved")
+    os.unlink(path + ".moved")
+    if number % 20 == 0:
+        subprocess.run(["true", str(number)], check=True)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+            out.connect(("127.0.0.1", 9))
+"""
+
+
+def same(args, folder, matching):
+    """RULE-1: all rules over thousands of kernel events: history has the live findings, event by event and word by word."""
+    own, config = os.path.join(folder, "busy.yaml"), os.path.join(folder, "same.yaml")
+    with open(own, "w") as file:
+        file.write(BUSY)
+    rules = [*FILES, own]
+    with open(config, "w") as file:
+        json.dump({"rules": {"files": rules, "matching": matching}}, file)
+    with harness.running(harness.Server(args, folder, "up", ["--require-ebpf", "--config", config])) as server:
+        count = 1000
+        subprocess.run(["python3", "-c", WORK, folder, str(count)], check=True)
+        subprocess.run(["cat", "/etc/shadow"], check=True, stdout=subprocess.DEVNULL)
+        wanted = "SELECT count(*) FROM findings WHERE rule = 'Read sensitive file untrusted'"
+        assert server.until(wanted, 1, args.deadline)[0] >= 1
+        server.post("/api/v1/admin/flush")
+        end = server.sql("SELECT max(ts) FROM events")[0][0]
+        live = {(rule, event): output for rule, event, output in server.sql(f"SELECT rule, event_id, output FROM findings WHERE ts < '{end}'")}
+        command = [args.bodkin, "detect", "--server", server.http, "--matching", matching, "--until", end, *rules]
+        output = subprocess.run(command, check=True, capture_output=True, timeout=300).stdout
+        found = [json.loads(line) for line in output.splitlines()]
+        history = {(f["rule"], f["event_id"]): f["output"] for f in found}
+        assert len(history) == len(found), "an event was found twice by a rule"
+        assert history.keys() == live.keys(), (history.keys() ^ live.keys(), len(history), len(live))
+        differing = [(key, live[key], history[key]) for key in live if live[key] != history[key]]
+        assert not differing, differing[:3]
+        by_rule = collections.Counter(rule for rule, _ in live)
+        # A slow machine may shed some of it.
+        assert all(by_rule[rule] for rule in ("Moved or gone", "Started", "Spoke", "Written")), by_rule
+        if matching == "first":
+            assert len({event for _, event in live}) == len(live), "an event has several findings"
+        assert server.stop()[0] == 0
+        return len(live)
 
 
 args = harness.arguments(__doc__).parse_args()
 for way in ("first", "all"):
     with harness.folder() as folder:
         print(f"audit events, matching {way}: {audit(args, folder, way)} findings as expected, live and over history")
+for way in ("first", "all"):
+    with harness.folder() as folder:
+        print(f"all rules, matching {way}: {same(args, folder, way)} findings, the same live and over history")
 with harness.folder() as folder:
     latency, count = live(args, folder)
     print(f"kernel events: live after {latency:.2f} s, {count} findings the same over history")
