@@ -14,7 +14,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`stream`] | [`Stream`]: the built-in streams with schema, sort order and shedding class |
-//! | [`events`], [`findings`], [`audit`], [`metrics`], [`drops`], [`queries`], [`flows`], [`dataflow`] | column names and field definitions of each stream |
+//! | [`events`], [`findings`], [`audit`], [`metrics`], [`drops`], [`queries`], [`flows`], [`dataflow`], [`rollup`] | column names and field definitions of each stream |
 //! | [`ids`] | newtypes: [`Seq`], [`Incarnation`], [`Producer`], [`Lane`], [`Epoch`], [`Position`], [`Tenant`] |
 //! | [`labels`] | canonical labels and [`SeriesId`] |
 //! | [`time`] | [`EventTime`] and the [`Clock`] that every reader of time is given |
@@ -32,6 +32,7 @@ pub mod ids;
 pub mod labels;
 pub mod metrics;
 pub mod queries;
+pub mod rollup;
 pub mod stream;
 pub mod time;
 

@@ -1,6 +1,6 @@
 //! The built-in streams. A stream is what flows; the table of the same name is where it comes to rest.
 
-use crate::{audit, dataflow, drops, events, findings, flows, metrics, queries};
+use crate::{audit, dataflow, drops, events, findings, flows, metrics, queries, rollup};
 use arrow_schema::SchemaRef;
 use std::fmt;
 
@@ -67,11 +67,19 @@ pub enum Stream {
     Alerts,
     /// One delivery that ended.
     Deliveries,
+    /// A series over a minute.
+    Rollup1m,
+    /// A series over ten minutes.
+    Rollup10m,
+    /// A series over an hour.
+    Rollup1h,
+    /// A series over a UTC day.
+    Rollup1d,
 }
 
 impl Stream {
     /// Every built-in stream.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::Events,
         Self::Series,
         Self::Samples,
@@ -85,6 +93,10 @@ impl Stream {
         Self::Evaluations,
         Self::Alerts,
         Self::Deliveries,
+        Self::Rollup1m,
+        Self::Rollup10m,
+        Self::Rollup1h,
+        Self::Rollup1d,
     ];
 
     /// The name on the wire and of the table.
@@ -103,6 +115,10 @@ impl Stream {
             Self::Evaluations => "evaluations",
             Self::Alerts => "alerts",
             Self::Deliveries => "deliveries",
+            Self::Rollup1m => "rollup_1m",
+            Self::Rollup10m => "rollup_10m",
+            Self::Rollup1h => "rollup_1h",
+            Self::Rollup1d => "rollup_1d",
         }
     }
 
@@ -118,6 +134,7 @@ impl Stream {
             Self::Findings | Self::Queries | Self::Windows | Self::Evaluations | Self::Alerts | Self::Deliveries => {
                 true
             }
+            Self::Rollup1m | Self::Rollup10m | Self::Rollup1h | Self::Rollup1d => true,
             Self::Events
             | Self::Series
             | Self::Samples
@@ -126,6 +143,11 @@ impl Stream {
             | Self::Audit
             | Self::Flows => false,
         }
+    }
+
+    /// Whether its rows are made from the table of another stream, and none flow.
+    pub fn is_derived(self) -> bool {
+        matches!(self, Self::Rollup1m | Self::Rollup10m | Self::Rollup1h | Self::Rollup1d)
     }
 
     /// The newest schema, as rows are seen in SQL: plain types, no dictionaries. On the wire every Utf8 column may
@@ -145,6 +167,7 @@ impl Stream {
             Self::Evaluations => dataflow::evaluations_schema(),
             Self::Alerts => dataflow::alerts_schema(),
             Self::Deliveries => dataflow::deliveries_schema(),
+            Self::Rollup1m | Self::Rollup10m | Self::Rollup1h | Self::Rollup1d => rollup::schema(),
         }
     }
 
@@ -153,7 +176,9 @@ impl Stream {
         match self {
             Self::Events => &[events::CONTAINER_ID, events::TS],
             Self::Series => &[metrics::METRIC_ID, metrics::SERIES_ID],
-            Self::Samples | Self::Histograms => &[metrics::METRIC_ID, metrics::SERIES_ID, metrics::TS],
+            Self::Samples | Self::Histograms | Self::Rollup1m | Self::Rollup10m | Self::Rollup1h | Self::Rollup1d => {
+                &[metrics::METRIC_ID, metrics::SERIES_ID, metrics::TS]
+            }
             Self::Drops => &[drops::PRODUCER, drops::TS],
             Self::Findings => &[findings::RULE, findings::TS],
             Self::Audit => &[audit::ACTOR, audit::TS],
@@ -177,6 +202,7 @@ impl Stream {
             Self::Queries => Some(queries::TS),
             Self::Flows => Some(flows::TS),
             Self::Windows | Self::Evaluations | Self::Alerts | Self::Deliveries => Some(dataflow::TS),
+            Self::Rollup1m | Self::Rollup10m | Self::Rollup1h | Self::Rollup1d => Some(rollup::TS),
         }
     }
 
@@ -188,6 +214,7 @@ impl Stream {
             Self::Series | Self::Samples | Self::Histograms | Self::Flows | Self::Windows | Self::Evaluations => {
                 Class::Metrics
             }
+            Self::Rollup1m | Self::Rollup10m | Self::Rollup1h | Self::Rollup1d => Class::Metrics,
             Self::Queries => Class::Debug,
         }
     }
@@ -208,6 +235,10 @@ impl Stream {
             Self::Evaluations => "one answer of a scheduled query of an alert rule",
             Self::Alerts => "one change of an alert's state",
             Self::Deliveries => "one delivery that ended: sent, or given up",
+            Self::Rollup1m => "the samples of a series over a minute",
+            Self::Rollup10m => "the samples of a series over ten minutes",
+            Self::Rollup1h => "the samples of a series over an hour",
+            Self::Rollup1d => "the samples of a series over a UTC day",
         }
     }
 }

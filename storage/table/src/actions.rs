@@ -138,7 +138,8 @@ fn commit_info(request: &CommitRequest, now_ms: i64) -> CommitInfo {
     let operation = match (request.is_rewrite, request.removes.is_empty()) {
         (true, _) => "OPTIMIZE",
         (false, true) => "WRITE",
-        (false, false) => "DELETE",
+        (false, false) if request.adds.is_empty() => "DELETE",
+        (false, false) => "MERGE",
     };
     CommitInfo {
         timestamp: Some(now_ms),

@@ -6,37 +6,70 @@ use crate::file_reader::FileReader;
 use crate::file_writer::{Effort, Encoded, FileWriter};
 use crate::merge::{RunStream, SortedMerge};
 use crate::plan::Job;
-use crate::run::{Level, compacted_file};
+use crate::run::{Level, Run, compacted_file};
 use crate::writer::{FILE_BYTES_TARGET, TableWriter};
 use crate::{Error, PreparedFile, Result, TableFile};
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type};
 use arrow::error::ArrowError;
-use bodkin_schema::Stream;
+use bodkin_schema::{Stream, Tenant};
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
-use parquet::arrow::ParquetRecordBatchStreamBuilder;
+use parquet::arrow::arrow_reader::{ArrowPredicateFn, RowFilter};
+use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::errors::ParquetError;
+use parquet::schema::types::SchemaDescriptor;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Writes the files that replace those of `job`. Nothing refers to them yet; where it fails, or the future is
 /// dropped, they are orphans. Memory: one row group per run, two files.
 pub(crate) async fn rewrite(writer: &TableWriter, job: &Job) -> Result<Vec<PreparedFile>> {
+    let rows = merged(writer, &job.runs, Rows::All)?;
+    write_run(writer, (&job.tenant, job.date), (job.level, job.window_ms), rows).await
+}
+
+/// Which rows of a run are wanted, by their event time in microseconds.
+#[derive(Clone, Debug)]
+pub(crate) enum Rows {
+    /// Every one.
+    All,
+    /// Those within.
+    Within(Range<i64>),
+    /// The others.
+    Without(Range<i64>),
+}
+
+/// Rows of `runs`, the oldest first, in the table's order; of equal samples the first.
+pub(crate) fn merged(writer: &TableWriter, runs: &[Run], rows: Rows) -> Result<RunStream> {
     let stream = writer.stream;
-    let sources = job.runs.iter().map(|run| read_run(writer.store.clone(), stream, run.files.clone())).collect();
-    let merge = SortedMerge::new(stream, sources)?;
+    let source = |run: &Run| read_run(writer.store.clone(), stream, run.files.clone(), rows.clone());
+    let merge = SortedMerge::new(stream, runs.iter().map(source).collect())?;
+    let next = |mut merge: SortedMerge| async move { Ok(merge.next().await?.map(|batch| (batch, merge))) };
+    Ok(futures::stream::try_unfold(merge, next).boxed())
+}
+
+/// Writes rows that are in the table's order as one run of a partition. Nothing refers to its files yet.
+pub(crate) async fn write_run(
+    writer: &TableWriter,
+    (tenant, date): (&Tenant, i32),
+    (level, window_ms): (Level, i64),
+    rows: RunStream,
+) -> Result<Vec<PreparedFile>> {
+    let stream = writer.stream;
     let (sender, mut receiver) = mpsc::channel(1);
     let runtime = tokio::runtime::Handle::current();
     // Merging and encoding are long stretches of work: a thread of their own keeps them off the requests' threads.
-    let effort = if job.level == Level::Day { Effort::Keep } else { Effort::Merge };
-    let encoder = tokio::task::spawn_blocking(move || runtime.block_on(encode_merged(stream, effort, merge, sender)));
+    let effort = if level == Level::Day { Effort::Keep } else { Effort::Merge };
+    let encoder = tokio::task::spawn_blocking(move || runtime.block_on(encode_rows(stream, effort, rows, sender)));
     let id = uuid::Uuid::new_v4();
     let mut files = Vec::new();
     while let Some(encoded) = receiver.recv().await {
-        let name = compacted_file(&writer.prefix, job.level, job.window_ms, id, files.len());
-        files.push(writer.upload(&job.tenant, job.date, &name, encoded).await?);
+        let name = compacted_file(&writer.prefix, level, window_ms, id, files.len());
+        files.push(writer.upload(tenant, date, &name, encoded).await?);
     }
     match encoder.await {
         Ok(result) => result.map(|()| files),
@@ -45,15 +78,15 @@ pub(crate) async fn rewrite(writer: &TableWriter, job: &Job) -> Result<Vec<Prepa
     }
 }
 
-async fn encode_merged(
+async fn encode_rows(
     stream: Stream,
     effort: Effort,
-    mut merge: SortedMerge,
+    mut rows: RunStream,
     files: mpsc::Sender<Encoded>,
 ) -> Result<()> {
     let failed = |source: ParquetError| Error::Parquet { path: table_path(stream).to_string(), source };
     let mut open: Option<FileWriter> = None;
-    while let Some(batch) = merge.next().await? {
+    while let Some(batch) = rows.try_next().await? {
         // A process that stops must not wait for the rest of a large file.
         if files.is_closed() {
             return Ok(());
@@ -77,19 +110,24 @@ async fn encode_merged(
 }
 
 /// The rows of files that follow each other, in the columns of `stream`.
-fn read_run(store: Arc<dyn ObjectStore>, stream: Stream, files: Vec<Arc<TableFile>>) -> RunStream {
+fn read_run(store: Arc<dyn ObjectStore>, stream: Stream, files: Vec<Arc<TableFile>>, rows: Rows) -> RunStream {
     let files = VecDeque::from(files);
     let opened = futures::stream::try_unfold(files, move |mut files| {
-        let store = store.clone();
+        let (store, rows) = (store.clone(), rows.clone());
         async move {
             let Some(file) = files.pop_front() else { return Ok(None) };
-            Ok::<_, Error>(Some((read_file(store, stream, file).await?, files)))
+            Ok::<_, Error>(Some((read_file(store, stream, file, rows).await?, files)))
         }
     });
     opened.try_flatten().boxed()
 }
 
-async fn read_file(store: Arc<dyn ObjectStore>, stream: Stream, file: Arc<TableFile>) -> Result<RunStream> {
+async fn read_file(
+    store: Arc<dyn ObjectStore>,
+    stream: Stream,
+    file: Arc<TableFile>,
+    wanted: Rows,
+) -> Result<RunStream> {
     let path = file.location.to_string();
     let failed = move |source: ParquetError| Error::Parquet { path: path.clone(), source };
     let reader = FileReader { store, file: file.clone() };
@@ -104,9 +142,56 @@ async fn read_file(store: Arc<dyn ObjectStore>, stream: Stream, file: Arc<TableF
             known: "the columns of this version".to_owned(),
         });
     }
-    let batches = builder.with_batch_size(crate::encode::ROWS_PER_CHUNK).build().map_err(&failed)?;
+    let builder = builder.with_batch_size(crate::encode::ROWS_PER_CHUNK);
+    let builder = match time_filter(stream, builder.parquet_schema(), wanted) {
+        Some(filter) => builder.with_row_filter(filter),
+        None => builder,
+    };
+    let batches = builder.build().map_err(&failed)?;
     let rows = batches.map(move |batch| plain(stream, batch.map_err(&failed)?));
     Ok(rows.boxed())
+}
+
+/// Calls `each` with the event time of every row of a file.
+pub(crate) async fn read_times(
+    store: Arc<dyn ObjectStore>,
+    stream: Stream,
+    file: Arc<TableFile>,
+    mut each: impl FnMut(i64),
+) -> Result<()> {
+    let path = file.location.to_string();
+    let failed = move |source: ParquetError| Error::Parquet { path: path.clone(), source };
+    let builder = ParquetRecordBatchStreamBuilder::new(FileReader { store, file }).await.map_err(&failed)?;
+    let Some(leaf) = time_leaf(stream, builder.parquet_schema()) else { return Ok(()) };
+    let only = ProjectionMask::leaves(builder.parquet_schema(), [leaf]);
+    let mut batches = builder.with_projection(only).build().map_err(&failed)?;
+    while let Some(batch) = batches.try_next().await.map_err(&failed)? {
+        let times = cast(batch.column(0), &DataType::Int64).map_err(|source| Error::Rows { table: stream, source })?;
+        times.as_primitive::<Int64Type>().values().iter().copied().for_each(&mut each);
+    }
+    Ok(())
+}
+
+/// Place of the column of event time in a file.
+fn time_leaf(stream: Stream, columns: &SchemaDescriptor) -> Option<usize> {
+    let name = stream.time_column()?;
+    (0..columns.num_columns()).find(|leaf| columns.column(*leaf).path().parts()[0] == name)
+}
+
+/// What leaves out the rows that are not wanted before their other columns are decoded; none where all are.
+fn time_filter(stream: Stream, columns: &SchemaDescriptor, wanted: Rows) -> Option<RowFilter> {
+    let (range, is_within) = match wanted {
+        Rows::All => return None,
+        Rows::Within(range) => (range, true),
+        Rows::Without(range) => (range, false),
+    };
+    let leaf = time_leaf(stream, columns)?;
+    let is_wanted = ArrowPredicateFn::new(ProjectionMask::leaves(columns, [leaf]), move |batch| {
+        let times = cast(batch.column(0), &DataType::Int64)?;
+        let times = times.as_primitive::<Int64Type>();
+        Ok(BooleanArray::from_unary(times, |ts| range.contains(&ts) == is_within))
+    });
+    Some(RowFilter::new(vec![Box::new(is_wanted)]))
 }
 
 /// Exactly the columns of `stream`: readers name the items of lists and the entries of maps as they like.

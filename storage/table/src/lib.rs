@@ -39,6 +39,7 @@
 //! | `run` | [`Run`]: files that follow each other in sort order, told by their names |
 //! | `plan` | [`plan_compaction`], [`expired`]: what to do, from files and time alone |
 //! | `merge`, `compact`, `file_reader` | sorted runs made one |
+//! | `stretch` | rows of a stretch of event time, read and replaced; [`Hold`] |
 //! | `lease` | that two nodes do not do the same work |
 //! | `vacuum` | which objects may be deleted |
 //! | `upkeep` | compaction, retention and vacuum of all tables |
@@ -74,6 +75,7 @@ mod run;
 mod snapshot;
 mod sort;
 mod stats;
+mod stretch;
 mod tables;
 mod tail;
 mod text_chunk;
@@ -94,6 +96,7 @@ pub use plan::{Job, expired, plan_compaction};
 pub use run::{Level, Run, run_of, sorted_runs};
 pub use snapshot::{Snapshot, TableSnapshot};
 pub use stats::{ColumnStats, FileStats, StatValue, stat_array};
+pub use stretch::{Hold, Origin, origin, time_bounds};
 pub use tables::{TableStats, Tables};
 pub use tail::TailPart;
 pub use upkeep::{Retention, UpkeepReport};

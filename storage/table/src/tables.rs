@@ -6,7 +6,7 @@ use crate::log::{CommitRequest, LogState, TableLog};
 use crate::snapshot::{Snapshot, TableSnapshot, slot};
 use crate::tail::{Tail, TailPart};
 use crate::writer::TableWriter;
-use crate::{Error, PreparedFile, Result, TableFile, align::align};
+use crate::{Error, Hold, PreparedFile, Result, TableFile, align::align};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bodkin_engine::{Batch, Sink, SinkError};
@@ -15,7 +15,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use url::Url;
 
 /// Tables that are prepared or committed at the same time.
@@ -69,6 +69,8 @@ pub struct Tables {
     pub(crate) upkeep: tokio::sync::Mutex<()>,
     /// Lists of files that were handed out, per table: vacuum spares what is alive of them.
     handed_out: Mutex<Vec<Vec<Weak<FileList>>>>,
+    /// What compaction has to leave as it is.
+    pub(crate) hold: OnceLock<Arc<dyn Hold>>,
     pub(crate) stats: TableStats,
 }
 
@@ -108,6 +110,7 @@ impl Tables {
             is_epoch_open: AtomicBool::new(false),
             upkeep: tokio::sync::Mutex::new(()),
             handed_out: Mutex::new(handed_out),
+            hold: OnceLock::new(),
             clock,
             stats: TableStats::default(),
             store,

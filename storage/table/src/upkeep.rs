@@ -24,10 +24,13 @@ pub struct Retention {
     days: HashMap<Stream, u32>,
 }
 
-/// Days that rows are kept unless told otherwise: what is sampled often 15, everything else 30.
+/// Days that rows are kept unless told otherwise: what is sampled often 15, tiers as long as the ladder reads them and
+/// never less than samples, everything else 30.
 fn days_by_default(stream: Stream) -> u32 {
     match stream {
-        Stream::Samples | Stream::Histograms => 15,
+        Stream::Samples | Stream::Histograms | Stream::Rollup1m | Stream::Rollup10m => 15,
+        Stream::Rollup1h => 92,
+        Stream::Rollup1d => 366,
         _ => 30,
     }
 }
@@ -83,6 +86,7 @@ impl Tables {
             // What one round made is merged with the rest in the next, until nothing is left to do.
             loop {
                 let (files, before) = (self.log(stream).refresh().await?.files, report.jobs);
+                let files = self.not_held(stream, &files);
                 for job in plan_compaction(&files, self.clock.now(), is_forced) {
                     self.compact_job(stream, &job, &mut report).await?;
                 }
@@ -242,7 +246,7 @@ impl Tables {
     }
 
     /// Commits a change that is no epoch, and shows it (ONCE-2: not in between an epoch's commit and its snapshot).
-    async fn commit_and_publish(&self, stream: Stream, request: &CommitRequest) -> Result<Committed> {
+    pub(crate) async fn commit_and_publish(&self, stream: Stream, request: &CommitRequest) -> Result<Committed> {
         let _committing = self.committing.lock().await;
         if self.is_epoch_open.load(Ordering::Relaxed) {
             let reason = "an epoch is not in all tables yet".to_owned();

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// What a server runs without configuration. Operators of ours are added here: see [`bodkin_engine::OperatorSpec`].
 fn default_graph(rules: impl Fn() -> RulesOperator + Send + Sync + 'static) -> Graph {
-    let mut graph = Graph::of_streams(Stream::ALL.iter().map(|stream| stream.name()));
+    let mut graph = Graph::of_streams(fed().map(Stream::name));
     let reads = [Stream::Events.name(), Stream::Audit.name()];
     let make = Arc::new(move || Box::new(rules()) as Box<dyn Operator>);
     let rules = OperatorSpec::new("rules", make).reads(&reads).side_inputs(&[RULES_INPUT]);
@@ -191,7 +191,12 @@ impl GraphSection {
 
 /// The columns of the streams.
 fn streams() -> BTreeMap<String, SchemaRef> {
-    Stream::ALL.iter().map(|stream| (stream.name().to_owned(), stream.schema())).collect()
+    fed().map(|stream| (stream.name().to_owned(), stream.schema())).collect()
+}
+
+/// What flows: tables that are made from other tables do not.
+fn fed() -> impl Iterator<Item = Stream> {
+    Stream::ALL.into_iter().filter(|stream| !stream.is_derived())
 }
 
 fn place(name: &str, section: &Spanned<OperatorSection>) -> String {

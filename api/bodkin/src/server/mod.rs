@@ -143,7 +143,8 @@ impl Server {
         let producer = format!("{}/{}", storage.node_id(), Stream::Queries.class());
         tokio::spawn(query_log_writer.run(LocalProducer::new(storage.ingest().clone(), &producer)?));
         let engine = Arc::new(QueryEngine::new(storage.catalog(), options).context("query engine")?);
-        let upkeep = Arc::new(Upkeep::new(storage.tables().clone(), config.retention()?));
+        let ladder = storage.ladder().clone();
+        let upkeep = Arc::new(Upkeep::new(storage.tables().clone(), ladder, config.retention()?));
         let asked = Scheduler {
             alerts: flow.alerts().clone(),
             engine: engine.clone(),

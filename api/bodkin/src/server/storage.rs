@@ -14,8 +14,9 @@ use bodkin_gateway::{Gateway, GatewayLimits};
 use bodkin_ingest::{IngestLimits, IngestService, LaneKey, LaneMark, LocalProducer, ReplayReport};
 use bodkin_metrics::{MetricOptions, MetricStore};
 use bodkin_query::Catalog;
+use bodkin_rollup::Ladder;
 use bodkin_schema::{Clock, Stream};
-use bodkin_table::{DataDir, Tables};
+use bodkin_table::{DataDir, Retention, Tables};
 use bodkin_wal::{Wal, WalOptions};
 use std::path::Path;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use tokio::task::JoinHandle;
 pub(crate) struct Storage {
     data_dir: DataDir,
     tables: Arc<Tables>,
+    ladder: Arc<Ladder>,
     ingest: Arc<IngestService>,
     metrics: Arc<MetricStore>,
     gateway: Arc<Gateway>,
@@ -54,6 +56,7 @@ impl Storage {
         let data_dir = DataDir::open(path)?;
         let TableStore { store, root } = TableStore::open(path, store)?;
         let tables = Arc::new(Tables::open(store.clone(), root, data_dir.node(), clock.clone()).await?);
+        let ladder = Ladder::open(tables.clone(), Retention::default(), clock.clone()).await.context("rollups")?;
         let intents = IntentStore::new(store, data_dir.node());
         let floor = intents.newest().await?.map(|intent| intent.position()).unwrap_or_default();
         let wal = Wal::open(&path.join("wal"), WalOptions { floor, ..Default::default() }, clock.clone())?;
@@ -90,6 +93,7 @@ impl Storage {
         Ok(Self {
             data_dir,
             tables,
+            ladder,
             ingest,
             metrics,
             gateway,
@@ -117,6 +121,11 @@ impl Storage {
 
     pub(crate) fn tables(&self) -> &Arc<Tables> {
         &self.tables
+    }
+
+    /// The tiers of samples.
+    pub(crate) fn ladder(&self) -> &Arc<Ladder> {
+        &self.ladder
     }
 
     pub(crate) fn ingest(&self) -> &Arc<IngestService> {

@@ -1,7 +1,9 @@
-//! Compaction, retention and vacuum of the tables, beside everything else.
+//! Rollups, compaction, retention and vacuum of the tables, beside everything else.
 
 use bodkin_engine::causes;
+use bodkin_rollup::{Ladder, RollupProgress};
 use bodkin_table::{Retention, Tables, UpkeepReport};
+use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
@@ -15,21 +17,42 @@ const ROUNDS_PER_VACUUM: u64 = 60;
 /// Looks after the tables of this process.
 pub(crate) struct Upkeep {
     tables: Arc<Tables>,
+    ladder: Arc<Ladder>,
     retention: RwLock<Retention>,
 }
 
 impl Upkeep {
-    pub(crate) fn new(tables: Arc<Tables>, retention: Retention) -> Self {
-        Self { tables, retention: RwLock::new(retention) }
+    pub(crate) fn new(tables: Arc<Tables>, ladder: Arc<Ladder>, retention: Retention) -> Self {
+        ladder.keep(retention.clone());
+        Self { tables, ladder, retention: RwLock::new(retention) }
     }
 
     /// Keeps rows as long as `retention` says from the next round on.
     pub(crate) fn keep(&self, retention: Retention) {
+        self.ladder.keep(retention.clone());
         *self.retention.write().unwrap_or_else(PoisonError::into_inner) = retention;
     }
 
     fn retention(&self) -> Retention {
         self.retention.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes the rollups of all samples within `range` (microseconds of event time) that wait. Returns how many units
+    /// of two hours it made.
+    pub(crate) async fn backfill(&self, range: Range<i64>) -> bodkin_rollup::Result<u64> {
+        self.ladder.backfill(range).await
+    }
+
+    /// What the rollups have made and have to make.
+    pub(crate) fn rollups(&self) -> RollupProgress {
+        self.ladder.progress()
+    }
+
+    /// The rollups look at new samples before compaction may merge them.
+    async fn roll_up(&self) {
+        if let Err(error) = self.ladder.round().await {
+            tracing::warn!(error = %causes(&error), "rollups are tried again");
+        }
     }
 
     /// Does what is due, again and again. What fails is tried again in the next round.
@@ -56,6 +79,7 @@ impl Upkeep {
     }
 
     async fn due(&self, is_vacuum_due: bool) -> bodkin_table::Result<()> {
+        self.roll_up().await;
         let mut report = self.tables.compact(false).await?;
         if is_vacuum_due {
             report.files_expired = self.tables.expire(&self.retention()).await?;
@@ -76,6 +100,7 @@ impl Upkeep {
 
     /// Makes every partition one run; lets go of what has expired, and deletes what may go.
     pub(crate) async fn compact_all(&self, is_vacuum_now: bool) -> anyhow::Result<UpkeepReport> {
+        self.roll_up().await;
         let mut report = self.tables.compact(true).await?;
         report.files_expired = self.tables.expire(&self.retention()).await?;
         self.tables.vacuum(is_vacuum_now, &mut report).await?;

@@ -118,7 +118,18 @@ async fn wrong_descriptors_are_refused_with_the_known_streams() {
 async fn safe_1_nobody_else_writes_what_the_server_makes() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path()).await;
-    let made = ["findings", "queries", "windows", "evaluations", "alerts", "deliveries"];
+    let made = [
+        "findings",
+        "queries",
+        "windows",
+        "evaluations",
+        "alerts",
+        "deliveries",
+        "rollup_1m",
+        "rollup_10m",
+        "rollup_1h",
+        "rollup_1d",
+    ];
     assert_eq!(Stream::ALL.into_iter().filter(|stream| stream.is_made()).map(Stream::name).collect::<Vec<_>>(), made);
     for name in made {
         // The schema is right: a row like this would end a delivery.

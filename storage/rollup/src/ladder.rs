@@ -1,0 +1,253 @@
+//! The ladder of one process: it looks at new samples, makes what is due, and says what queries may read.
+
+use crate::make::make;
+use crate::plan::{is_settled, stretches};
+use crate::state::{State, UNIT_US, Unit, unit_of};
+use crate::tier::Tier;
+use crate::view::View;
+use crate::{Error, Result};
+use arc_swap::ArcSwap;
+use bodkin_schema::{Clock, Stream, Tenant};
+use bodkin_table::{Hold, Retention, Snapshot, TableFile, Tables, time_bounds};
+use serde::Serialize;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// How often a stretch is tried whose files compaction takes away meanwhile.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// Counters since the start.
+#[derive(Debug, Default)]
+pub struct RollupStats {
+    /// Units made, each time counted.
+    pub units_made: AtomicU64,
+    /// Samples read to make them.
+    pub samples_read: AtomicU64,
+    /// Units whose late samples came when the others were gone: their rows stay as they are.
+    pub units_settled: AtomicU64,
+}
+
+/// What the ladder has to do and has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RollupProgress {
+    /// Units (two hours of event time) whose rows are made and up to date.
+    pub units_made: u64,
+    /// Units that wait.
+    pub units_pending: u64,
+    /// Units of the making under way, and of them those that are done.
+    pub units_planned: u64,
+    /// See `units_planned`.
+    pub units_done: u64,
+    /// Samples read since the start.
+    pub samples_read: u64,
+    /// Start of the oldest unit that waits, in milliseconds since 1970.
+    pub oldest_pending_ms: Option<i64>,
+}
+
+/// Makes the tiers of a node's tables.
+pub struct Ladder {
+    tables: Arc<Tables>,
+    clock: Arc<dyn Clock>,
+    retention: Retention,
+    state: Arc<ArcSwap<State>>,
+    /// One making at a time.
+    working: tokio::sync::Mutex<()>,
+    planned: AtomicU64,
+    done: AtomicU64,
+    stats: RollupStats,
+}
+
+impl fmt::Debug for Ladder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ladder").field("stats", &self.stats).finish_non_exhaustive()
+    }
+}
+
+/// New samples stay in files of their own until the ladder has looked at them.
+#[derive(Debug)]
+struct Unseen(Arc<ArcSwap<State>>);
+
+impl Hold for Unseen {
+    fn is_held(&self, stream: Stream, file: &TableFile) -> bool {
+        stream == Stream::Samples && !self.0.load().has_seen(file)
+    }
+}
+
+impl Ladder {
+    /// Reads what was made. From now on compaction waits for the ladder to look at new samples.
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    pub async fn open(tables: Arc<Tables>, retention: Retention, clock: Arc<dyn Clock>) -> Result<Arc<Self>> {
+        let state = Arc::new(ArcSwap::from_pointee(State::load(tables.store()).await?));
+        tables.set_hold(Arc::new(Unseen(state.clone())));
+        Ok(Arc::new(Self {
+            tables,
+            clock,
+            retention,
+            state,
+            working: tokio::sync::Mutex::default(),
+            planned: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+            stats: RollupStats::default(),
+        }))
+    }
+
+    /// Its counters.
+    pub fn stats(&self) -> &RollupStats {
+        &self.stats
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> RollupProgress {
+        let state = self.state.load();
+        let pending = || state.units.iter().filter(|(_, unit)| unit.pending.is_some());
+        RollupProgress {
+            units_made: state.units.values().filter(|unit| unit.pending.is_none() && unit.made_day.is_some()).count()
+                as u64,
+            units_pending: pending().count() as u64,
+            units_planned: self.planned.load(Relaxed),
+            units_done: self.done.load(Relaxed),
+            samples_read: self.stats.samples_read.load(Relaxed),
+            oldest_pending_ms: pending().next().map(|(start, _)| start.div_euclid(1000)),
+        }
+    }
+
+    /// A snapshot that `take` gives, with the state of the ladder that belongs to it.
+    ///
+    /// # Errors
+    /// Those of `take`.
+    pub async fn view<E>(
+        &self,
+        take: impl AsyncFn() -> std::result::Result<Arc<Snapshot>, E>,
+    ) -> std::result::Result<View, E> {
+        loop {
+            let state = self.state.load_full();
+            let snapshot = take().await?;
+            // A state is published before anything that it allows happens to the tables: where it stayed, they fit.
+            if Arc::ptr_eq(&state, &self.state.load()) {
+                return Ok(View::new(snapshot, state, self.kept_since()));
+            }
+        }
+    }
+
+    /// Looks at new samples and makes what is due. Called again and again; safe to drop at any time.
+    ///
+    /// # Errors
+    /// Where the tables or the state cannot be read or written: what is not made is read from the samples.
+    pub async fn round(&self) -> Result<u64> {
+        self.work(None).await
+    }
+
+    /// Makes at once all that waits within `range` (microseconds of event time), however new. Returns the number of
+    /// units made.
+    ///
+    /// # Errors
+    /// As [`Self::round`].
+    pub async fn backfill(&self, range: Range<i64>) -> Result<u64> {
+        self.work(Some(range)).await
+    }
+
+    async fn work(&self, all: Option<Range<i64>>) -> Result<u64> {
+        let _working = self.working.lock().await;
+        let snapshot = self.tables.snapshot();
+        self.look(&snapshot).await?;
+        let now_ms = self.clock.now().micros().div_euclid(1000);
+        let kept_since = self.samples_kept_since();
+        let due = stretches(&self.state.load(), now_ms, kept_since, all.as_ref());
+        let units = |stretch: &Range<i64>| ((stretch.end - stretch.start) / UNIT_US) as u64;
+        self.planned.store(due.iter().map(units).sum(), Relaxed);
+        self.done.store(0, Relaxed);
+        for stretch in due {
+            self.make_stretch(&snapshot, &stretch).await?;
+            self.done.fetch_add(units(&stretch), Relaxed);
+            self.stats.units_made.fetch_add(units(&stretch), Relaxed);
+        }
+        Ok(self.done.load(Relaxed))
+    }
+
+    /// Notes the units of samples in files that are new. Every file of `snapshot` is known afterwards.
+    async fn look(&self, snapshot: &Snapshot) -> Result<()> {
+        let state = self.state.load_full();
+        let mut next = State::clone(&state);
+        let own = Tenant::default();
+        for file in snapshot.table(Stream::Samples).files.iter().filter(|file| !state.has_seen(file)) {
+            if file.tenant == own && bodkin_table::origin(&file.path) != bodkin_table::Origin::Foreign {
+                for unit in self.units_of(file).await? {
+                    next.touch(unit, file.date, file.modified_ms);
+                }
+            }
+            next.see(file);
+        }
+        let kept_since = self.samples_kept_since();
+        for unit in next.units.values_mut().filter(|unit| unit.pending.is_some() && is_settled(unit, kept_since)) {
+            unit.pending = None;
+            self.stats.units_settled.fetch_add(1, Relaxed);
+        }
+        let day_kept_since = self.kept_since()[Tier::Day as usize];
+        next.units.retain(|_, unit| unit.pending.is_some() || unit.made_day.is_none_or(|day| day >= day_kept_since));
+        if next != *state || next.number == 0 {
+            self.publish(next).await?;
+        }
+        Ok(())
+    }
+
+    async fn units_of(&self, file: &Arc<TableFile>) -> Result<Vec<i64>> {
+        let (min, max) = time_bounds(Stream::Samples, file);
+        if max.saturating_sub(min) < UNIT_US {
+            let (first, last) = (unit_of(min), unit_of(max));
+            return Ok(if first == last { vec![first] } else { vec![first, last] });
+        }
+        let mut units = std::collections::BTreeSet::new();
+        let mut last = None;
+        let note = |ts_us: i64| {
+            // Samples of a series follow each other: most are in the unit of the one before.
+            let unit = unit_of(ts_us);
+            if last.replace(unit) != Some(unit) {
+                units.insert(unit);
+            }
+        };
+        self.tables.event_times(Stream::Samples, file, note).await?;
+        Ok(units.into_iter().collect())
+    }
+
+    async fn make_stretch(&self, snapshot: &Snapshot, stretch: &Range<i64>) -> Result<()> {
+        let day = self.clock.now().day();
+        let state = self.state.load_full();
+        let version = i64::try_from(state.number).unwrap_or(i64::MAX);
+        let mut attempt = 0;
+        let samples = loop {
+            attempt += 1;
+            match make(&self.tables, snapshot.table(Stream::Samples), stretch, version).await {
+                // Compaction was faster.
+                Err(Error::Table(bodkin_table::Error::Conflict { .. })) if attempt < ATTEMPTS_MAX => {}
+                made => break made?,
+            }
+        };
+        self.stats.samples_read.fetch_add(samples, Relaxed);
+        let mut next = State::clone(&state);
+        for unit in next.units.range_mut(stretch.clone()).map(|(_, unit)| unit) {
+            *unit = Unit { pending: None, made_day: Some(day), ..*unit };
+        }
+        tracing::debug!(from_us = stretch.start, to_us = stretch.end, samples, version, "rollups made");
+        self.publish(next).await
+    }
+
+    async fn publish(&self, next: State) -> Result<()> {
+        let next = next.save(self.tables.store()).await?;
+        self.state.store(Arc::new(next));
+        Ok(())
+    }
+
+    /// The first day of ingestion whose samples are surely there.
+    fn samples_kept_since(&self) -> i32 {
+        self.clock.now().day().saturating_sub_unsigned(self.retention.days(Stream::Samples))
+    }
+
+    fn kept_since(&self) -> [i32; 4] {
+        let today = self.clock.now().day();
+        Tier::ALL.map(|tier| today.saturating_sub_unsigned(self.retention.days(tier.stream())))
+    }
+}
