@@ -4,6 +4,7 @@ use crate::detect::DetectArgs;
 use crate::flow::{AlertsArgs, ForwardArgs};
 use crate::graph::{GraphArgs, TapArgs};
 use crate::promql::PromqlArgs;
+use crate::rollup::RollupArgs;
 use crate::rules::RulesArgs;
 use crate::server::ServerArgs;
 use crate::sql::SqlArgs;
@@ -56,6 +57,8 @@ pub(crate) enum Command {
     Alerts(AlertsArgs),
     /// Try the channels that alerts and rows leave by
     Forward(ForwardArgs),
+    /// Make the tiers of samples, or show what is made
+    Rollup(RollupArgs),
     /// Show live rows of a stream or an operator, as JSON lines
     Tap(TapArgs),
 }

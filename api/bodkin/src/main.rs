@@ -9,6 +9,7 @@
 //! | [`rules`] | `bodkin rules`: check, list, explain, test |
 //! | [`detect`] | `bodkin detect`: rules over files and tables |
 //! | [`promql`] | `bodkin promql` |
+//! | [`rollup`] | `bodkin rollup`: tiers of samples |
 //! | [`prometheus`] | the section `prometheus` of the configuration, and Prometheus's own files |
 //! | [`flow`] | `bodkin forward`, `bodkin alerts` |
 //! | [`graph`] | `bodkin graph`, `bodkin tap`: what runs between log and tables |
@@ -25,6 +26,7 @@ mod offline;
 mod output;
 mod prometheus;
 mod promql;
+mod rollup;
 mod rules;
 mod run;
 mod server;
@@ -62,6 +64,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Alerts(args) => flow::alerts(args).await?,
         Command::Graph(args) => graph::graph(args).await?,
         Command::Tap(args) => graph::tap(args).await?,
+        Command::Rollup(args) => rollup::run(args).await?,
         Command::Sql(args) => return Ok(sql::run(args, offline::open).await),
         Command::Rules(args) => return rules::run(args).await,
         Command::Detect(args) => return detect::run(args).await,

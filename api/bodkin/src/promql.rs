@@ -2,7 +2,7 @@
 
 mod answer;
 mod chart;
-mod time;
+pub(crate) mod time;
 
 use crate::output::{Console, OutputFormat};
 use crate::sql::{DEFAULT_SERVER, Remote};

@@ -27,6 +27,8 @@ use utoipa::OpenApi;
         crate::health::status,
         crate::health::flush,
         crate::health::compact,
+        crate::rollup::rollups,
+        crate::rollup::make,
         crate::graph::graph,
         crate::graph::tap,
         crate::metrics::metrics,

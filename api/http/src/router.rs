@@ -5,7 +5,7 @@ use crate::error::ApiError;
 use crate::guard::guard;
 use crate::observe::{observe, panicked};
 use crate::state::AppState;
-use crate::{alerting, detection, graph, health, metrics, openapi, prometheus, sql};
+use crate::{alerting, detection, graph, health, metrics, openapi, prometheus, rollup, sql};
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
@@ -35,6 +35,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/api/v1/graph/{node}/tap", get(graph::tap)),
         ("/api/v1/admin/flush", get(health::flush).post(health::flush)),
         ("/api/v1/admin/compact", get(health::compact).post(health::compact)),
+        ("/api/v1/admin/rollup", get(rollup::make).post(rollup::make)),
+        ("/api/v1/rollups", get(rollup::rollups)),
         ("/api/v1/openapi.json", get(openapi::openapi)),
     ]
 }

@@ -12,6 +12,7 @@ use bodkin_schema::{Epoch, Principal};
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use utoipa::ToSchema;
@@ -52,6 +53,21 @@ pub trait Node: Send + Sync {
     /// # Errors
     /// Why it could not be done, as a message for the caller.
     async fn compact(&self, is_vacuum_now: bool) -> Result<serde_json::Value, CompactError>;
+
+    /// What the rollup ladder has made and what waits, for JSON.
+    fn rollups(&self) -> serde_json::Value {
+        serde_json::Value::Object(serde_json::Map::new())
+    }
+
+    /// Makes the rollups of all samples within `range` (milliseconds of event time) that wait. Resolves with what
+    /// [`Node::rollups`] says then. A client that leaves drops the future: the work goes on.
+    ///
+    /// # Errors
+    /// Why it could not be done, as a message for the caller.
+    async fn roll_up(&self, range: Range<i64>) -> Result<serde_json::Value, RollupError> {
+        let _ = range;
+        Err(RollupError("this node makes none".to_owned()))
+    }
 }
 
 /// One thing that is not ready yet.
@@ -77,6 +93,11 @@ pub struct FlushError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("compaction stopped: {0}")]
 pub struct CompactError(pub String);
+
+/// Why rollups were not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("rollups stopped: {0}")]
+pub struct RollupError(pub String);
 
 /// Limits of the surface. Worst case of memory per request: the body, one batch of the engine, and one chunk of the
 /// answer ([`crate::encode::CHUNK_BYTES_TARGET`]; of Parquet the open row group).

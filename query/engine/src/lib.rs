@@ -39,6 +39,7 @@
 //! | `distinct` | distinct values of each group |
 //! | `percentile`, `intervals` | exact percentiles; intervals of a fixed length as durations |
 //! | `metered`, `observe` | bytes read, bounded; queries that have ended, told |
+//! | [`rollup_table`] | the table function `rollup(...)` and who answers it |
 //! | [`promql_table`] | the table function `promql(...)` and who answers it |
 //! | [`windows`] | window operators as tables; `tumble` and `hop` |
 //! | `bounded` | functions that could make more than memory holds |
@@ -69,6 +70,7 @@ mod percentile;
 mod plain;
 pub mod promql_table;
 mod prune;
+pub mod rollup_table;
 mod run_chain;
 mod same_names;
 mod session;
@@ -87,4 +89,5 @@ pub use error::{ErrorKind, QueryError};
 pub use observe::{EndedQuery, QueryObserver};
 pub use options::QueryOptions;
 pub use promql_table::{PromqlRange, PromqlSource, promql_schema};
+pub use rollup_table::{RollupRequest, RollupSource, rollup_schema};
 pub use windows::WindowCatalog;

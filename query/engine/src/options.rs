@@ -3,6 +3,7 @@
 use crate::detect::RuleCatalog;
 use crate::observe::QueryObserver;
 use crate::promql_table::PromqlSource;
+use crate::rollup_table::RollupSource;
 use crate::windows::WindowCatalog;
 use bodkin_schema::{Clock, SystemClock};
 use std::path::PathBuf;
@@ -40,6 +41,8 @@ pub struct QueryOptions {
     pub observer: Option<Arc<dyn QueryObserver>>,
     /// Answers the table function `promql`; none where there is no running server.
     pub promql: Option<Arc<dyn PromqlSource>>,
+    /// Answers the table function `rollup`; none where there is no running server.
+    pub rollup: Option<Arc<dyn RollupSource>>,
     /// The window operators that may be asked for their rows.
     pub windows: Option<Arc<dyn WindowCatalog>>,
 }
@@ -61,6 +64,7 @@ impl Default for QueryOptions {
             clock: Arc::new(SystemClock::default()),
             observer: None,
             promql: None,
+            rollup: None,
             windows: None,
         }
     }

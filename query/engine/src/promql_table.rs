@@ -87,7 +87,7 @@ impl TableFunctionImpl for PromqlFunction {
 }
 
 /// The value of an expression without columns.
-fn constant(session: &dyn Session, expr: &Expr) -> Result<ScalarValue> {
+pub(crate) fn constant(session: &dyn Session, expr: &Expr) -> Result<ScalarValue> {
     if let Expr::Literal(value, _) = expr {
         return Ok(value.clone());
     }
@@ -101,7 +101,7 @@ fn constant(session: &dyn Session, expr: &Expr) -> Result<ScalarValue> {
 }
 
 /// A time stamp, or seconds since 1970.
-fn time_ms(value: &ScalarValue) -> Result<i64> {
+pub(crate) fn time_ms(value: &ScalarValue) -> Result<i64> {
     if let ScalarValue::Int64(Some(seconds)) = value {
         return Ok(seconds.saturating_mul(1000));
     }
@@ -110,12 +110,12 @@ fn time_ms(value: &ScalarValue) -> Result<i64> {
     }
     match value.cast_to(&DataType::Timestamp(TimeUnit::Millisecond, None)) {
         Ok(ScalarValue::TimestampMillisecond(Some(time_ms), _)) => Ok(time_ms),
-        _ => plan_err!("{value} is no time: {USAGE}"),
+        _ => plan_err!("{value} is no time: write a timestamp, or seconds since 1970"),
     }
 }
 
 /// An interval, a text that is one, or seconds.
-fn step_ms(value: &ScalarValue) -> Result<i64> {
+pub(crate) fn step_ms(value: &ScalarValue) -> Result<i64> {
     const DAY_MS: i64 = 86_400_000;
     let step = match value {
         ScalarValue::Int64(Some(seconds)) => seconds.checked_mul(1000),
@@ -135,7 +135,7 @@ fn step_ms(value: &ScalarValue) -> Result<i64> {
     };
     match step {
         Some(step) if step > 0 => Ok(step),
-        _ => plan_err!("{value} is no step above zero: {USAGE}"),
+        _ => plan_err!("{value} is no step above zero: write INTERVAL '1 minute', or seconds"),
     }
 }
 

@@ -8,6 +8,7 @@ use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use async_trait::async_trait;
 use bodkin_promql::FloatHistogram;
+use bodkin_rollup::Ladder;
 use bodkin_schema::{Stream, Tenant, metrics};
 use bodkin_table::{Snapshot, StatValue, TableFile};
 use futures::TryStreamExt;
@@ -36,6 +37,9 @@ pub enum ColdError {
     /// Rows that are not what their table has.
     #[error(transparent)]
     Arrow(#[from] ArrowError),
+    /// More samples than may be held at once.
+    #[error("these are too many samples: ask for less time, or for windows that a tier has")]
+    TooLarge,
     /// No snapshot.
     #[error("the tables are not available: {0}")]
     Unavailable(String),
@@ -49,6 +53,11 @@ pub trait Tables: Send + Sync + fmt::Debug {
 
     /// The store that holds the files.
     fn store(&self) -> Arc<dyn ObjectStore>;
+
+    /// The rollup ladder of the tables; none where nobody makes one.
+    fn ladder(&self) -> Option<Arc<Ladder>> {
+        None
+    }
 }
 
 /// What is asked for.
@@ -71,18 +80,24 @@ pub(crate) struct ColdSeries {
     pub(crate) histograms: Vec<(i64, Arc<FloatHistogram>)>,
 }
 
-/// Reads what `range` asks for. Of two values of one time the one that was stored first counts. `charge` is told of
+/// Whether `file` is of the default tenant and its bounds allow rows that are asked for.
+pub(crate) fn is_wanted(stream: Stream, file: &TableFile, range: &ColdRange) -> bool {
+    is_ours(&file.tenant) && may_hold(stream, file, range)
+}
+
+/// Reads what `range` asks for from some tables of samples. Of two values of one time the one that was stored first counts. `charge` is told of
 /// the bytes as they are held.
 pub(crate) async fn read<E: From<ColdError>>(
     snapshot: &Snapshot,
     store: &Arc<dyn ObjectStore>,
+    streams: &[Stream],
     range: &ColdRange,
     mut charge: impl FnMut(usize) -> Result<(), E>,
 ) -> Result<FxHashMap<u32, ColdSeries>, E> {
     let mut found: FxHashMap<u32, ColdSeries> = FxHashMap::default();
-    for stream in [Stream::Samples, Stream::Histograms] {
+    for stream in streams.iter().copied() {
         let table = snapshot.table(stream);
-        for file in table.files.iter().filter(|file| is_ours(&file.tenant) && may_hold(stream, file, range)) {
+        for file in table.files.iter().filter(|file| is_wanted(stream, file, range)) {
             for records in read_file(stream, store, file, range).await? {
                 charge(records.get_array_memory_size())?;
                 collect(stream, &records, range, &mut found).map_err(ColdError::from)?;
@@ -143,7 +158,7 @@ fn overlaps(min: Option<i64>, max: Option<i64>, from: i64, to: i64) -> bool {
     min.is_none_or(|min| min <= to) && max.is_none_or(|max| max >= from)
 }
 
-async fn read_file(
+pub(crate) async fn read_file(
     stream: Stream,
     store: &Arc<dyn ObjectStore>,
     file: &TableFile,

@@ -21,6 +21,8 @@
 //! | `index`, `postings` | the label index: terms to series, matchers to series |
 //! | `head` | recent samples by series, packed, bounded in bytes |
 //! | [`cold`] | older samples from files and tail; [`Tables`] |
+//! | [`rollup`] | windows of a metric from the rollup ladder, as rows |
+//! | `tiers` | which stretch is read from which tier; windows from cells |
 //! | `file` | a file in the store, for the Parquet reader |
 //! | `load` | what a start reads |
 //! | `side` | exemplars and metadata |
@@ -33,11 +35,14 @@ mod head;
 mod index;
 mod load;
 mod postings;
+pub mod rollup;
 pub mod select;
 mod side;
 pub mod store;
+mod tiers;
 
 pub use cold::{ColdError, Tables};
+pub use rollup::{RollupAsked, RollupWindow};
 pub use select::StoreView;
 pub use side::StoredExemplar;
 pub use store::{MetricOptions, MetricStore, StoreStats};

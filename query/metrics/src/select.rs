@@ -2,10 +2,14 @@
 
 use crate::cold::{self, ColdError, ColdRange, ColdSeries};
 use crate::store::MetricStore;
+use crate::tiers::{self, Cells, Grid, Plan, Read};
 use arrow::buffer::ScalarBuffer;
-use bodkin_promql::storage::{FloatColumns, HistogramColumns, SampleBatch, Select, Selection, Storage};
-use bodkin_promql::{Error as QueryError, Labels, StorageError};
-use bodkin_schema::{MetricId, SeriesId};
+use bodkin_promql::storage::{
+    FloatColumns, HistogramColumns, SampleBatch, Select, Selection, Storage, WindowSummary, Windows,
+};
+use bodkin_promql::{Error as QueryError, Labels, Matcher, StorageError};
+use bodkin_rollup::Tier;
+use bodkin_schema::Stream;
 use rustc_hash::FxHashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -45,28 +49,23 @@ impl StoreView {
         let Some(tables) = self.store.tables.get().filter(|_| from_ms <= to_ms && !places.is_empty()) else {
             return Ok(FxHashMap::default());
         };
-        let ids: Vec<(SeriesId, MetricId, u32)> = {
-            let index = self.store.index();
-            let of = |place: &u32| index.entry(*place).map(|entry| (entry.id, entry.metric_id, *place));
-            places.iter().filter_map(of).collect()
-        };
-        let range = ColdRange {
-            series: Arc::new(ids.iter().map(|(id, _, place)| (id.0, *place)).collect()),
-            metrics: Arc::new(ids.iter().map(|(_, metric, _)| metric.0).collect()),
-            from_us: micros(from_ms),
-            to_us: micros(to_ms).saturating_add(999),
-        };
+        let range = self.range_of(places, (from_ms, to_ms));
         let mut charged = 0;
         let charge = |bytes| {
-            let Some(request) = request else { return Ok(()) };
-            request.control.check()?;
-            request.control.charge(bytes)?;
             charged += bytes;
-            Ok::<(), ReadError>(())
+            match request {
+                Some(request) => {
+                    request.control.check()?;
+                    request.control.charge(bytes)?;
+                    Ok::<(), ReadError>(())
+                }
+                None if charged > UNBOUNDED_BYTES_MAX => Err(ColdError::TooLarge.into()),
+                None => Ok(()),
+            }
         };
         let read = async {
             let snapshot = tables.snapshot().await?;
-            cold::read(&snapshot, &tables.store(), &range, charge).await
+            cold::read(&snapshot, &tables.store(), &COLD, &range, charge).await
         };
         let found = self.runtime.block_on(read);
         if let Some(request) = request {
@@ -74,6 +73,152 @@ impl StoreView {
         }
         found.map_err(Into::into)
     }
+
+    /// Rows of the series at `places` between the times, both inclusive.
+    fn range_of(&self, places: &[u32], (from_ms, to_ms): (i64, i64)) -> ColdRange {
+        let index = self.store.index();
+        let entries = || places.iter().filter_map(|place| Some((index.entry(*place)?, *place)));
+        ColdRange {
+            series: Arc::new(entries().map(|(entry, place)| (entry.id.0, place)).collect()),
+            metrics: Arc::new(entries().map(|(entry, _)| entry.metric_id.0).collect()),
+            from_us: micros(from_ms),
+            to_us: micros(to_ms).saturating_add(999),
+        }
+    }
+
+    /// Every series that the matchers accept: places; ids and labels.
+    pub(crate) fn all_of(&self, matchers: &[Matcher]) -> (Vec<u32>, Vec<(i64, Labels)>) {
+        let index = self.store.ranked();
+        let series = index.select(matchers).into_iter();
+        series.filter_map(|place| Some((place, (index.entry(place)?.id.0, index.labels(place)?.clone())))).unzip()
+    }
+
+    /// The samples of the series in the cells of `grid`: from tiers where `is_tiered` and they tell them exactly, from
+    /// samples elsewhere. None where there is no ladder, or a series has native histograms, which no tier holds.
+    pub(crate) fn cells(
+        &self,
+        grid: Grid,
+        is_tiered: bool,
+        places: &[u32],
+        request: Option<&Select<'_>>,
+    ) -> Result<Option<Read>, StorageError> {
+        let Some((tables, ladder)) = self.store.tables.get().and_then(|tables| Some((tables, tables.ladder()?))) else {
+            return Ok(None);
+        };
+        let tier = grid.tier().filter(|_| is_tiered);
+        let take = async || tables.snapshot().await;
+        let plan = self.runtime.block_on(Plan::new(&ladder, grid, tier, take)).map_err(ReadError::Cold)?;
+        // A query of PromQL reads samples itself where no tier helps.
+        if request.is_some() && !plan.uses_tiers() {
+            return Ok(None);
+        }
+        let (from_ms, to_ms) = (grid.start_ms, grid.end_ms());
+        let range = self.range_of(places, (from_ms, to_ms));
+        if request.is_some() && self.has_histograms(&plan, places, &range)? {
+            return Ok(None);
+        }
+        let mut charged = 0;
+        let charge = |bytes| {
+            charged += bytes;
+            match request {
+                Some(request) => {
+                    request.control.check()?;
+                    request.control.charge(bytes)?;
+                    Ok::<(), ReadError>(())
+                }
+                None if charged > UNBOUNDED_BYTES_MAX => Err(ColdError::TooLarge.into()),
+                None => Ok(()),
+            }
+        };
+        let made = self.runtime.block_on(plan.read_tiers(&tables.store(), &range, charge));
+        if let Some(request) = request {
+            request.control.release(charged);
+        }
+        let mut cells = made?;
+        self.add_samples(&plan, places, &mut cells, request)?;
+        cells.values_mut().for_each(tiers::in_order);
+        Ok(Some((plan, cells)))
+    }
+
+    /// Adds what the plan reads from samples: those older than the head from tables, the others from the head.
+    fn add_samples(
+        &self,
+        plan: &Plan,
+        places: &[u32],
+        cells: &mut FxHashMap<u32, Cells>,
+        request: Option<&Select<'_>>,
+    ) -> Result<(), StorageError> {
+        for (from_ms, to_ms) in plan.of_samples() {
+            let (mut complete_from, mut cold_from) = (self.store.head().complete_from(), from_ms);
+            loop {
+                // Where the head gave samples up since, they are in the tables.
+                let cold = self.cold(places, cold_from, to_ms.min(complete_from.saturating_sub(1)), request)?;
+                tiers::add_cold(plan, cold, cells);
+                cold_from = cold_from.max(complete_from);
+                let head = self.store.head();
+                if head.complete_from() > complete_from && cold_from <= to_ms {
+                    complete_from = head.complete_from();
+                    continue;
+                }
+                let (mut times, mut values) = (Vec::new(), Vec::new());
+                for place in places {
+                    let Some(series) = head.series(*place) else { continue };
+                    times.clear();
+                    values.clear();
+                    series.read(cold_from, to_ms, &mut times, &mut values);
+                    if !times.is_empty() {
+                        plan.add_samples(&times, &values, cells.entry(*place).or_default());
+                    }
+                }
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn has_histograms(&self, plan: &Plan, places: &[u32], range: &ColdRange) -> Result<bool, StorageError> {
+        let of_head = {
+            let head = self.store.head();
+            let of = |place: &u32| {
+                head.series(*place).is_some_and(|series| !series.histograms(i64::MIN, i64::MAX).0.is_empty())
+            };
+            places.iter().any(of)
+        };
+        let table = plan.view.snapshot.table(Stream::Histograms);
+        let Some(tables) = self.store.tables.get().filter(|_| !of_head && table.rows() > 0) else { return Ok(of_head) };
+        let (store, charge) = (tables.store(), |_| Ok::<(), ReadError>(()));
+        let read = cold::read(&plan.view.snapshot, &store, &tiers::HISTOGRAMS, range, charge);
+        Ok(!self.runtime.block_on(read)?.is_empty())
+    }
+
+    /// The windows of a range function from tiers, where some of them lie in tiers of ten minutes or more: finer
+    /// ones have hardly less rows than there are samples.
+    fn tiered(
+        &self,
+        windows: Option<Windows>,
+        places: &[u32],
+        request: &Select<'_>,
+    ) -> Result<Option<Tiered>, StorageError> {
+        let grid = windows.and_then(|windows| Some((windows, Grid::of_windows(&windows)?)));
+        let Some((windows, grid)) = grid.filter(|(_, grid)| grid.tier() >= Some(Tier::TenMinutes)) else {
+            return Ok(None);
+        };
+        let found = self.cells(grid, true, places, Some(request))?;
+        Ok(found.map(|(plan, cells)| Tiered { text: plan.text(), grid, windows, cells }))
+    }
+}
+
+/// Bytes that are read on behalf of nobody who has a budget.
+const UNBOUNDED_BYTES_MAX: usize = 2 << 30;
+/// The tables of samples.
+const COLD: [Stream; 2] = [Stream::Samples, Stream::Histograms];
+
+/// Windows that were read from tiers.
+struct Tiered {
+    text: String,
+    grid: Grid,
+    windows: Windows,
+    cells: FxHashMap<u32, Cells>,
 }
 
 enum ReadError {
@@ -128,7 +273,8 @@ impl Storage for StoreView {
                 }
             }
         }
-        let cold_end = end_ms.min(complete_from.saturating_sub(1));
+        let tiered = self.tiered(request.hints.windows, &places, request)?;
+        let cold_end = if tiered.is_some() { i64::MIN } else { end_ms.min(complete_from.saturating_sub(1)) };
         let cold = self.cold(&places, start_ms, cold_end, Some(request))?;
         let is_newest_only = request.hints.is_newest_only;
         Ok(Box::new(Found {
@@ -139,6 +285,7 @@ impl Storage for StoreView {
             end_ms,
             complete_from,
             cold,
+            tiered,
             is_newest_only,
         }))
     }
@@ -154,6 +301,7 @@ struct Found {
     /// Where the head began when the series were found.
     complete_from: i64,
     cold: FxHashMap<u32, ColdSeries>,
+    tiered: Option<Tiered>,
     /// Of each series the newest sample is enough.
     is_newest_only: bool,
 }
@@ -194,6 +342,18 @@ impl Selection for Found {
         &self.series
     }
 
+    fn summaries(&self, positions: Range<usize>) -> Result<Option<Vec<Option<WindowSummary>>>, StorageError> {
+        let Some(Tiered { grid, windows, cells, .. }) = &self.tiered else { return Ok(None) };
+        let places = self.places.get(positions).unwrap_or_default();
+        let nothing = Cells::new();
+        let of = |place: &u32| tiers::summaries(cells.get(place).unwrap_or(&nothing), grid, windows);
+        Ok(Some(places.iter().flat_map(of).collect()))
+    }
+
+    fn infos(&self) -> Vec<String> {
+        self.tiered.iter().map(|tiered| tiered.text.clone()).collect()
+    }
+
     fn read(&self, positions: Range<usize>) -> Result<SampleBatch, StorageError> {
         let places = self.places.get(positions).unwrap_or_default();
         match self.collect(places) {
@@ -210,6 +370,7 @@ impl Selection for Found {
                     end_ms: self.end_ms,
                     complete_from,
                     cold,
+                    tiered: None,
                     is_newest_only: self.is_newest_only,
                 };
                 let again = later.collect(places);

@@ -58,6 +58,7 @@ pub(crate) enum Annotation<'a> {
     StartTimeOverlap { metric: &'a str },
     ForcedMonotonicity { metric: Option<&'a str>, details: Option<Monotonicity> },
     Storage(&'a str),
+    StorageInfo(&'a str),
 }
 
 /// What was repaired in classic buckets.
@@ -97,7 +98,7 @@ impl Annotations {
             Annotation::StartTimeOverlap { .. } => Merged::Overlaps(1),
             _ => Merged::Plain,
         };
-        let span = (!matches!(annotation, Annotation::Storage(_))).then_some(span);
+        let span = (!matches!(annotation, Annotation::Storage(_) | Annotation::StorageInfo(_))).then_some(span);
         self.insert((severity, text), Entry { span, merged });
     }
 
@@ -248,6 +249,7 @@ fn describe(annotation: &Annotation<'_>) -> (Severity, String) {
             (Warning, format!("{text} {}", quote(metric)))
         }
         A::Storage(text) => return (Warning, (*text).to_owned()),
+        A::StorageInfo(text) => return (Info, (*text).to_owned()),
         A::PossibleNonCounter { metric } => {
             let text = "metric might not be a counter, name does not end in _total/_sum/_count/_bucket:";
             (Info, format!("{text} {}", quote(metric)))

@@ -136,6 +136,7 @@ impl Engine {
             default_subquery_step_ms: millis(self.options.default_subquery_step).max(1),
             query,
             resolves_hints: false,
+            is_exact: options.is_exact,
             counts: Arc::new(SampleCounts {
                 total: AtomicU64::new(0),
                 per_step: (0..per_step).map(|_| AtomicU64::new(0)).collect(),

@@ -88,5 +88,7 @@ pub use options::{EngineOptions, Features, QueryOptions, Release};
 pub use parser::{format_duration_ms, parse, parse_duration_ms, parse_selector, parse_with};
 pub use print::{format_query, parse_query};
 pub use regexp::LabelRegex;
-pub use storage::{FloatColumns, HistogramColumns, SampleBatch, Select, SelectHints, Selection, Storage};
+pub use storage::{
+    FloatColumns, HistogramColumns, SampleBatch, Select, SelectHints, Selection, Storage, WindowSummary, Windows,
+};
 pub use value::{MatrixSeries, QueryResult, QueryStats, SampleValue, Value, VectorSample};

@@ -90,6 +90,8 @@ pub struct QueryOptions {
     pub cancel: crate::control::CancelToken,
     /// Counts samples for each step.
     pub per_step_stats: bool,
+    /// Reads every sample, even where the store has summaries of windows.
+    pub is_exact: bool,
     /// The most warnings, and the most infos, that a result lists; 0 for all. The HTTP API of Prometheus lists 10.
     pub annotations_max: usize,
 }

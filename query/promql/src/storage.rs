@@ -54,6 +54,46 @@ pub struct SelectHints<'a> {
     pub series_limit: usize,
     /// Of the floats and of the histograms of a series only the newest counts.
     pub is_newest_only: bool,
+    /// The windows of the function, where [`Selection::summaries`] of them would do instead of samples.
+    pub windows: Option<Windows>,
+}
+
+/// The windows of a range function: `(end - range, end]` for each end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Windows {
+    /// End of the first one, in milliseconds.
+    pub first_end_ms: i64,
+    /// Distance of the ends.
+    pub step_ms: i64,
+    /// How many there are.
+    pub count: usize,
+    /// Length of each.
+    pub range_ms: i64,
+}
+
+/// What a store knows of the float samples in one window without reading them one by one. Stale markers are no samples.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WindowSummary {
+    /// Number of samples, at least 1.
+    pub count: u64,
+    /// Sum of the values.
+    pub sum: f64,
+    /// The smallest value; NaN where all are.
+    pub min: f64,
+    /// The largest value; NaN where all are.
+    pub max: f64,
+    /// Time of the first sample, in milliseconds.
+    pub first_ms: i64,
+    /// Its value.
+    pub first: f64,
+    /// Time of the last sample, in milliseconds.
+    pub last_ms: i64,
+    /// Its value.
+    pub last: f64,
+    /// What a counter grew by from the first to the last sample.
+    pub increase: f64,
+    /// How often a value was less than the one before it.
+    pub resets: u64,
 }
 
 /// The series that a [`Select`] found.
@@ -68,8 +108,20 @@ pub trait Selection: Send + Sync {
     /// once per series.
     fn read(&self, positions: Range<usize>) -> Result<SampleBatch, StorageError>;
 
-    /// What the reader of the result should know, e.g. that a tier was used or a part is missing.
+    /// The windows that [`SelectHints::windows`] asked for: for each of the series as many as there are, none where a
+    /// window holds no sample. `None` where the store wants the samples to be read.
+    fn summaries(&self, positions: Range<usize>) -> Result<Option<Vec<Option<WindowSummary>>>, StorageError> {
+        let _ = positions;
+        Ok(None)
+    }
+
+    /// What the reader of the result should know, e.g. that a part is missing.
     fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What the reader of the result may like to know, e.g. that a tier was read.
+    fn infos(&self) -> Vec<String> {
         Vec::new()
     }
 }

@@ -12,11 +12,13 @@ use bodkin_table::{Hold, Retention, Snapshot, TableFile, Tables, time_bounds};
 use serde::Serialize;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// How often a stretch is tried whose files compaction takes away meanwhile.
 const ATTEMPTS_MAX: u32 = 3;
+/// Place of the samples behind the tiers, where each has a day.
+const SAMPLES: usize = 4;
 
 /// Counters since the start.
 #[derive(Debug, Default)]
@@ -50,7 +52,7 @@ pub struct RollupProgress {
 pub struct Ladder {
     tables: Arc<Tables>,
     clock: Arc<dyn Clock>,
-    retention: Retention,
+    retention: RwLock<Retention>,
     state: Arc<ArcSwap<State>>,
     /// One making at a time.
     working: tokio::sync::Mutex<()>,
@@ -86,13 +88,18 @@ impl Ladder {
         Ok(Arc::new(Self {
             tables,
             clock,
-            retention,
+            retention: RwLock::new(retention),
             state,
             working: tokio::sync::Mutex::default(),
             planned: AtomicU64::new(0),
             done: AtomicU64::new(0),
             stats: RollupStats::default(),
         }))
+    }
+
+    /// Counts on rows as long as `retention` says from now on.
+    pub fn keep(&self, retention: Retention) {
+        *self.retention.write().unwrap_or_else(PoisonError::into_inner) = retention;
     }
 
     /// Its counters.
@@ -128,7 +135,8 @@ impl Ladder {
             let snapshot = take().await?;
             // A state is published before anything that it allows happens to the tables: where it stayed, they fit.
             if Arc::ptr_eq(&state, &self.state.load()) {
-                return Ok(View::new(snapshot, state, self.kept_since()));
+                let [minute, ten_minutes, hour, day, _] = self.kept_since(&state);
+                return Ok(View::new(snapshot, state, [minute, ten_minutes, hour, day]));
             }
         }
     }
@@ -155,7 +163,7 @@ impl Ladder {
         let snapshot = self.tables.snapshot();
         self.look(&snapshot).await?;
         let now_ms = self.clock.now().micros().div_euclid(1000);
-        let kept_since = self.samples_kept_since();
+        let kept_since = self.state.load().kept_since[SAMPLES];
         let due = stretches(&self.state.load(), now_ms, kept_since, all.as_ref());
         let units = |stretch: &Range<i64>| ((stretch.end - stretch.start) / UNIT_US) as u64;
         self.planned.store(due.iter().map(units).sum(), Relaxed);
@@ -181,12 +189,13 @@ impl Ladder {
             }
             next.see(file);
         }
-        let kept_since = self.samples_kept_since();
+        next.kept_since = self.kept_since(&state);
+        let kept_since = next.kept_since[SAMPLES];
         for unit in next.units.values_mut().filter(|unit| unit.pending.is_some() && is_settled(unit, kept_since)) {
             unit.pending = None;
             self.stats.units_settled.fetch_add(1, Relaxed);
         }
-        let day_kept_since = self.kept_since()[Tier::Day as usize];
+        let day_kept_since = next.kept_since[Tier::Day as usize];
         next.units.retain(|_, unit| unit.pending.is_some() || unit.made_day.is_none_or(|day| day >= day_kept_since));
         if next != *state || next.number == 0 {
             self.publish(next).await?;
@@ -241,13 +250,15 @@ impl Ladder {
         Ok(())
     }
 
-    /// The first day of ingestion whose samples are surely there.
-    fn samples_kept_since(&self) -> i32 {
-        self.clock.now().day().saturating_sub_unsigned(self.retention.days(Stream::Samples))
-    }
-
-    fn kept_since(&self) -> [i32; 4] {
-        let today = self.clock.now().day();
-        Tier::ALL.map(|tier| today.saturating_sub_unsigned(self.retention.days(tier.stream())))
+    /// The first day whose rows are surely there: of making, per tier, and of ingestion of samples.
+    fn kept_since(&self, state: &State) -> [i32; 5] {
+        let (today, retention) =
+            (self.clock.now().day(), self.retention.read().unwrap_or_else(PoisonError::into_inner));
+        let [minute, ten_minutes, hour, day] = Tier::ALL.map(Tier::stream);
+        let mut streams = [minute, ten_minutes, hour, day, Stream::Samples].into_iter();
+        state.kept_since.map(|known| {
+            let days = streams.next().map_or(0, |stream| retention.days(stream));
+            known.max(today.saturating_sub_unsigned(days))
+        })
     }
 }

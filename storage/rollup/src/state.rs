@@ -55,6 +55,10 @@ pub(crate) struct State {
     /// There were more units than are kept: what is not among them is not known.
     #[serde(default)]
     pub(crate) is_full: bool,
+    /// The first day of making whose rows are there, per tier, and of ingestion of samples. It never goes back: what
+    /// retention took away is not there again when it is told to keep more.
+    #[serde(default)]
+    pub(crate) kept_since: [i32; 5],
 }
 
 /// The start of the unit that holds `ts_us`.
@@ -114,7 +118,8 @@ impl State {
         let object = store.get(&newest).await.map_err(|source| failed(newest.as_ref(), source))?;
         let bytes = object.bytes().await.map_err(|source| failed(newest.as_ref(), source))?;
         let corrupt = |reason: String| Error::Corrupt { path: newest.to_string(), reason };
-        let state: Self = serde_json::from_slice(&bytes).map_err(|error| corrupt(error.to_string()))?;
+        let state: Self = serde_json::from_slice(&bytes)
+            .map_err(|error| corrupt(format!("{error}; delete it, and tiers are made again")))?;
         if state.format > FORMAT {
             return Err(corrupt(format!("format {} is newer than {FORMAT}: run the newer version", state.format)));
         }

@@ -78,12 +78,7 @@ pub(crate) async fn write_run(
     }
 }
 
-async fn encode_rows(
-    stream: Stream,
-    effort: Effort,
-    mut rows: RunStream,
-    files: mpsc::Sender<Encoded>,
-) -> Result<()> {
+async fn encode_rows(stream: Stream, effort: Effort, mut rows: RunStream, files: mpsc::Sender<Encoded>) -> Result<()> {
     let failed = |source: ParquetError| Error::Parquet { path: table_path(stream).to_string(), source };
     let mut open: Option<FileWriter> = None;
     while let Some(batch) = rows.try_next().await? {

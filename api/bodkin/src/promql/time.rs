@@ -1,7 +1,7 @@
 //! Moments on the command line.
 
 /// RFC 3339, seconds since 1970, `now`, or a duration back from `now_ms`; in milliseconds.
-pub(super) fn parse(text: &str, now_ms: i64) -> Result<i64, String> {
+pub(crate) fn parse(text: &str, now_ms: i64) -> Result<i64, String> {
     let text = text.trim();
     if text == "now" {
         return Ok(now_ms);

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use bodkin_engine::Progress;
 use bodkin_ingest::{Downstream, IngestedBatch};
 use bodkin_metrics::{ColdError, MetricStore};
+use bodkin_rollup::Ladder;
 use bodkin_schema::{Position, Stream, Tenant};
 use bodkin_table::{Snapshot, Tables};
 use bodkin_wal::NoteFrame;
@@ -36,6 +37,7 @@ impl<D: Downstream> Downstream for MetricFeed<D> {
 /// The tables, once every acknowledged row is in them.
 pub(crate) struct MetricTables {
     pub(crate) tables: Arc<Tables>,
+    pub(crate) ladder: Arc<Ladder>,
     pub(crate) progress: Progress,
 }
 
@@ -54,5 +56,9 @@ impl bodkin_metrics::Tables for MetricTables {
 
     fn store(&self) -> Arc<dyn ObjectStore> {
         self.tables.store().clone()
+    }
+
+    fn ladder(&self) -> Option<Arc<Ladder>> {
+        Some(self.ladder.clone())
     }
 }

@@ -4,16 +4,18 @@ use super::storage::Storage;
 use bodkin_engine::{Engine, EpochStats, NodeStatus, Outbox};
 use bodkin_http::{Family, MetricKind, MetricsSource, Sample};
 use bodkin_ingest::IngestService;
+use bodkin_rollup::Ladder;
 use bodkin_schema::Clock;
 use bodkin_table::Tables;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counters of ingest, log, graph, epochs, tables and deliveries.
+/// Counters of ingest, log, graph, epochs, tables, rollups and deliveries.
 pub(crate) struct ServerMetrics {
     ingest: Arc<IngestService>,
     epochs: Arc<EpochStats>,
     tables: Arc<Tables>,
+    ladder: Arc<Ladder>,
     engine: Arc<Engine>,
     outbox: Arc<Outbox>,
     clock: Arc<dyn Clock>,
@@ -25,6 +27,7 @@ impl ServerMetrics {
             ingest: storage.ingest().clone(),
             epochs: storage.epochs().clone(),
             tables: storage.tables().clone(),
+            ladder: storage.ladder().clone(),
             engine: storage.engine().clone(),
             outbox: storage.outbox().clone(),
             clock: storage.clock().clone(),
@@ -67,6 +70,29 @@ impl ServerMetrics {
             Family::counter("bodkin_wal_appends_failed_total", "Appends that failed.", stats.failed),
             Family::counter("bodkin_wal_frames_quarantined_total", "Damaged places found at start.", stats.quarantined),
             Family::gauge("bodkin_wal_sync_seconds_max", "The slowest sync.", stats.sync_time_max.as_secs_f64()),
+        ]);
+    }
+
+    fn rollups(&self, families: &mut Vec<Family>) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (stats, progress) = (self.ladder.stats(), self.ladder.progress());
+        families.extend([
+            Family::counter(
+                "bodkin_rollup_units_made_total",
+                "Stretches of two hours of samples whose tiers were made, each time counted.",
+                read(&stats.units_made),
+            ),
+            Family::counter("bodkin_rollup_samples_read_total", "Samples read for tiers.", read(&stats.samples_read)),
+            Family::counter(
+                "bodkin_rollup_units_settled_total",
+                "Stretches with late samples whose others were gone: their tiers stay as they are.",
+                read(&stats.units_settled),
+            ),
+            Family::gauge(
+                "bodkin_rollup_units_pending",
+                "Stretches of two hours that are read from samples.",
+                progress.units_pending as f64,
+            ),
         ]);
     }
 
@@ -146,6 +172,7 @@ impl MetricsSource for ServerMetrics {
         self.ingest(&mut families);
         self.wal(&mut families);
         self.tables(&mut families);
+        self.rollups(&mut families);
         self.graph(&mut families);
         self.deliveries(&mut families);
         families

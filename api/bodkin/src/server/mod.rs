@@ -26,6 +26,7 @@ mod prometheus;
 mod promql_rows;
 mod query_log;
 mod rates;
+mod rollup_rows;
 mod rules;
 mod statsd;
 mod storage;
@@ -60,6 +61,7 @@ use listen::{Answerers, Listeners};
 use prometheus::PrometheusJobs;
 use promql_rows::PromqlRows;
 use query_log::QueryLog;
+use rollup_rows::RollupRows;
 use rules::RuleKeeper;
 use statsd::Statsd;
 use std::path::{Path, PathBuf};
@@ -137,6 +139,7 @@ impl Server {
             clock: clock.clone(),
             observer: Some(query_log.clone()),
             promql: Some(Arc::new(promql)),
+            rollup: Some(Arc::new(RollupRows(view.clone()))),
             windows: Some(flow.windows()),
             ..Default::default()
         };

@@ -6,7 +6,7 @@ use super::upkeep::Upkeep;
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use bodkin_engine::{Engine, EpochStats, Error, FlushHandle, GraphStatus};
-use bodkin_http::{CompactError, FlushError, Node, NotReady};
+use bodkin_http::{CompactError, FlushError, Node, NotReady, RollupError};
 use bodkin_ingest::IngestService;
 use bodkin_schema::{Clock, Epoch, Principal};
 use bodkin_table::Tables;
@@ -14,6 +14,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -162,6 +163,20 @@ impl Node for ServerNode {
             is_stopped: matches!(error, Error::Stopped | Error::Fenced { .. }),
             message: error.to_string(),
         })
+    }
+
+    fn rollups(&self) -> Value {
+        json!(self.upkeep.rollups())
+    }
+
+    /// What is in the tail goes to files first: tiers are made from those. In a task of its own, too.
+    async fn roll_up(&self, range: Range<i64>) -> Result<Value, RollupError> {
+        let failed = |error: &dyn std::fmt::Display| RollupError(error.to_string());
+        self.flush.flush().await.map_err(|error| failed(&error))?;
+        let (upkeep, range) = (self.upkeep.clone(), range.start.saturating_mul(1000)..range.end.saturating_mul(1000));
+        let done = tokio::spawn(async move { upkeep.backfill(range).await }).await;
+        done.map_err(|error| failed(&error))?.map_err(|error| failed(&format!("{:#}", anyhow::Error::from(error))))?;
+        Ok(self.rollups())
     }
 
     /// In a task of its own: whoever asked may leave.

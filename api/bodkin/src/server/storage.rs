@@ -73,7 +73,8 @@ impl Storage {
         let inlet = engine.inlet().clone();
         let feed = Arc::new(Feed { inlet: inlet.clone() });
         let metrics = MetricStore::new(MetricOptions::default());
-        let metric_tables = MetricTables { tables: tables.clone(), progress: inlet.progress().clone() };
+        let metric_tables =
+            MetricTables { tables: tables.clone(), ladder: ladder.clone(), progress: inlet.progress().clone() };
         metrics.load(Arc::new(metric_tables), &tables.snapshot()).await.context("series and samples")?;
         let downstream = Arc::new(MetricFeed { store: metrics.clone(), next: feed });
         let ingest = IngestService::new(wal.clone(), clock.clone(), IngestLimits::default(), downstream);

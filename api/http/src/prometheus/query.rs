@@ -145,6 +145,7 @@ fn query_of(params: &Params) -> Result<(String, QueryOptions, CancelOnDrop), Api
         timeout: params.optional_duration("timeout")?,
         cancel: cancel.clone(),
         per_step_stats: params.get("stats") == "all",
+        is_exact: params.get("exact") == "true",
         annotations_max: ANNOTATIONS_MAX,
     };
     Ok((params.get("query").to_owned(), options, CancelOnDrop(cancel)))

@@ -41,6 +41,8 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) counts: Arc<SampleCounts>,
     /// Readers of nothing but the sums of histograms are told of resets by comparison, as in Prometheus since 3.6.
     pub(crate) resolves_hints: bool,
+    /// Samples are read even where a store has summaries of their windows.
+    pub(crate) is_exact: bool,
 }
 
 /// The range of a query.

@@ -15,6 +15,7 @@ use crate::histogram::{Bounds, FloatHistogram};
 use crate::labels::{Labels, METRIC_TYPE};
 use crate::options::Release;
 use crate::position::Span;
+use crate::storage::WindowSummary;
 
 /// The samples of one series that lie in a window, and the window.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +119,28 @@ impl<'a> RangeTask<'a> {
         self.note_non_counter(&matrix.values[at..], labels);
         matrix.drop_last_if_empty();
         Ok(())
+    }
+
+    /// The same from summaries, one for each step.
+    pub(crate) fn fill_summaries(
+        &mut self,
+        matrix: &mut StepMatrix,
+        labels: &Labels,
+        windows: &[Option<WindowSummary>],
+    ) {
+        let context = self.context;
+        let row = matrix.push_absent(Row { labels: labels.clone(), drops_name: !context.function.keeps_name() });
+        let at = row * self.steps.count;
+        for (step, (time_ms, window)) in self.steps.times().zip(windows).enumerate() {
+            let Some(window) = window else { continue };
+            self.counts[step] += window.count;
+            let end_ms = context.look.time(time_ms);
+            if let Some(value) = context.function.of_summary(window, end_ms, context.range_ms) {
+                matrix.values[at + step] = value;
+            }
+        }
+        self.note_non_counter(&matrix.values[at..], labels);
+        matrix.drop_last_if_empty();
     }
 
     fn fill_windows(

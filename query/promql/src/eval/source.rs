@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::functions::elementwise::Elementwise;
 use crate::histogram::{Bounds, ResetHint};
 use crate::position::Span;
-use crate::storage::{Select, SelectHints, Selection, is_stale};
+use crate::storage::{Select, SelectHints, Selection, Windows, is_stale};
 
 /// The most series that are read at once: hours of their samples stay in a core's cache until they are used.
 const SERIES_MAX: usize = 256;
@@ -186,6 +186,9 @@ impl<'e> Evaluator<'_> {
         for warning in selection.warnings() {
             notes.add(&Annotation::Storage(&warning), Span::default());
         }
+        for info in selection.infos() {
+            notes.add(&Annotation::StorageInfo(&info), Span::default());
+        }
         Ok(selection)
     }
 
@@ -207,6 +210,7 @@ impl<'e> Evaluator<'_> {
                     step_ms: self.query.step_ms,
                     range_ms: context.range_ms,
                     function: call.function.name,
+                    windows: self.summary_windows(&context, steps),
                     ..SelectHints::default()
                 };
                 let selection = self.select(&matrix.selector.matchers, (from, to), hints, notes)?;
@@ -309,11 +313,17 @@ impl<'e> Evaluator<'_> {
                 }
             }
             Source::Range { selection, context } => {
+                let mut task = RangeTask::new(steps, context, &self.control);
+                if let Some(summaries) = selection.summaries(range.clone())? {
+                    let rows = selection.series()[range].iter().zip(summaries.chunks(steps.count.max(1)));
+                    rows.for_each(|(labels, windows)| task.fill_summaries(&mut matrix, labels, windows));
+                    self.counts.add(steps, &task.counts);
+                    return self.finish_piece(pipeline, matrix, task.notes);
+                }
                 let mut batch = self.read(selection.as_ref(), range.clone())?;
                 if pipeline.resolves_hints {
                     batch.resolve_hints(self.bounds());
                 }
-                let mut task = RangeTask::new(steps, context, &self.control);
                 for (i, labels) in selection.series()[range].iter().enumerate() {
                     task.fill(&mut matrix, labels, false, &Clean::of_batch(&batch.batch, i))?;
                 }
@@ -330,10 +340,31 @@ impl<'e> Evaluator<'_> {
                 notes = task.notes;
             }
         }
+        self.finish_piece(pipeline, matrix, notes)
+    }
+
+    fn finish_piece(
+        &self,
+        pipeline: &Pipeline<'_>,
+        mut matrix: StepMatrix,
+        mut notes: Annotations,
+    ) -> Result<(StepMatrix, Annotations), Error> {
         for stage in &pipeline.stages {
             self.apply(stage, &mut matrix, &mut notes);
         }
         Ok((matrix.charged(&self.control)?, notes))
+    }
+
+    /// The windows of a function that summaries answer, unless the samples themselves are wanted.
+    fn summary_windows(&self, context: &RangeContext, steps: &Steps) -> Option<Windows> {
+        let is_plain = context.edges == Edges::Plain && context.look.at_ms.is_none();
+        let is_answered = context.function.has_summary() && is_plain && !self.is_exact;
+        is_answered.then(|| Windows {
+            first_end_ms: context.look.time(steps.start_ms),
+            step_ms: steps.step_ms,
+            count: steps.count,
+            range_ms: context.range_ms,
+        })
     }
 
     fn apply(&self, stage: &Stage<'_>, matrix: &mut StepMatrix, notes: &mut Annotations) {

@@ -16,6 +16,7 @@ pub(crate) mod rate;
 pub(crate) mod rate_histogram;
 pub(crate) mod regression;
 pub(crate) mod sort;
+mod summary;
 mod table;
 pub(crate) mod time;
 

@@ -1,0 +1,138 @@
+//! `rollup('http_requests_total', since, until, step)`: windows of a metric from the rollup ladder, as rows.
+
+use crate::promql_table::{constant, step_ms, time_ms};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use async_trait::async_trait;
+use bodkin_schema::{Principal, Stream, metrics, rollup};
+use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err, plan_err};
+use datafusion::datasource::MemTable;
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+/// Windows that are asked for. Times are in milliseconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RollupRequest {
+    /// Name of the metric.
+    pub metric: String,
+    /// Start of the first window.
+    pub since_ms: i64,
+    /// No window begins here or later.
+    pub until_ms: i64,
+    /// Length of a window.
+    pub step_ms: i64,
+    /// The samples themselves are read.
+    pub is_exact: bool,
+}
+
+/// Answers rollups. It is given to the engine by the process, which knows where tiers are.
+pub trait RollupSource: Send + Sync + fmt::Debug {
+    /// Rows of [`rollup_schema`] for `principal`. Blocks; called on a thread that may.
+    ///
+    /// # Errors
+    /// What is wrong, in words for the asker.
+    fn rollup(&self, principal: &Principal, request: &RollupRequest) -> Result<Vec<RecordBatch>, String>;
+}
+
+/// The columns of an answer: one row per series and window that holds a sample.
+pub fn rollup_schema() -> SchemaRef {
+    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+        let (series, tier) = (Stream::Series.schema(), rollup::schema());
+        let of = |schema: &SchemaRef, name: &str| {
+            let field = schema.field_with_name(name).expect("invariant: series and tiers have these columns");
+            field.clone().with_metadata(Default::default())
+        };
+        let mut fields = vec![of(&tier, rollup::TS)];
+        fields.extend([metrics::NAME, metrics::LABELS, metrics::SERIES_ID].map(|name| of(&series, name)));
+        let told = [
+            rollup::MIN,
+            rollup::MAX,
+            rollup::SUM,
+            rollup::COUNT,
+            rollup::FIRST_TS,
+            rollup::FIRST,
+            rollup::LAST_TS,
+            rollup::LAST,
+            rollup::INCREASE,
+            rollup::RESETS,
+        ];
+        fields.extend(told.map(|name| of(&tier, name)));
+        fields.push(Field::new("source", DataType::Utf8, false));
+        Arc::new(Schema::new(fields))
+    });
+    SCHEMA.clone()
+}
+
+/// The table function.
+#[derive(Debug)]
+pub(crate) struct RollupFunction {
+    pub(crate) source: Option<Arc<dyn RollupSource>>,
+    pub(crate) principal: Principal,
+}
+
+const USAGE: &str = "rollup takes a metric, a start, an end, a step, and true where samples are to be read: \
+                     rollup('up', now() - INTERVAL '30 days', now(), INTERVAL '1 hour')";
+
+impl TableFunctionImpl for RollupFunction {
+    fn call_with_args(&self, args: TableFunctionArgs<'_, '_>) -> Result<Arc<dyn TableProvider>> {
+        let Some(source) = &self.source else {
+            return plan_err!("rollup needs a running server: ask it, not its folder");
+        };
+        let values = args.exprs().iter().map(|expr| constant(args.session(), expr));
+        let values: Vec<ScalarValue> = values.collect::<Result<_>>()?;
+        let (metric, since, until, step, is_exact) = match values.as_slice() {
+            [ScalarValue::Utf8(Some(metric)), since, until, step] => (metric, since, until, step, false),
+            [ScalarValue::Utf8(Some(metric)), since, until, step, ScalarValue::Boolean(Some(is_exact))] => {
+                (metric, since, until, step, *is_exact)
+            }
+            _ => return plan_err!("{USAGE}"),
+        };
+        let request = RollupRequest {
+            metric: metric.clone(),
+            since_ms: time_ms(since)?,
+            until_ms: time_ms(until)?,
+            step_ms: step_ms(step)?,
+            is_exact,
+        };
+        Ok(Arc::new(RollupTable { source: source.clone(), principal: self.principal.clone(), request }))
+    }
+}
+
+/// An answer that is made when it is scanned.
+#[derive(Debug)]
+struct RollupTable {
+    source: Arc<dyn RollupSource>,
+    principal: Principal,
+    request: RollupRequest,
+}
+
+#[async_trait]
+impl TableProvider for RollupTable {
+    fn schema(&self) -> SchemaRef {
+        rollup_schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Temporary
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let (source, principal, request) = (self.source.clone(), self.principal.clone(), self.request.clone());
+        let answered = tokio::task::spawn_blocking(move || source.rollup(&principal, &request)).await;
+        let batches = match answered {
+            Ok(Ok(batches)) => batches,
+            Ok(Err(error)) => return exec_err!("rollup: {error}"),
+            Err(error) => return Err(DataFusionError::External(Box::new(error))),
+        };
+        MemTable::try_new(rollup_schema(), vec![batches])?.scan(session, projection, filters, limit).await
+    }
+}
