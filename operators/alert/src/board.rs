@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// An alert that is pending or fires.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ActiveAlert {
     /// The rule.
     pub rule: String,
@@ -21,6 +21,9 @@ pub struct ActiveAlert {
     pub starts_at: i64,
     /// When it changed or was confirmed last.
     pub updated_at: i64,
+    /// Where somebody else has it from; empty for our own rules.
+    #[serde(default)]
+    pub generator_url: String,
     /// Identity.
     pub key: String,
     /// Silences that mute it.

@@ -5,6 +5,10 @@ use crate::config::{Rule, RuleKind, micros};
 use crate::observe::{Kind, Observation};
 use serde::{Deserialize, Serialize};
 
+const DAY_US: i64 = 86_400_000_000;
+/// What was learned of a series is kept for so long after its last value.
+const LEARNED_KEPT_US: i64 = 14 * DAY_US;
+
 /// The state of an alert.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -118,6 +122,11 @@ impl Instance {
         self.is_answered
     }
 
+    /// Bytes that it holds, about.
+    pub(crate) fn bytes(&self) -> usize {
+        std::mem::size_of::<Self>() + 8 * self.times.len() + self.baseline.as_ref().map_or(0, |_| Baseline::BYTES)
+    }
+
     /// Its group has judged it.
     pub(crate) fn judged(&mut self, rule: &Rule, is_outlier: bool, now: i64) -> Vec<Change> {
         if is_outlier {
@@ -128,8 +137,19 @@ impl Instance {
 
     /// The answer of a query is complete: what was not in it is gone.
     pub(crate) fn answered(&mut self, rule: &Rule, now: i64) -> Vec<Change> {
-        let was_there = std::mem::take(&mut self.is_answered);
-        if was_there { Vec::new() } else { self.set(rule, false, now, now) }
+        if std::mem::take(&mut self.is_answered) {
+            return Vec::new();
+        }
+        let Some((config, baseline)) = rule.anomaly.as_ref().zip(self.baseline.as_ref()) else {
+            return self.set(rule, false, now, now);
+        };
+        // That a learned series ends is unusual; what was silent for a day is gone for good.
+        if baseline.is_missed(config, now) {
+            self.seen = now;
+            return self.set(rule, true, now, now);
+        }
+        // A gap that is short says nothing.
+        if baseline.is_gap(config, now) { Vec::new() } else { self.set(rule, false, now, now) }
     }
 
     /// Time has come to `now`.
@@ -155,8 +175,10 @@ impl Instance {
             RuleKind::Rows => false,
             RuleKind::Count { over, .. } => self.times.last().is_some_and(|last| now - last <= over),
             // What was silent for a day is gone for good.
-            RuleKind::Absent { after } => now - self.seen <= after.saturating_mul(10).max(86_400_000_000),
-            RuleKind::Query => self.baseline.is_some() && now - self.seen <= 14 * 86_400_000_000,
+            RuleKind::Absent { after } => now - self.seen <= after.saturating_mul(10).max(DAY_US),
+            RuleKind::Query => {
+                self.baseline.as_ref().is_some_and(|baseline| now - baseline.last_ts() <= LEARNED_KEPT_US)
+            }
         };
         self.state == State::Inactive && !keeps
     }

@@ -31,6 +31,7 @@
 //! | `instance` | states of one rule and label set |
 //! | [`anomaly`] | what is unusual: against a seasonal baseline, against the others of a group |
 //! | `notify` | groups, silences, inhibition, repeats |
+//! | `posted` | [`PostedAlert`]: alerts of others, as an Alertmanager takes them |
 //! | [`operator`] | [`AlertOperator`] |
 //! | [`board`] | [`Board`]: the alerts as they are now, for whoever asks |
 
@@ -42,6 +43,7 @@ pub mod matcher;
 mod notify;
 pub mod observe;
 pub mod operator;
+mod posted;
 #[cfg(test)]
 mod tests;
 
@@ -50,3 +52,4 @@ pub use config::{AlertsConfig, Rule, RuleKind};
 pub use matcher::{Matcher, Silence};
 pub use observe::{Kind, Observation, Observe};
 pub use operator::{AlertOperator, SILENCES_INPUT};
+pub use posted::{PostedAlert, RESOLVE_AFTER_US};

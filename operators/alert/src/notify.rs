@@ -17,6 +17,9 @@ pub(crate) struct Firing {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) annotations: BTreeMap<String, String>,
     pub(crate) starts_at: i64,
+    /// Where somebody else has it from.
+    #[serde(default)]
+    pub(crate) generator_url: String,
     /// When it was resolved.
     pub(crate) ends_at: Option<i64>,
 }
@@ -225,7 +228,7 @@ fn shape(key: &str, alert: &Firing) -> Alert {
         annotations: alert.annotations.clone(),
         starts_at: rfc3339(alert.starts_at),
         ends_at: alert.ends_at.map_or_else(|| NEVER.to_owned(), rfc3339),
-        generator_url: String::new(),
+        generator_url: alert.generator_url.clone(),
         fingerprint: key.to_owned(),
     }
 }

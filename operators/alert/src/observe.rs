@@ -33,6 +33,8 @@ pub enum Kind {
     Done,
     /// Time has passed.
     Tick,
+    /// Somebody else posted an alert, which `labels` holds as JSON.
+    Posted,
 }
 
 impl Kind {
@@ -44,11 +46,13 @@ impl Kind {
             Self::Clear => "clear",
             Self::Done => "done",
             Self::Tick => "tick",
+            Self::Posted => "posted",
         }
     }
 
     fn from_name(name: &str) -> Option<Self> {
-        [Self::Firing, Self::Held, Self::Clear, Self::Done, Self::Tick].into_iter().find(|kind| kind.name() == name)
+        let all = [Self::Firing, Self::Held, Self::Clear, Self::Done, Self::Tick, Self::Posted];
+        all.into_iter().find(|kind| kind.name() == name)
     }
 }
 

@@ -7,6 +7,7 @@ use crate::instance::{Change, Instance, State};
 use crate::matcher::Silence;
 use crate::notify::{Firing, Notifier, inhibited_by};
 use crate::observe::{Kind, MEET_COLUMN, Observation, from_rows, to_rows};
+use crate::posted::{POSTED_MAX, PostedAlert, RESOLVE_AFTER_US};
 use arrow::array::{
     ArrayRef, Float64Array, MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder,
     TimestampMicrosecondArray,
@@ -24,6 +25,8 @@ use xxhash_rust::xxh3::xxh3_64;
 pub const SILENCES_INPUT: &str = "silences";
 /// Label sets of one rule; further ones are counted and not looked at.
 const INSTANCES_MAX: usize = 100_000;
+/// Label sets of a rule that learns what is usual for each: 30 KiB of them.
+const LEARNED_MAX: usize = 5_000;
 
 /// The states of all rules.
 pub struct AlertOperator {
@@ -48,19 +51,24 @@ struct Kept {
     /// By rule, then by labels.
     instances: BTreeMap<String, BTreeMap<String, Instance>>,
     notifier: Notifier,
+    /// Alerts of others that fire, by key.
+    #[serde(default)]
+    posted: BTreeMap<String, PostedAlert>,
     /// The newest time that was seen, in microseconds.
     now: i64,
 }
 
 /// A change of an alert's state, as a row of `alerts`.
 struct Row {
-    rule: usize,
+    rule: String,
+    severity: String,
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
     change: Change,
     value: Option<f64>,
     key: String,
     starts_at: i64,
+    generator_url: String,
     ts: i64,
 }
 
@@ -88,6 +96,7 @@ impl AlertOperator {
         for observation in observations {
             match observation.kind {
                 Kind::Tick => self.step(&mut rows),
+                Kind::Posted => self.post(observation, &mut rows),
                 Kind::Done => self.answered(&observation.rule, &mut rows),
                 _ => self.observe(observation, &mut rows),
             }
@@ -99,7 +108,9 @@ impl AlertOperator {
         let Some((at, kind)) = self.rules.get(&seen.rule).copied() else { return };
         let Some(rule) = self.config.rules.get(at) else { return };
         let instances = self.state.instances.entry(seen.rule.clone()).or_default();
-        if !instances.contains_key(&seen.labels) && instances.len() >= INSTANCES_MAX {
+        let learns = rule.anomaly.as_ref().is_some_and(|config| !config.outlier);
+        let instances_max = if learns { LEARNED_MAX } else { INSTANCES_MAX };
+        if !instances.contains_key(&seen.labels) && instances.len() >= instances_max {
             self.refused += 1;
             if self.refused.is_power_of_two() {
                 tracing::warn!(rule = rule.name, refused = self.refused, "the rule has too many different labels");
@@ -108,7 +119,32 @@ impl AlertOperator {
         }
         let instance = instances.entry(seen.labels.clone()).or_default();
         let changes = instance.observe(rule, kind, seen, self.state.now);
-        rows.extend(changes.into_iter().map(|change| row(rule, at, &seen.labels, instance, change, self.state.now)));
+        rows.extend(changes.into_iter().map(|change| row(rule, &seen.labels, instance, change, self.state.now)));
+    }
+
+    /// Somebody else posts an alert. One that is known goes on; one that has ended ends it.
+    fn post(&mut self, seen: &Observation, rows: &mut Vec<Row>) {
+        let Some(alert) = PostedAlert::of(seen) else { return };
+        let (key, now) = (alert.key(), self.state.now);
+        let known = self.state.posted.get(&key).map(|known| known.starts_at);
+        if alert.ends_at <= now {
+            if self.state.posted.remove(&key).is_some() {
+                rows.push(Row::posted(key, alert, Change::Resolved, now));
+            }
+            return;
+        }
+        if known.is_none() && self.state.posted.len() >= POSTED_MAX {
+            self.refused += 1;
+            if self.refused.is_power_of_two() {
+                tracing::warn!(refused = self.refused, "too many alerts are posted");
+            }
+            return;
+        }
+        let alert = PostedAlert { starts_at: known.unwrap_or(alert.starts_at), ..alert };
+        if known.is_none() {
+            rows.push(Row::posted(key.clone(), alert.clone(), Change::Firing, now));
+        }
+        self.state.posted.insert(key, alert);
     }
 
     /// A query has given all its series.
@@ -125,13 +161,13 @@ impl AlertOperator {
             for (labels, is_outlier) in answered.iter().zip(outliers(config, &values)) {
                 if let Some(instance) = instances.get_mut(labels) {
                     let changes = instance.judged(rule, is_outlier, now);
-                    rows.extend(changes.into_iter().map(|change| row(rule, at, labels, instance, change, now)));
+                    rows.extend(changes.into_iter().map(|change| row(rule, labels, instance, change, now)));
                 }
             }
         }
         for (labels, instance) in instances.iter_mut() {
             let changes = instance.answered(rule, now);
-            rows.extend(changes.into_iter().map(|change| row(rule, at, labels, instance, change, now)));
+            rows.extend(changes.into_iter().map(|change| row(rule, labels, instance, change, now)));
         }
         instances.retain(|_, instance| !instance.is_idle(kind, now));
     }
@@ -144,11 +180,18 @@ impl AlertOperator {
             let Some(rule) = self.config.rules.get(at) else { continue };
             for (labels, instance) in instances.iter_mut() {
                 let changes = instance.step(rule, kind, now);
-                rows.extend(changes.into_iter().map(|change| row(rule, at, labels, instance, change, now)));
+                rows.extend(changes.into_iter().map(|change| row(rule, labels, instance, change, now)));
             }
             instances.retain(|_, instance| !instance.is_idle(kind, now));
         }
         self.state.instances.retain(|_, instances| !instances.is_empty());
+        let ended = |(key, alert): (&String, &PostedAlert)| (alert.ends_at <= now).then(|| key.clone());
+        let ended: Vec<String> = self.state.posted.iter().filter_map(ended).collect();
+        for key in ended {
+            if let Some(alert) = self.state.posted.remove(&key) {
+                rows.push(Row::posted(key, alert, Change::Resolved, now));
+            }
+        }
     }
 
     /// Tells the notifier, writes the changes, delivers what is due.
@@ -158,7 +201,8 @@ impl AlertOperator {
             match row.change {
                 Change::Firing => {
                     let (labels, annotations) = (row.labels.clone(), row.annotations.clone());
-                    let firing = Firing { labels, annotations, starts_at: row.starts_at, ends_at: None };
+                    let generator_url = row.generator_url.clone();
+                    let firing = Firing { labels, annotations, starts_at: row.starts_at, generator_url, ends_at: None };
                     self.state.notifier.fires(&self.config, &row.key, firing, now);
                 }
                 Change::Resolved => self.state.notifier.resolves(&row.key, now),
@@ -166,7 +210,7 @@ impl AlertOperator {
             }
         }
         if !rows.is_empty() {
-            let made = Batch::made(Stream::Alerts.name(), alerts(&self.config, &rows));
+            let made = Batch::made(Stream::Alerts.name(), alerts(&rows));
             out.emit(Batch { ingest_time: ingest, ..made });
         }
         let mut by_channel: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
@@ -187,27 +231,47 @@ impl AlertOperator {
             for (labels, instance) in instances.iter().filter(|(_, instance)| instance.state != State::Inactive) {
                 let key = key(name, labels);
                 let labels = all_labels(rule, labels);
-                let firing = self.state.notifier.alerts.get(&key);
-                let is_silenced = |silence: &&Silence| silence.mutes(&labels, self.state.now);
-                let receivers = self.config.route.iter().flat_map(|route| route.takers(&labels));
-                shown.push(ActiveAlert {
+                shown.push(self.shown(ActiveAlert {
                     rule: name.clone(),
                     annotations: annotations(rule, &labels, instance.value),
                     is_firing: instance.state == State::Firing,
                     value: instance.value,
                     starts_at: instance.starts_at,
                     updated_at: instance.seen.max(instance.starts_at),
-                    silenced_by: self.silences.iter().filter(is_silenced).map(|silence| silence.id.clone()).collect(),
-                    inhibited_by: firing
-                        .map(|firing| inhibited_by(&self.config, &self.state.notifier.alerts, &key, firing))
-                        .unwrap_or_default(),
-                    receivers: receivers.map(|(_, route)| route.channel.clone()).collect(),
                     labels,
                     key,
-                });
+                    ..ActiveAlert::default()
+                }));
             }
         }
+        for (key, alert) in &self.state.posted {
+            shown.push(self.shown(ActiveAlert {
+                rule: alert.rule().to_owned(),
+                labels: alert.labels.clone(),
+                annotations: alert.annotations.clone(),
+                is_firing: true,
+                starts_at: alert.starts_at,
+                updated_at: alert.ends_at.saturating_sub(RESOLVE_AFTER_US).max(alert.starts_at),
+                generator_url: alert.generator_url.clone(),
+                key: key.clone(),
+                ..ActiveAlert::default()
+            }));
+        }
         self.board.show(shown, self.state.now);
+    }
+
+    /// An alert with what mutes it and where it goes.
+    fn shown(&self, alert: ActiveAlert) -> ActiveAlert {
+        let is_silenced = |silence: &&Silence| silence.mutes(&alert.labels, self.state.now);
+        let notifier = &self.state.notifier;
+        let inhibited_by = |firing| inhibited_by(&self.config, &notifier.alerts, &alert.key, firing);
+        let receivers = self.config.route.iter().flat_map(|route| route.takers(&alert.labels));
+        ActiveAlert {
+            silenced_by: self.silences.iter().filter(is_silenced).map(|silence| silence.id.clone()).collect(),
+            inhibited_by: notifier.alerts.get(&alert.key).map(inhibited_by).unwrap_or_default(),
+            receivers: receivers.map(|(_, route)| route.channel.clone()).collect(),
+            ..alert
+        }
     }
 }
 
@@ -240,15 +304,42 @@ fn annotations(rule: &Rule, labels: &BTreeMap<String, String>, value: Option<f64
     rule.annotations.iter().map(fill).collect()
 }
 
-fn row(rule: &Rule, at: usize, labels: &str, instance: &Instance, change: Change, now: i64) -> Row {
+fn row(rule: &Rule, labels: &str, instance: &Instance, change: Change, now: i64) -> Row {
     let key = key(&rule.name, labels);
     let labels = all_labels(rule, labels);
-    let annotations = annotations(rule, &labels, instance.value);
-    Row { rule: at, labels, annotations, change, value: instance.value, key, starts_at: instance.starts_at, ts: now }
+    Row {
+        rule: rule.name.clone(),
+        severity: rule.severity.clone(),
+        annotations: annotations(rule, &labels, instance.value),
+        labels,
+        change,
+        value: instance.value,
+        key,
+        starts_at: instance.starts_at,
+        generator_url: String::new(),
+        ts: now,
+    }
+}
+
+impl Row {
+    fn posted(key: String, alert: PostedAlert, change: Change, now: i64) -> Self {
+        Self {
+            rule: alert.rule().to_owned(),
+            severity: alert.labels.get("severity").cloned().unwrap_or_default(),
+            labels: alert.labels,
+            annotations: alert.annotations,
+            change,
+            value: None,
+            key,
+            starts_at: alert.starts_at,
+            generator_url: alert.generator_url,
+            ts: now,
+        }
+    }
 }
 
 /// Changes as rows of `alerts`.
-fn alerts(config: &AlertsConfig, rows: &[Row]) -> RecordBatch {
+fn alerts(rows: &[Row]) -> RecordBatch {
     let text =
         |pick: &dyn Fn(&Row) -> String| -> ArrayRef { Arc::new(StringArray::from_iter_values(rows.iter().map(pick))) };
     let time = |pick: fn(&Row) -> i64| -> ArrayRef {
@@ -266,12 +357,11 @@ fn alerts(config: &AlertsConfig, rows: &[Row]) -> RecordBatch {
         }
         Arc::new(builder.finish())
     };
-    let rule = |row: &Row| config.rules.get(row.rule);
     let columns = vec![
         time(|row| row.ts),
-        text(&|row| rule(row).map_or_else(String::new, |rule| rule.name.clone())),
+        text(&|row| row.rule.clone()),
         text(&|row| row.change.name().to_owned()),
-        text(&|row| rule(row).map_or_else(String::new, |rule| rule.severity.clone())),
+        text(&|row| row.severity.clone()),
         map(|row| &row.labels),
         Arc::new(rows.iter().map(|row| row.value).collect::<Float64Array>()),
         text(&|row| row.key.clone()),
@@ -326,6 +416,10 @@ impl Operator for AlertOperator {
     }
 
     fn state_bytes(&self) -> usize {
-        self.state.instances.values().map(|all| all.keys().map(|labels| labels.len() + 160).sum::<usize>()).sum()
+        self.state
+            .instances
+            .values()
+            .map(|all| all.iter().map(|(labels, instance)| labels.len() + instance.bytes()).sum::<usize>())
+            .sum()
     }
 }

@@ -1,7 +1,7 @@
 //! What the operator does with observations, step by step.
 
 use crate::observe::{Kind, Observation, to_rows};
-use crate::{AlertOperator, AlertsConfig, Board, SILENCES_INPUT};
+use crate::{AlertOperator, AlertsConfig, Board, PostedAlert, SILENCES_INPUT};
 use arrow::array::AsArray;
 use bodkin_engine::{Batch, Operator, Output, SideInput};
 use bodkin_forward::{Message, Status};
@@ -37,7 +37,15 @@ impl World {
             labels: format!("{{\"host\":\"{host}\"}}"),
             value: Some(*value),
         };
-        let rows = to_rows(&observations.iter().map(observation).collect::<Vec<_>>());
+        self.take(second, &observations.iter().map(observation).collect::<Vec<_>>());
+    }
+
+    fn post(&mut self, second: i64, alert: &PostedAlert) {
+        self.take(second, &[alert.observation(second * S)]);
+    }
+
+    fn take(&mut self, second: i64, observations: &[Observation]) {
+        let rows = to_rows(observations);
         let batch = Batch { ingest_time: EventTime(second * S), ..Batch::made("observations", rows) };
         let mut seen = Vec::new();
         self.operator.on_batch(batch, &mut Output::new(&mut |batch| seen.push(batch)));
@@ -239,6 +247,68 @@ fn det_1_a_restart_goes_on_and_keys_are_the_same_again() {
     assert_eq!(states, ["0 A pending", "10 A firing", "50 A resolved"]);
     assert!(keys.len() > 5, "{}", keys.len());
     assert_eq!(run(&[0, 5, 11, 33, 49, 50]), (keys, states));
+}
+
+#[test]
+fn alerts_of_others_are_routed_and_end() {
+    let mut world = World::new(
+        r#"{"route": {"channel": "ops", "group_interval": "0s", "routes": [{"channel": "pager", "match": {"severity": "critical"}}]}}"#,
+    );
+    let alert = |second: i64, ends: i64| {
+        let text = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        PostedAlert {
+            labels: text(&[("alertname", "Disk"), ("severity", "critical"), ("empty", "")]),
+            annotations: text(&[("summary", "full")]),
+            starts_at: second * S,
+            ends_at: ends * S,
+            generator_url: "http://prometheus/graph".to_owned(),
+        }
+    };
+    assert!(alert(1, 2).check().is_ok() && alert(2, 1).check().is_err());
+    world.post(10, &alert(10, 100));
+    assert_eq!(world.told(), [("pager".to_owned(), Status::Firing, 1)]);
+    let shown = world.board.alerts();
+    assert_eq!(
+        (shown[0].rule.as_str(), shown[0].generator_url.as_str(), shown[0].labels.len()),
+        ("Disk", "http://prometheus/graph", 2)
+    );
+    // Posted again it goes on, and is the same alert.
+    world.post(90, &alert(50, 180));
+    world.restart();
+    world.tick(150);
+    assert!(world.told().is_empty());
+    world.tick(181);
+    assert_eq!(world.told(), [("pager".to_owned(), Status::Resolved, 1)]);
+    world.post(200, &alert(200, 500));
+    world.post(210, &alert(200, 205));
+    assert_eq!(world.told().len(), 2, "who posts may end it, too");
+    assert_eq!(world.states(), ["10 Disk firing", "181 Disk resolved", "200 Disk firing", "210 Disk resolved"]);
+    assert!(world.board.alerts().is_empty());
+}
+
+#[test]
+fn a_learned_series_that_ends_fires_for_a_day() {
+    let mut world =
+        World::new(r#"{"rules": [{"alert": "Odd", "promql": "x", "anomaly": {}}], "route": {"channel": "ops"}}"#);
+    // Real times: what is learned must not be forgotten because it has never fired.
+    let (start, step) = (1_800_000_000, 1800);
+    let steps = 9 * 86_400 / step;
+    for at in 0..steps {
+        let now = start + at * step;
+        world.observe(
+            now,
+            &[("Odd", Kind::Firing, "a", 10.0 + (at % 5) as f64), ("Odd", Kind::Firing, "b", 1.0 + (at % 3) as f64)],
+        );
+        world.observe(now, &[("Odd", Kind::Done, "", 0.0)]);
+    }
+    assert!(world.states().is_empty());
+    for at in steps..steps + 2 * 86_400 / step {
+        let now = start + at * step;
+        world.observe(now, &[("Odd", Kind::Firing, "b", 1.0 + (at % 3) as f64)]);
+        world.observe(now, &[("Odd", Kind::Done, "", 0.0)]);
+    }
+    let at = |steps: i64| start + 9 * 86_400 + steps * step;
+    assert_eq!(world.states(), [format!("{} Odd firing", at(4)), format!("{} Odd resolved", at(47))]);
 }
 
 #[test]

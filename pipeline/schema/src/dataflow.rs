@@ -61,9 +61,10 @@ pub fn evaluations_schema() -> SchemaRef {
             required(
                 KIND,
                 Utf8,
-                "firing, held or clear: what the conditions say of a series; done: there are no more; tick: time passed",
+                "firing, held or clear: what the conditions say of a series; done: there are no more; tick: time passed; \
+                 posted: an alert of somebody else",
             ),
-            required(LABELS, Utf8, "labels as a JSON object"),
+            required(LABELS, Utf8, "labels as a JSON object; of a posted alert, all of it"),
             optional(VALUE, Float64, "value of the series; null where the query gave none"),
         ]))
     });

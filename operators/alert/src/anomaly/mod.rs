@@ -1,0 +1,303 @@
+//! What is unusual: a value against what its series usually is at this time of the day and the week, and a series against
+//! the others of its group. Medians and median absolute deviations throughout, so that what was unusual once does not
+//! become usual at once.
+//!
+//! A series is kept as means of 10 minutes for four weeks, and its differences from what was expected for one: 29 KiB
+//! ([`past`]). Five things are unusual: a value far away; values that lie on one side of what is expected for long;
+//! values that scatter far more than usual; values that do not move although they usually do; and a learned series that
+//! ends, which the instance of the rule sees. How far is far follows from the series' own week: one whose noise is slow
+//! or has heavy tails is given more room.
+
+mod exact;
+mod group;
+mod past;
+mod ring;
+
+pub use group::outliers;
+
+use crate::config::{micros, some_duration};
+use past::Past;
+use ring::Ring;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The section `anomaly` of a rule.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AnomalyConfig {
+    /// Compare the series of one answer with each other, and not each with its past.
+    pub outlier: bool,
+    /// How far from usual is unusual, in standard deviations; 6 by default.
+    pub deviations: Option<f64>,
+    /// How long a series is only learned; a week by default.
+    #[serde(deserialize_with = "some_duration")]
+    pub learn: Option<Duration>,
+}
+
+/// Standard deviations that are unusual.
+const DEVIATIONS: f64 = 6.0;
+/// A series is learned for a week: days of work and others differ.
+const LEARN_US: i64 = 7 * DAY_US;
+const DAY_US: i64 = 86_400_000_000;
+const HOUR_US: i64 = 3_600_000_000;
+/// Values count as no greater than this: sums and differences stay finite, also as single floats.
+const VALUE_MAX: f64 = 1e30;
+/// Values that a shift or a scatter is judged by: those of an hour, within these bounds.
+const RUN_MIN: usize = 6;
+const RUN_MAX: usize = 240;
+/// Equal values in a row before a series counts as stuck, and how unlikely they have to be.
+const STUCK_MIN: u32 = 6;
+const STUCK_LIKELY: f64 = 1e-9;
+/// The shortest silence that is unusual.
+const SILENCE_MIN_US: i64 = 60_000_000;
+/// How much further away a value has to be while there are less than two weeks.
+const THIN: f64 = 1.25;
+
+/// What was found of a value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Verdict {
+    /// It is unusual.
+    pub is_anomalous: bool,
+    /// What was expected; none while the series is learned.
+    pub expected: Option<f64>,
+    /// How far off it is, in standard deviations.
+    pub deviations: f64,
+}
+
+/// What is usual for a series.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Baseline {
+    past: Past,
+    first_ts: Option<i64>,
+    last_ts: i64,
+    /// Usual time between two values.
+    step_us: i64,
+    /// The last differences from what was expected.
+    recent: Ring,
+    is_shifted: bool,
+    /// Since when all values are unusual.
+    unusual_since: Option<i64>,
+    still: Still,
+}
+
+/// How often a series does not move.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Still {
+    #[serde(with = "exact")]
+    last: Option<f64>,
+    /// Values equal to the one before, now and the most that was usual.
+    equal: u32,
+    equal_max: u32,
+    /// Of all steps, those without a change, both fading.
+    #[serde(with = "exact")]
+    unmoved: f64,
+    #[serde(with = "exact")]
+    steps: f64,
+    /// The run of equal values was found to be unusual.
+    is_stuck: bool,
+}
+
+impl Baseline {
+    /// Bytes that one holds when it is full.
+    pub(crate) const BYTES: usize = 30 << 10;
+
+    /// Judges a value, then learns it.
+    pub fn add(&mut self, config: &AnomalyConfig, ts: i64, value: f64) -> Verdict {
+        if !value.is_finite() {
+            return Verdict { is_anomalous: true, expected: None, deviations: f64::INFINITY };
+        }
+        let value = value.clamp(-VALUE_MAX, VALUE_MAX);
+        let is_first = self.first_ts.is_none();
+        let first = *self.first_ts.get_or_insert(ts);
+        if !is_first && ts > self.last_ts {
+            self.pace(ts - self.last_ts);
+        }
+        self.last_ts = self.last_ts.max(ts);
+        let run = self.run();
+        self.past.advance(ts, self.step_us, run);
+        let expected = self.past.usual().expected(ts);
+        if let Some(expected) = expected {
+            self.recent.push((value - expected) as f32, run);
+        }
+        let is_learned = ts - first >= config.learn.map_or(LEARN_US, micros);
+        let verdict = match expected.filter(|_| is_learned) {
+            Some(expected) => self.judge(config, expected, value, run),
+            None => Verdict { is_anomalous: false, expected: None, deviations: 0.0 },
+        };
+        self.learn(expected, ts, value, verdict.is_anomalous);
+        verdict
+    }
+
+    /// The time of its newest value, in microseconds.
+    pub(crate) fn last_ts(&self) -> i64 {
+        self.last_ts
+    }
+
+    /// How long a silence of a learned series is unusual: several times what usually lies between two of its values. None
+    /// while it is learned.
+    fn silence(&self, config: &AnomalyConfig) -> Option<i64> {
+        let first = self.first_ts?;
+        let is_learned = self.last_ts - first >= config.learn.map_or(LEARN_US, micros);
+        is_learned.then(|| (5 * self.step_us).max(SILENCE_MIN_US))
+    }
+
+    /// Whether it is unusual that nothing has come until `now`.
+    pub fn is_missed(&self, config: &AnomalyConfig, now: i64) -> bool {
+        self.silence(config).is_some_and(|unusual| (unusual..DAY_US).contains(&(now - self.last_ts)))
+    }
+
+    /// Whether what has not come until `now` may still come.
+    pub(crate) fn is_gap(&self, config: &AnomalyConfig, now: i64) -> bool {
+        self.silence(config).is_some_and(|unusual| now - self.last_ts < unusual)
+    }
+
+    /// What lies between two values: one gap changes it little.
+    fn pace(&mut self, step: i64) {
+        self.step_us = match self.step_us {
+            0 => step,
+            known if step > known => known + (step - known).min(known) / 16,
+            known => known - (known - step) / 4,
+        };
+    }
+
+    fn run(&self) -> usize {
+        usize::try_from(HOUR_US / self.step_us.max(1)).unwrap_or(RUN_MAX).clamp(RUN_MIN, RUN_MAX)
+    }
+
+    fn judge(&mut self, config: &AnomalyConfig, expected: f64, value: f64, run: usize) -> Verdict {
+        let usual = self.past.usual();
+        // One week says less of what is usual than several.
+        let thin = match (usual.is_moved, self.past.is_thin()) {
+            (false, _) => 2.0 * THIN,
+            (true, true) => THIN,
+            (true, false) => 1.0,
+        };
+        let far = config.deviations.unwrap_or(DEVIATIONS) * thin;
+        let (difference, scale) = (value - expected, usual.scale);
+        let deviations = difference / scale;
+        let is_far = difference.abs() > (far * scale).max(1.3 * usual.often);
+        // Where it is not known how the days have changed, all values may lie aside.
+        let is_whole = self.recent.len() >= run && usual.is_moved;
+        let mean = |count: usize, of: fn(f64) -> f64| -> f64 {
+            self.recent.known().take(count).map(of).sum::<f64>() / count.max(1) as f64
+        };
+        // A series is back when its last values are.
+        let last = (run / 4).max(3);
+        let (all, newest) = (mean(run, |one| one), mean(last, |one| one));
+        // These two are measured by what they themselves usually are.
+        let own = far / thin.sqrt();
+        let is_aside = all.abs() > (0.9 * own * usual.scale_of_means).max(2.0 * scale);
+        let is_back = newest * all.signum() < 0.4 * all.abs();
+        let (wide, newest_wide) = (mean(run, f64::abs) / scale, mean(last, f64::abs) / scale);
+        let is_scattered = is_whole && wide > usual.wide.clamp(0.28 * own, 0.55 * own) && newest_wide > 0.2 * own;
+        let is_shifted = is_whole && !is_back && (is_aside || self.is_shifted);
+        let is_stuck = self.still.is_unusual(value);
+        let is_near = deviations.abs() > far / 2.0 && self.unusual_since.is_some();
+        self.is_shifted = is_shifted;
+        let is_anomalous = is_far || is_shifted || is_scattered || is_stuck || is_near;
+        Verdict { is_anomalous, expected: Some(expected), deviations }
+    }
+
+    /// What is unusual counts as far as usual values reach: a new level becomes usual, slowly; and what has been unusual
+    /// for a day is what there is to learn from.
+    fn learn(&mut self, expected: Option<f64>, ts: i64, value: f64, is_anomalous: bool) {
+        self.still.learn(value, is_anomalous);
+        let since = if is_anomalous { Some(self.unusual_since.unwrap_or(ts)) } else { None };
+        self.unusual_since = since;
+        let is_news = since.is_some_and(|since| ts - since < DAY_US);
+        let taken = match expected.filter(|_| is_anomalous) {
+            Some(expected) => {
+                let reach = if is_news { 1.0 } else { 3.0 } * self.past.usual().scale;
+                value.clamp(expected - reach, expected + reach)
+            }
+            None => value,
+        };
+        self.past.learn(taken, expected.filter(|_| !is_news).map(|expected| value - expected));
+    }
+}
+
+impl Still {
+    /// Whether one more value like this is unusual.
+    fn is_unusual(&self, value: f64) -> bool {
+        if self.last != Some(value) {
+            return false;
+        }
+        let run = self.equal + 1;
+        let share = (self.unmoved + 1.0) / (self.steps + 10.0);
+        run >= STUCK_MIN.max(3 * self.equal_max) && f64::from(run) * share.ln() < STUCK_LIKELY.ln()
+    }
+
+    fn learn(&mut self, value: f64, is_anomalous: bool) {
+        let is_equal = self.last == Some(value);
+        if is_equal {
+            self.equal += 1;
+            self.is_stuck |= is_anomalous;
+        } else {
+            if !self.is_stuck {
+                self.equal_max = self.equal_max.max(self.equal);
+            }
+            (self.equal, self.is_stuck) = (0, false);
+        }
+        if !self.is_stuck {
+            let fade = 1.0 - 1.0 / 4096.0;
+            (self.unmoved, self.steps) = (self.unmoved * fade + f64::from(u8::from(is_equal)), self.steps * fade + 1.0);
+        }
+        self.last = Some(value);
+    }
+}
+
+/// The median; the values are put into another order. Zero for none.
+fn median(values: &mut [f64]) -> f64 {
+    if values.is_empty() {
+        return 0.0;
+    }
+    let (middle, is_odd) = (values.len() / 2, values.len() % 2 == 1);
+    let (low, upper, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
+    let upper = *upper;
+    if is_odd {
+        return upper;
+    }
+    let lower = low.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    (lower + upper) / 2.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP_US: i64 = 300_000_000;
+    const DAY_STEPS: i64 = DAY_US / STEP_US;
+
+    #[test]
+    fn a_series_is_learned_first_and_gaps_are_no_anomaly() {
+        let (mut baseline, config) = (Baseline::default(), AnomalyConfig::default());
+        let verdict = baseline.add(&config, 0, 1e9);
+        assert!(!verdict.is_anomalous && verdict.expected.is_none());
+        for step in 1..9 * DAY_STEPS {
+            let value = 10.0 + (step % 7) as f64;
+            if step % 3 != 0 {
+                assert!(!baseline.add(&config, step * STEP_US, value).is_anomalous, "{step}");
+            }
+        }
+        assert!(baseline.add(&config, 9 * DAY_US, 1e9).is_anomalous);
+        assert!(baseline.add(&config, 9 * DAY_US, f64::NAN).is_anomalous);
+        let text = serde_json::to_string(&baseline).unwrap();
+        assert!(text.len() < 48 << 10, "{} bytes of state", text.len());
+        let again: Baseline = serde_json::from_str(&text).unwrap();
+        assert!(serde_json::to_string(&again).unwrap() == text, "the last digit counts");
+        let mut cut = text;
+        cut = cut.replacen("\"means\":\"", "\"means\":\"AA", 1);
+        assert!(serde_json::from_str::<Baseline>(&cut).is_err());
+    }
+
+    #[test]
+    fn a_pace_outlives_a_gap() {
+        let (mut baseline, config) = (Baseline::default(), AnomalyConfig::default());
+        for step in 0..300 {
+            baseline.add(&config, step * STEP_US, step as f64);
+        }
+        baseline.add(&config, 400 * STEP_US, 1.0);
+        assert!(baseline.step_us < STEP_US + STEP_US / 8, "{}", baseline.step_us);
+        assert_eq!(baseline.silence(&config), None, "while it is learned nothing is missed");
+    }
+}
