@@ -171,7 +171,7 @@ async fn respond(
         result.warnings.push(super::labels::TRUNCATED.to_owned());
     }
     if super::arrow::is_wanted(headers) {
-        return blocking(move || super::arrow::answer(&result)).await?;
+        return blocking(move || super::arrow::answer(result)).await?;
     }
     let (has_stats, has_samples) = (!params.get("stats").is_empty(), params.get("stats") == "all");
     // A large answer takes a while to write.
