@@ -3,7 +3,7 @@
 use anyhow::{Context, anyhow, bail};
 use bodkin_promql::{EngineOptions, Release};
 use bodkin_promrules::{Alertmanager, Edit, ManagerOptions, RuleFile};
-use bodkin_scrape::{Globals, Relabel, RelabelConfig, ScrapeConfig, StaticConfig, Text};
+use bodkin_scrape::{Globals, Relabel, RelabelConfig, ScrapeConfig, ScrapeProtocol, StaticConfig, Text};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
@@ -63,8 +63,9 @@ struct Global {
     evaluation_interval: Option<Text>,
     rule_query_offset: Option<Text>,
     external_labels: BTreeMap<String, Text>,
-    #[serde(rename = "scrape_protocols")]
-    _scrape_protocols: Option<Unused>,
+    scrape_protocols: Option<Vec<ScrapeProtocol>>,
+    scrape_native_histograms: bool,
+    always_scrape_classic_histograms: bool,
     #[serde(rename = "query_log_file")]
     _query_log_file: Option<Unused>,
     #[serde(rename = "metric_name_validation_scheme")]
@@ -119,6 +120,9 @@ impl PrometheusSection {
         let globals = Globals {
             scrape_interval,
             scrape_timeout: or("scrape_timeout", &global.scrape_timeout, globals.scrape_timeout.min(scrape_interval))?,
+            scrape_protocols: global.scrape_protocols.clone(),
+            scrape_native_histograms: global.scrape_native_histograms,
+            always_scrape_classic_histograms: global.always_scrape_classic_histograms,
         };
         let external_labels =
             global.external_labels.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect();

@@ -8,9 +8,9 @@ use crate::limits::GatewayLimits;
 use crate::memory::{Memory, Metadata};
 use crate::otlp;
 use crate::own::{self, OwnSample};
+use crate::page::{self, PageFormat};
 use crate::remote_write::{Version, read_v1, read_v2};
 use crate::series::SeriesCache;
-use crate::text::{self, TextFormat};
 use crate::wire::WireError;
 use arrow::error::ArrowError;
 use bodkin_ingest::{LocalProducer, Refusal};
@@ -38,7 +38,7 @@ pub enum WriteError {
     /// It is no such message.
     #[error(transparent)]
     Wire(#[from] WireError),
-    /// It is no such text.
+    /// It is no such page.
     #[error("{0}")]
     Text(String),
     /// Parts of it are wrong; the rest is stored.
@@ -180,21 +180,21 @@ impl Gateway {
         Ok(written)
     }
 
-    /// Stores a page of text; samples without a time have the present one. Pages are not told apart by their bytes: the
+    /// Stores a page of an exporter; samples without a time have the present one. Pages are not told apart by their bytes: the
     /// same page again is a new observation.
     ///
     /// # Errors
     /// As [`WriteError`]; after [`WriteError::Partial`] the rest is durable.
-    pub async fn text(
+    pub async fn page(
         self: &Arc<Self>,
         tenant: &Tenant,
-        format: TextFormat,
+        format: PageFormat,
         encoding: Encoding,
         body: impl AsRef<[u8]> + Send + 'static,
     ) -> Result<Written, WriteError> {
         let now_us = self.producer.now().micros();
         let now_ms = now_us.div_euclid(1000);
-        let read = move |bytes: &[u8], intake: &mut Intake<'_>| text::read(bytes, format, now_ms, intake);
+        let read = move |bytes: &[u8], intake: &mut Intake<'_>| page::read(bytes, format, now_ms, intake);
         let taken = self.take(encoding, body, now_us, true, read).await?;
         self.store(tenant, taken, now_us).await
     }

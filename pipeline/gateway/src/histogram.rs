@@ -102,7 +102,8 @@ fn span(mut message: Reader<'_>, buckets: &mut Buckets) -> Result<(), WireError>
     Ok(())
 }
 
-fn sum_up(deltas: &[i64], counts: &mut Vec<f64>) {
+/// The counts of buckets that are given as steps from one to the next.
+pub(crate) fn sum_up(deltas: &[i64], counts: &mut Vec<f64>) {
     let mut count = 0i64;
     counts.extend(deltas.iter().map(|delta| {
         count = count.wrapping_add(*delta);

@@ -25,7 +25,7 @@
 //! | `remote_write` | Prometheus remote write v1 and v2 |
 //! | `otlp`, `delta` | OTLP metrics; changes added up to totals |
 //! | [`statsd`] | StatsD and DogStatsD, added up |
-//! | `text` | Prometheus's text format and OpenMetrics |
+//! | [`page`], `text`, `families` | pages of exporters: Prometheus's text format, OpenMetrics, protocol buffers |
 //! | `wire`, `decompress` | protocol buffers and compressed bodies from outside (SAFE-1) |
 //! | `series` | series by the bytes of their labels |
 //! | `intake`, `rows`, `histogram` | a request as columns |
@@ -37,6 +37,7 @@
 mod bodies;
 mod decompress;
 mod delta;
+mod families;
 pub mod gateway;
 mod histogram;
 mod intake;
@@ -44,6 +45,7 @@ pub mod limits;
 pub mod memory;
 mod otlp;
 pub mod own;
+pub mod page;
 mod remote_write;
 mod rows;
 mod series;
@@ -58,7 +60,8 @@ pub use intake::{Problems, Written};
 pub use limits::GatewayLimits;
 pub use memory::{Exemplar, Memory, Metadata, Suspect, SuspectValue, Verdict};
 pub use own::{OwnLabels, OwnSample, OwnValue};
+pub use page::{Histograms, PageFormat, PageSample, read_page};
 pub use remote_write::Version;
 pub use series::SeriesError;
-pub use text::{PageSample, TextFormat, read_page};
+pub use text::TextFormat;
 pub use wire::WireError;

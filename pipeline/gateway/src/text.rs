@@ -5,6 +5,8 @@
 use crate::gateway::WriteError;
 use crate::intake::{Intake, LabelSource};
 use crate::memory::Metadata;
+use crate::own::OwnValue;
+use crate::page::PageSample;
 use crate::series::SeriesError;
 use std::borrow::Cow;
 
@@ -17,17 +19,6 @@ pub enum TextFormat {
     OpenMetrics,
 }
 
-impl TextFormat {
-    /// The format that `Content-Type` names.
-    pub fn from_content_type(value: &str) -> Self {
-        if value.trim_start().starts_with("application/openmetrics-text") {
-            Self::OpenMetrics
-        } else {
-            Self::Prometheus
-        }
-    }
-}
-
 /// One sample of a page.
 #[derive(Clone, Debug, PartialEq)]
 struct Line<'a> {
@@ -36,50 +27,38 @@ struct Line<'a> {
     ts_ms: Option<i64>,
 }
 
-/// One sample of a page, with its labels as they were written.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PageSample<'a> {
-    /// The name and the labels as text: equal texts are one series.
-    pub series: &'a str,
-    /// The value.
-    pub value: f64,
-    /// The time that the page says, in milliseconds.
-    pub ts_ms: Option<i64>,
-}
-
-impl PageSample<'_> {
-    /// The labels, the name as `__name__` among them.
-    ///
-    /// # Errors
-    /// What is wrong with the text.
-    pub fn labels(&self) -> Result<Vec<(String, String)>, String> {
-        let (labels, rest) = series_of(self.series)?;
-        if !rest.trim().is_empty() {
-            return Err(format!("{rest:?} after the labels"));
-        }
-        Ok(labels.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
+/// The labels of a series as it was written, the name as `__name__` among them.
+///
+/// # Errors
+/// What is wrong with the text.
+pub(crate) fn labels_of(series: &str) -> Result<Vec<(String, String)>, String> {
+    let (labels, rest) = series_of(series)?;
+    if !rest.trim().is_empty() {
+        return Err(format!("{rest:?} after the labels"));
     }
+    Ok(labels.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
 }
 
-/// Reads a page without looking at labels: `sample` is called for each line, and says whether it goes on. What the page
-/// says of metrics is returned. Unlike a body that is pushed, a page with one bad line is refused as a whole, as Prometheus
-/// does.
+/// Reads a page: `sample` is called for each line that is one, and says whether it goes on.
 ///
 /// # Errors
 /// The first line that is none.
-pub fn read_page<'a>(
-    page: &'a str,
+pub(crate) fn read_page(
+    page: &str,
     format: TextFormat,
-    mut sample: impl FnMut(PageSample<'a>) -> Result<(), String>,
+    mut sample: impl FnMut(PageSample<'_>) -> Result<(), String>,
 ) -> Result<Vec<Metadata>, String> {
-    let (mut metadata, mut said) = (Vec::new(), None);
+    let (mut metadata, mut said): (Vec<Metadata>, Option<Metadata>) = (Vec::new(), None);
+    let mut kind = "unknown";
     for (number, line) in page.lines().enumerate() {
         let line = line.trim_matches([' ', '\t', '\r']);
         if let Some(comment) = line.strip_prefix('#') {
             if format == TextFormat::OpenMetrics && comment.trim() == "EOF" {
                 break;
             }
-            comment_line(comment, &mut said, &mut metadata);
+            if comment_line(comment, &mut said, &mut metadata) {
+                kind = said.as_ref().map_or(kind, |said| said.kind);
+            }
             continue;
         }
         if line.is_empty() {
@@ -88,7 +67,8 @@ pub fn read_page<'a>(
         let end = series_end(line).ok_or_else(|| format!("line {}: no value", number + 1))?;
         let (series, rest) = line.split_at(end);
         let (value, ts_ms) = numbers_of(rest, format).map_err(|why| format!("line {}: {why}", number + 1))?;
-        sample(PageSample { series, value, ts_ms }).map_err(|why| format!("line {}: {why}", number + 1))?;
+        let value = OwnValue::Float(value);
+        sample(PageSample { series, value, ts_ms, kind }).map_err(|why| format!("line {}: {why}", number + 1))?;
     }
     metadata.extend(said);
     Ok(metadata)
@@ -161,21 +141,24 @@ fn take(line: &Line<'_>, now_ms: i64, key: &mut Vec<u8>, intake: &mut Intake<'_>
     }
 }
 
-/// `# HELP name text`, `# TYPE name kind`, `# UNIT name unit`; other comments say nothing.
-fn comment_line(comment: &str, said: &mut Option<Metadata>, metadata: &mut Vec<Metadata>) {
+/// `# HELP name text`, `# TYPE name kind`, `# UNIT name unit`; other comments say nothing. True where it says a kind.
+fn comment_line(comment: &str, said: &mut Option<Metadata>, metadata: &mut Vec<Metadata>) -> bool {
     let mut words = comment.trim_start().splitn(3, [' ', '\t']);
-    let (Some(keyword @ ("HELP" | "TYPE" | "UNIT")), Some(name)) = (words.next(), words.next()) else { return };
+    let (Some(keyword @ ("HELP" | "TYPE" | "UNIT")), Some(name)) = (words.next(), words.next()) else {
+        return false;
+    };
     let text = words.next().unwrap_or_default();
     if said.as_ref().is_none_or(|said| said.name != name) {
         metadata.extend(said.take());
         *said = Some(Metadata { name: name.to_owned(), kind: "unknown", help: String::new(), unit: String::new() });
     }
-    let Some(said) = said else { return };
+    let Some(said) = said else { return false };
     match keyword {
         "HELP" => said.help = unescape(text, false).into_owned(),
         "UNIT" => said.unit = text.to_owned(),
         _ => said.kind = kind_of(text),
     }
+    keyword == "TYPE"
 }
 
 fn kind_of(text: &str) -> &'static str {
@@ -365,7 +348,8 @@ mod tests {
         let page = "# TYPE a counter\n# HELP a it\na{b=\"}\\\"\"} 1\na {b=\"c\"} 2 7 # {t=\"x\"} 1\nb 3\n# EOF\n";
         let mut read = Vec::new();
         let metadata = read_page(page, TextFormat::OpenMetrics, |sample| {
-            read.push((sample.labels()?, sample.value, sample.ts_ms));
+            let OwnValue::Float(value) = sample.value else { return Err("no float".to_owned()) };
+            read.push((sample.labels()?, value, sample.ts_ms));
             Ok(())
         });
         assert_eq!(metadata.unwrap()[0].kind, "counter");

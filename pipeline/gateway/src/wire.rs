@@ -183,6 +183,15 @@ impl<'a> Reader<'a> {
         Ok(Some(Field { number, value }))
     }
 
+    /// The next message where each stands behind its length; none at the end.
+    pub(crate) fn delimited(&mut self) -> Result<Option<Reader<'a>>, WireError> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        let length = usize::try_from(self.varint()?).map_err(|_| WireError::Truncated)?;
+        self.take(length).map(Reader::new).map(Some)
+    }
+
     #[inline]
     fn varint(&mut self) -> Result<u64, WireError> {
         let mut value = 0;

@@ -1,6 +1,7 @@
 //! `scrape_configs` of a Prometheus configuration.
 
 use crate::relabel::{LabelMap, Relabel, RelabelConfig};
+use bodkin_gateway::{Histograms, PageFormat, TextFormat};
 use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -78,8 +79,11 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     if text.is_empty() { Err(wrong()) } else { Ok(Duration::from_millis(ms)) }
 }
 
-/// A size as `10MB`; 0 for none.
-pub(crate) fn size(text: &str) -> Result<usize, String> {
+/// A size as `10MB` or `64KiB`.
+///
+/// # Errors
+/// Where it is none.
+pub fn size(text: &str) -> Result<usize, String> {
     let wrong = || format!("not a size: {text:?}");
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let count: usize = text[..digits].parse().map_err(|_| wrong())?;
@@ -100,11 +104,82 @@ pub struct Globals {
     pub scrape_interval: Duration,
     /// How long a page may take.
     pub scrape_timeout: Duration,
+    /// Formats that targets are asked for, the best first; none for the default.
+    pub scrape_protocols: Option<Vec<ScrapeProtocol>>,
+    /// Native histograms are taken, and asked for.
+    pub scrape_native_histograms: bool,
+    /// Classic histograms are taken even where there is a native one.
+    pub always_scrape_classic_histograms: bool,
 }
 
 impl Default for Globals {
     fn default() -> Self {
-        Self { scrape_interval: Duration::from_secs(60), scrape_timeout: Duration::from_secs(10) }
+        Self {
+            scrape_interval: Duration::from_secs(60),
+            scrape_timeout: Duration::from_secs(10),
+            scrape_protocols: None,
+            scrape_native_histograms: false,
+            always_scrape_classic_histograms: false,
+        }
+    }
+}
+
+/// A format of pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum ScrapeProtocol {
+    /// Messages `io.prometheus.client.MetricFamily`: the only one with native histograms.
+    PrometheusProto,
+    /// The text format.
+    #[serde(rename = "PrometheusText0.0.4")]
+    PrometheusText0,
+    /// The text format with any characters in names.
+    #[serde(rename = "PrometheusText1.0.0")]
+    PrometheusText1,
+    /// OpenMetrics.
+    #[serde(rename = "OpenMetricsText0.0.1")]
+    OpenMetricsText0,
+    /// OpenMetrics with any characters in names.
+    #[serde(rename = "OpenMetricsText1.0.0")]
+    OpenMetricsText1,
+}
+
+impl ScrapeProtocol {
+    const TEXTS: [Self; 4] =
+        [Self::OpenMetricsText1, Self::OpenMetricsText0, Self::PrometheusText1, Self::PrometheusText0];
+
+    /// What a job asks for that says nothing of it.
+    fn default_for(takes_native: bool) -> Vec<Self> {
+        let first = takes_native.then_some(Self::PrometheusProto);
+        first.into_iter().chain(Self::TEXTS).collect()
+    }
+
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::PrometheusProto => {
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
+            }
+            Self::PrometheusText0 => "text/plain;version=0.0.4",
+            Self::PrometheusText1 => "text/plain;version=1.0.0;escaping=allow-utf-8",
+            Self::OpenMetricsText0 => "application/openmetrics-text;version=0.0.1",
+            Self::OpenMetricsText1 => "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8",
+        }
+    }
+
+    /// A header `Accept` that asks for these, the best first.
+    fn accept(protocols: &[Self]) -> String {
+        let weights = (2..=protocols.len() + 1).rev();
+        let wanted = protocols.iter().zip(weights);
+        let wanted = wanted.map(|(protocol, weight)| format!("{};q=0.{weight}", protocol.media_type()));
+        wanted.chain(["*/*;q=0.1".to_owned()]).collect::<Vec<_>>().join(",")
+    }
+
+    /// How a page of this format is read.
+    pub(crate) fn format(self) -> PageFormat {
+        match self {
+            Self::PrometheusProto => PageFormat::Families,
+            Self::PrometheusText0 | Self::PrometheusText1 => PageFormat::Text(TextFormat::Prometheus),
+            Self::OpenMetricsText0 | Self::OpenMetricsText1 => PageFormat::Text(TextFormat::OpenMetrics),
+        }
     }
 }
 
@@ -267,11 +342,16 @@ pub struct ScrapeConfig {
     pub follow_redirects: Option<bool>,
     /// Whether HTTP/2 is spoken where the target can; it is by default.
     pub enable_http2: Option<bool>,
+    /// Formats that its targets are asked for, the best first.
+    pub scrape_protocols: Option<Vec<ScrapeProtocol>>,
+    /// The format of pages that do not say theirs, or not in a way that is known.
+    pub fallback_scrape_protocol: Option<ScrapeProtocol>,
+    /// Native histograms are taken, and asked for.
+    pub scrape_native_histograms: Option<bool>,
+    /// Classic histograms are taken even where there is a native one.
+    #[serde(alias = "scrape_classic_histograms")]
+    pub always_scrape_classic_histograms: Option<bool>,
     // Known, and without effect here.
-    scrape_protocols: Option<Ignored>,
-    fallback_scrape_protocol: Option<Ignored>,
-    scrape_classic_histograms: Option<Ignored>,
-    always_scrape_classic_histograms: Option<Ignored>,
     convert_classic_histograms_to_nhcb: Option<Ignored>,
     enable_compression: Option<Ignored>,
     keep_dropped_targets: Option<Ignored>,
@@ -355,7 +435,23 @@ impl ScrapeConfig {
         if let Some(sd) = self.http_sd_configs.iter().find(|sd| url::Url::parse(&sd.url).is_err()) {
             return Err(wrong("http_sd_configs", format!("{:?} is no URL", sd.url)));
         }
+        let takes_native = self.scrape_native_histograms.unwrap_or(globals.scrape_native_histograms);
+        let takes_classic = self.always_scrape_classic_histograms.unwrap_or(globals.always_scrape_classic_histograms);
+        let protocols = self.scrape_protocols.clone().or_else(|| globals.scrape_protocols.clone());
+        let protocols = protocols.unwrap_or_else(|| ScrapeProtocol::default_for(takes_native));
+        if protocols.is_empty() {
+            return Err(wrong("scrape_protocols", "names no format".to_owned()));
+        }
+        if let Some(twice) = (1..protocols.len()).find(|at| protocols[..*at].contains(&protocols[*at])) {
+            return Err(wrong("scrape_protocols", format!("{:?} is there twice", protocols[twice])));
+        }
         Ok(Job {
+            accept: ScrapeProtocol::accept(&protocols),
+            histograms: match (takes_native, takes_classic) {
+                (false, _) => Histograms::Classic,
+                (true, false) => Histograms::Native,
+                (true, true) => Histograms::Both,
+            },
             interval,
             timeout,
             body_bytes_max: if body_bytes_max == 0 { BODY_BYTES_MAX } else { body_bytes_max },
@@ -384,6 +480,9 @@ const BODY_BYTES_MAX: usize = 64 << 20;
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
     pub(crate) config: ScrapeConfig,
+    /// The header that asks for its formats.
+    pub(crate) accept: String,
+    pub(crate) histograms: Histograms,
     pub(crate) interval: Duration,
     pub(crate) timeout: Duration,
     pub(crate) body_bytes_max: usize,
@@ -443,5 +542,27 @@ mod tests {
         let job = all.job(&Globals::default()).unwrap();
         assert_eq!((job.timeout, job.body_bytes_max), (Duration::from_secs(5), 1 << 20));
         assert_eq!(all.client().basic_auth.unwrap().password, Some(Text("1".into())));
+    }
+
+    #[test]
+    fn formats_that_are_asked_for() {
+        let job = |yaml: &str| serde_saphyr::from_str::<ScrapeConfig>(yaml).unwrap().job(&Globals::default());
+        let plain = job("{job_name: a}").unwrap();
+        assert!(plain.accept.starts_with("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,"));
+        assert!(plain.accept.ends_with("text/plain;version=0.0.4;q=0.2,*/*;q=0.1"), "{}", plain.accept);
+        assert_eq!(plain.histograms, Histograms::Classic);
+        let native = job("{job_name: a, scrape_native_histograms: true}").unwrap();
+        assert!(native.accept.starts_with("application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily"));
+        assert!(native.accept.contains("encoding=delimited;q=0.6,"), "{}", native.accept);
+        let both = "{job_name: a, scrape_native_histograms: true, scrape_classic_histograms: true, \
+                     scrape_protocols: [PrometheusText0.0.4]}";
+        let both = job(both).unwrap();
+        assert_eq!(
+            (both.histograms, both.accept.as_str()),
+            (Histograms::Both, "text/plain;version=0.0.4;q=0.2,*/*;q=0.1")
+        );
+        assert!(job("{job_name: a, scrape_protocols: []}").unwrap_err().message.contains("scrape_protocols"));
+        let twice = "{job_name: a, scrape_protocols: [PrometheusProto, PrometheusProto]}";
+        assert!(job(twice).unwrap_err().message.contains("twice"));
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::config::Job;
 use crate::relabel::{LabelMap, relabel};
-use bodkin_gateway::{Metadata, OwnLabels, OwnSample, OwnValue, TextFormat, read_page};
+use bodkin_gateway::{Metadata, OwnLabels, OwnSample, OwnValue, PageFormat, read_page};
 use std::collections::HashMap;
 
 /// The bits of the stale marker.
@@ -50,8 +50,8 @@ impl Memory {
         &mut self,
         job: &Job,
         target: &LabelMap,
-        page: &str,
-        format: TextFormat,
+        page: &[u8],
+        format: PageFormat,
         now_ms: i64,
     ) -> Result<Read, String> {
         self.page += 1;
@@ -59,7 +59,7 @@ impl Memory {
         let mut read = Read::default();
         let honors_times = job.config.honor_timestamps.unwrap_or(true);
         let mut tracked: Vec<OwnLabels> = Vec::new();
-        let metadata = read_page(page, format, |sample| {
+        let metadata = read_page(page, format, job.histograms, |sample| {
             read.scraped += 1;
             let labels = match self.known.get_mut(sample.series) {
                 Some(known) => {
@@ -81,8 +81,7 @@ impl Memory {
             if own_time.is_none() || job.config.track_timestamps_staleness {
                 tracked.push(labels.clone());
             }
-            let value = OwnValue::Float(sample.value);
-            read.samples.push(OwnSample { labels, ts_ms: own_time.unwrap_or(now_ms), value });
+            read.samples.push(OwnSample { labels, ts_ms: own_time.unwrap_or(now_ms), value: sample.value });
             Ok(())
         });
         read.metadata = metadata?;
@@ -208,6 +207,9 @@ fn own(target: &LabelMap, name: &str, ts_ms: i64, value: f64) -> OwnSample {
 mod tests {
     use super::*;
     use crate::config::{Globals, ScrapeConfig};
+    use bodkin_gateway::TextFormat;
+
+    const TEXT: PageFormat = PageFormat::Text(TextFormat::Prometheus);
 
     fn job(yaml: &str) -> Job {
         serde_saphyr::from_str::<ScrapeConfig>(yaml).unwrap().job(&Globals::default()).unwrap()
@@ -238,7 +240,7 @@ mod tests {
     fn labels_of_target_and_page_meet() {
         let page = "a{job=\"x\",exported_job=\"y\"} 1\nb{instance=\"\"} 2\n";
         let read = |yaml: &str| {
-            let read = Memory::default().read(&job(yaml), &target(), page, TextFormat::Prometheus, 5).unwrap();
+            let read = Memory::default().read(&job(yaml), &target(), page.as_bytes(), TEXT, 5).unwrap();
             shown(&read.samples)
         };
         assert_eq!(
@@ -257,9 +259,23 @@ mod tests {
     }
 
     #[test]
+    fn bounds_are_written_in_one_way() {
+        let page = "# TYPE h histogram\nh_bucket{le=\"5\"} 1\n# TYPE s summary\ns{quantile=\".5\"} 2\n# TYPE g gauge\ng{le=\"5\"} 3\n";
+        let read = Memory::default().read(&job("{job_name: n}"), &target(), page.as_bytes(), TEXT, 5).unwrap();
+        assert_eq!(
+            shown(&read.samples),
+            [
+                "__name__=g,instance=h:1,job=n,le=5 3 @5",
+                "__name__=h_bucket,instance=h:1,job=n,le=5.0 1 @5",
+                "__name__=s,instance=h:1,job=n,quantile=0.5 2 @5",
+            ]
+        );
+    }
+
+    #[test]
     fn what_is_gone_is_stale_once() {
         let (job, target, mut memory) = (job("{job_name: n}"), target(), Memory::default());
-        let mut read = |page: &str, now| memory.read(&job, &target, page, TextFormat::Prometheus, now);
+        let mut read = |page: &str, now| memory.read(&job, &target, page.as_bytes(), TEXT, now);
         let first = read("a 1\nb 2\nc 3 100\n", 10).unwrap();
         assert_eq!((first.scraped, first.kept, first.added), (3, 3, 2));
         let second = read("a 1\n", 20).unwrap();
@@ -278,7 +294,7 @@ mod tests {
     fn limits_refuse_the_page() {
         let read = |yaml: &str| {
             let page = "a{b=\"c\"} 1\na{b=\"ddd\"} 1\n";
-            Memory::default().read(&job(yaml), &target(), page, TextFormat::Prometheus, 5).map(|read| read.kept)
+            Memory::default().read(&job(yaml), &target(), page.as_bytes(), TEXT, 5).map(|read| read.kept)
         };
         assert_eq!(read("{job_name: n, sample_limit: 2, label_limit: 2, label_value_length_limit: 3}"), Ok(2));
         assert!(read("{job_name: n, sample_limit: 1}").unwrap_err().contains("sample limit exceeded"));

@@ -7,7 +7,7 @@ use crate::page::{Memory, Read, Report};
 use crate::relabel::LabelMap;
 use crate::target::{Found, Target, targets};
 use async_trait::async_trait;
-use bodkin_gateway::{Gateway, Metadata, OwnSample, TextFormat};
+use bodkin_gateway::{Gateway, Metadata, OwnSample, PageFormat, TextFormat};
 use bodkin_schema::{Clock, Tenant};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,10 +22,6 @@ const FILES_INTERVAL: Duration = Duration::from_secs(5);
 const HTTP_INTERVAL: Duration = Duration::from_secs(60);
 /// Dropped targets of a job that are shown.
 const DROPPED_SHOWN: usize = 1000;
-const ACCEPT: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
-                      application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,\
-                      text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
-
 /// Takes what is scraped.
 #[async_trait]
 pub trait SampleSink: Send + Sync + fmt::Debug {
@@ -431,7 +427,8 @@ impl Work {
     async fn scrape(&mut self, client: &reqwest::Client) {
         let (begun, now_ms) = (self.clock.monotonic(), self.now_ms());
         let (target, job) = (&self.target.target, &self.job);
-        let page = get(client, &job.config.client(), &target.url, ACCEPT, target.timeout, job.body_bytes_max).await;
+        let page =
+            get(client, &job.config.client(), &target.url, &job.accept, target.timeout, job.body_bytes_max).await;
         let read = page.and_then(|page| self.read(&page, now_ms));
         let seconds = (self.clock.monotonic() - begun).as_secs_f64();
         let error = read.as_ref().err().cloned();
@@ -448,15 +445,17 @@ impl Work {
     }
 
     fn read(&mut self, page: &Page, now_ms: i64) -> Result<Read, String> {
-        let text = std::str::from_utf8(&page.bytes).map_err(|_| "the page is not UTF-8".to_owned())?;
         let media = page.content_type.split(';').next().unwrap_or_default().trim();
-        let format = match media {
-            "application/openmetrics-text" => TextFormat::OpenMetrics,
+        let format = match (media, self.job.config.fallback_scrape_protocol) {
+            ("application/openmetrics-text" | "application/vnd.google.protobuf" | "text/plain", _) => {
+                PageFormat::from_content_type(&page.content_type)
+            }
+            (_, Some(fallback)) => fallback.format(),
             // Pages without a type are taken for what most are.
-            "" | "text/plain" | "text/html" | "application/octet-stream" => TextFormat::Prometheus,
-            other => return Err(format!("received unsupported Content-Type {other:?}")),
+            ("" | "text/html" | "application/octet-stream", None) => PageFormat::Text(TextFormat::Prometheus),
+            (other, None) => return Err(format!("received unsupported Content-Type {other:?}")),
         };
-        self.memory.read(&self.job, &self.target.target.labels, text, format, now_ms)
+        self.memory.read(&self.job, &self.target.target.labels, &page.bytes, format, now_ms)
     }
 
     async fn store(&self, samples: Vec<OwnSample>, metadata: Vec<Metadata>) {

@@ -81,7 +81,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/api/v1/metadata", get(labels::metadata))
         .route("/api/v1/write", post(write::remote_write))
         .route("/api/v1/otlp/v1/metrics", post(write::otlp_metrics))
-        .route("/api/v1/import/prometheus", post(write::import_text))
+        .route("/api/v1/import/prometheus", post(write::import_page))
         .route("/api/v1/rules", get(rules::rules))
         .route("/api/v1/alerts", get(rules::alerts))
         .route("/api/v1/targets", get(targets::targets))

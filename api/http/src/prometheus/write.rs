@@ -11,7 +11,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use bodkin_gateway::{DecompressError, Encoding, TextFormat, Version, WriteError, Written};
+use bodkin_gateway::{DecompressError, Encoding, PageFormat, Version, WriteError, Written};
 use bodkin_schema::Principal;
 use bytes::Bytes;
 use std::time::Duration;
@@ -90,20 +90,20 @@ pub(super) async fn otlp_metrics(
     })
 }
 
-/// A page in the text format or OpenMetrics.
-pub(super) async fn import_text(
+/// A page of an exporter, in any of the formats that are scraped.
+pub(super) async fn import_page(
     State(state): State<AppState>,
     Extension(principal): Extension<Principal>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiFailure> {
     let api = api(&state)?;
-    let format = TextFormat::from_content_type(header_text(&headers, header::CONTENT_TYPE));
+    let format = PageFormat::from_content_type(header_text(&headers, header::CONTENT_TYPE));
     let (encoding, body) = match encoded(&headers, body).await {
         Ok(body) => body,
         Err(refusal) => return Ok(refusal),
     };
-    Ok(match api.gateway.text(&principal.tenant, format, encoding, body).await {
+    Ok(match api.gateway.page(&principal.tenant, format, encoding, body).await {
         Ok(_) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => refusal(error).0,
     })

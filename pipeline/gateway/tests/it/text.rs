@@ -1,7 +1,7 @@
 //! Pages of exporters.
 
 use crate::harness::Rig;
-use bodkin_gateway::{Encoding, TextFormat, WriteError};
+use bodkin_gateway::{Encoding, PageFormat, TextFormat, WriteError};
 use bodkin_schema::Tenant;
 
 #[tokio::test]
@@ -12,7 +12,7 @@ async fn a_page_of_an_exporter() {
                 nonsense line here\n# TYPE up gauge\nup 1 2000\n";
     let error = rig
         .gateway
-        .text(&Tenant::default(), TextFormat::Prometheus, Encoding::Identity, page.as_bytes())
+        .page(&Tenant::default(), PageFormat::Text(TextFormat::Prometheus), Encoding::Identity, page.as_bytes())
         .await
         .unwrap_err();
     let WriteError::Partial { written, problems } = error else { panic!("{error}") };
