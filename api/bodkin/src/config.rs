@@ -5,7 +5,7 @@ mod mutants;
 mod tables;
 
 use crate::prometheus::PrometheusSection;
-use crate::server::{AgentsEntry, FlowConfig, ForwardSection, StatsdSection};
+use crate::server::{AgentsEntry, FlowConfig, ForwardSection, MetricsSection, StatsdSection};
 use anyhow::{Context, anyhow};
 use bodkin_alert::AlertsConfig;
 use bodkin_forward::ChannelConfig;
@@ -31,6 +31,8 @@ pub(crate) struct ServerConfig {
     kafka: BTreeMap<String, IgnoredAny>,
     /// Prometheus's rules and scraping.
     pub(crate) prometheus: PrometheusSection,
+    /// How much of metrics there may be.
+    pub(crate) metrics: MetricsSection,
     /// Where StatsD listens.
     pub(crate) statsd: StatsdSection,
     /// Where CloudTrail's files are.
@@ -228,6 +230,8 @@ impl ServerConfig {
         config.check_kafka()?;
         config.flow().check()?;
         config.retention()?;
+        config.metrics.limits()?;
+        config.metrics.memory()?;
         Ok(config)
     }
 }

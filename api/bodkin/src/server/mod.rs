@@ -18,6 +18,7 @@ mod graph;
 #[cfg(feature = "kafka")]
 pub(crate) mod kafka;
 mod listen;
+mod metric_limits;
 mod metric_store;
 mod metrics;
 mod node;
@@ -38,6 +39,7 @@ pub(crate) use catalog::snapshot_at;
 pub(crate) use flow::{FlowConfig, ForwardSection};
 #[cfg(test)]
 pub(crate) use graph::graph_of;
+pub(crate) use metric_limits::MetricsSection;
 pub(crate) use node::{AgentView, ServerNode};
 pub(crate) use options::ServerArgs;
 pub(crate) use statsd::StatsdSection;
@@ -128,7 +130,9 @@ impl Server {
         let flow = Flow::new(&config.flow())?;
         let graph = graph::configured(args.config.as_deref(), &rules, &flow)?;
         let outbox = Outbox::new(OutboxOptions::default(), flow.channels(&clock)?);
-        let storage = Storage::open(&args.data_dir, args.store.as_deref(), &graph, outbox, clock.clone()).await?;
+        let storage =
+            Storage::open(&args.data_dir, args.store.as_deref(), &graph, outbox, &config.metrics, clock.clone())
+                .await?;
         let (query_log, query_log_writer) = QueryLog::new();
         let view = StoreView::new(storage.metrics().clone(), tokio::runtime::Handle::current());
         let evaluator = Engine::with_clock(settings.engine, clock.clone());

@@ -1,5 +1,6 @@
 //! What keeps rows: data folder, log, graph, tables and their epochs.
 
+use super::MetricsSection;
 use super::catalog::LiveCatalog;
 use super::feed::{Feed, LogSource, Notes};
 use super::flow::DeliveryEnds;
@@ -10,9 +11,9 @@ use bodkin_engine::{
     Batch, Coordinator, Engine, EngineOptions, EpochOptions, EpochStats, FlushHandle, Graph, IntentStore, Mark, Outbox,
     Recovered, Run, Sink, Source, Time, TokioTimer, flush_channel,
 };
-use bodkin_gateway::{Gateway, GatewayLimits};
+use bodkin_gateway::Gateway;
 use bodkin_ingest::{IngestLimits, IngestService, LaneKey, LaneMark, LocalProducer, ReplayReport};
-use bodkin_metrics::{MetricOptions, MetricStore};
+use bodkin_metrics::MetricStore;
 use bodkin_query::Catalog;
 use bodkin_rollup::Ladder;
 use bodkin_schema::{Clock, Stream};
@@ -51,6 +52,7 @@ impl Storage {
         store: Option<&str>,
         graph: &Graph,
         outbox: Outbox,
+        section: &MetricsSection,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
         let data_dir = DataDir::open(path)?;
@@ -72,14 +74,14 @@ impl Storage {
         let engine = Arc::new(engine);
         let inlet = engine.inlet().clone();
         let feed = Arc::new(Feed { inlet: inlet.clone() });
-        let metrics = MetricStore::new(MetricOptions::default());
+        let metrics = MetricStore::new(section.memory()?);
         let metric_tables =
             MetricTables { tables: tables.clone(), ladder: ladder.clone(), progress: inlet.progress().clone() };
         metrics.load(Arc::new(metric_tables), &tables.snapshot()).await.context("series and samples")?;
         let downstream = Arc::new(MetricFeed { store: metrics.clone(), next: feed });
         let ingest = IngestService::new(wal.clone(), clock.clone(), IngestLimits::default(), downstream);
         let producer = LocalProducer::new(ingest.clone(), &format!("{}/metrics", data_dir.node()))?;
-        let gateway = Arc::new(Gateway::new(producer, metrics.clone(), GatewayLimits::default()));
+        let gateway = Arc::new(Gateway::new(producer, metrics.clone(), section.limits()?));
         let (flush, requests) = flush_channel();
         let (stop, stopped) = oneshot::channel();
         let epochs = coordinator.stats();
