@@ -158,7 +158,11 @@ impl Agent {
             clock: clock.clone(),
             names: names.clone(),
         };
-        let metrics = config.metrics_interval.map(|every| metrics::start(&host, every, &context)).transpose()?;
+        let metrics = config.metrics_interval.map(|every| {
+            let known = Containers::new(Resolver::start(&config.containers)?, clock.clone());
+            metrics::start(&host, every, known, &context)
+        });
+        let metrics = metrics.transpose()?;
         let asker = Asker { host: host.to_string(), host_id: host_id.to_string() };
         let sender = sender::start(client.clone(), spool.clone(), asker, control.clone())?;
         let containers = Containers::new(Resolver::start(&config.containers)?, clock.clone());

@@ -10,8 +10,10 @@
 //! | `disk` | diskstats, mounts |
 //! | `network` | net/dev, net/sockstat, net/snmp, net/netstat, net/softnet_stat, /sys/class/net |
 //! | `system` | uname, time, file handles, entropy, conntrack |
+//! | `containers` | cgroups of containers, under cAdvisor's names and labels |
 //! | [`registry`] | [`Registry`]: samples to batches of `series` and `samples` |
 
+mod containers;
 mod cpu;
 mod disk;
 mod memory;
@@ -19,6 +21,7 @@ mod network;
 pub mod registry;
 mod system;
 
+pub(crate) use containers::collect as collect_containers;
 pub use registry::{MetricBatches, Registry};
 
 use bodkin_schema::EventTime;
