@@ -7,7 +7,6 @@ import json
 import os
 import random
 import signal
-import struct
 import threading
 import time
 import urllib.error
@@ -15,42 +14,13 @@ import urllib.parse
 import urllib.request
 
 import harness
-
-
-def varint(number):
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def field(number, payload):
-    return varint(number << 3 | 2) + varint(len(payload)) + payload
-
-
-def snappy(raw):
-    """The block format with literals alone."""
-    out = bytearray(varint(len(raw)))
-    for start in range(0, len(raw), 60):
-        part = raw[start:start + 60]
-        out.append((len(part) - 1) << 2)
-        out += part
-    return bytes(out)
+import remote_write_wire as wire
 
 
 def body(series, round_, base_ms):
     """One sample of each series, its value the round."""
-    request = bytearray()
-    for number in range(series):
-        message = bytearray()
-        for name, value in (("__name__", "crash_samples_total"), ("job", "crash"), ("series", str(number))):
-            message += field(1, field(1, name.encode()) + field(2, value.encode()))
-        sample = b"\x09" + struct.pack("<d", round_) + b"\x10" + varint(base_ms + round_ * 1000)
-        message += field(2, sample)
-        request += field(1, bytes(message))
-    return snappy(bytes(request))
+    labels = lambda number: {"__name__": "crash_samples_total", "job": "crash", "series": str(number)}
+    return wire.body([(labels(number), [(base_ms + round_ * 1000, float(round_))]) for number in range(series)])
 
 
 class Sender(threading.Thread):

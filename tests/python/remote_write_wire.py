@@ -43,18 +43,23 @@ def native(count):
     )
 
 
-def series(labels, points):
-    """Labels as a dict, points as (milliseconds, float or what `native` gives)."""
-    message = bytearray()
-    for name in sorted(labels):
-        message += field(1, field(1, name.encode()) + field(2, labels[name].encode()))
+def pairs(labels):
+    """Labels as messages, each a field 1."""
+    return b"".join(field(1, field(1, name.encode()) + field(2, labels[name].encode())) for name in sorted(labels))
+
+
+def series(labels, points, exemplars=()):
+    """Labels as a dict, points as (milliseconds, float or what `native` gives), exemplars as (labels, milliseconds, value)."""
+    message = bytearray(pairs(labels))
     for at_ms, value in points:
         if isinstance(value, bytes):
             message += field(4, value + varint(15 << 3) + varint(at_ms))
         else:
             message += field(2, double(1, value) + varint(2 << 3) + varint(at_ms))
+    for own, at_ms, value in exemplars:
+        message += field(3, pairs(own) + double(2, value) + varint(3 << 3) + varint(at_ms))
     return field(1, bytes(message))
 
 
 def body(all_series):
-    return snappy(b"".join(series(labels, points) for labels, points in all_series))
+    return snappy(b"".join(series(*one) for one in all_series))

@@ -132,6 +132,12 @@ fn remote_write() {
     script("remote_write.py", &[]);
 }
 
+/// What Grafana's Prometheus data source asks is answered as it expects.
+#[test]
+fn grafana() {
+    script("grafana.py", &[]);
+}
+
 /// TAIL-1, SAFE-1: PromQL over memory and files, rules, scraping, floods.
 #[test]
 fn metrics() {
