@@ -313,7 +313,13 @@ impl Found {
             return Err(head.complete_from());
         }
         let from_ms = self.start_ms.max(self.complete_from);
-        let mut columns = Columns::new(places.len());
+        let room = |place: &u32| match head.series(*place) {
+            Some(_) if self.is_newest_only => 1,
+            Some(series) => series.floats_at_most(from_ms, self.end_ms),
+            None => 0,
+        };
+        let cold = self.cold.values().map(|cold| cold.times_ms.len()).sum::<usize>() / self.places.len().max(1);
+        let mut columns = Columns::new(places.len(), places.iter().map(|place| cold + room(place)).sum());
         for place in places {
             if let Some(cold) = self.cold.get(place) {
                 columns.times.extend_from_slice(&cold.times_ms);
@@ -389,11 +395,12 @@ struct Columns {
 }
 
 impl Columns {
-    fn new(series: usize) -> Self {
+    /// Room for so many series and floats.
+    fn new(series: usize, floats: usize) -> Self {
         let mut offsets = Vec::with_capacity(series + 1);
         offsets.push(0);
         let histograms = HistogramColumns { offsets: offsets.clone(), ..Default::default() };
-        Self { offsets, times: Vec::new(), values: Vec::new(), histograms }
+        Self { offsets, times: Vec::with_capacity(floats), values: Vec::with_capacity(floats), histograms }
     }
 
     fn histogram(&mut self, ts_ms: i64, value: Arc<bodkin_promql::FloatHistogram>) {

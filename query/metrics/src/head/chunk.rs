@@ -87,6 +87,11 @@ impl Chunk {
         self.bytes.capacity()
     }
 
+    /// Samples that it holds.
+    pub(crate) fn len(&self) -> usize {
+        self.count as usize
+    }
+
     /// Whether a sample may lie between the times, both inclusive.
     pub(crate) fn overlaps(&self, from_ms: i64, to_ms: i64) -> bool {
         self.first_ms <= to_ms && from_ms <= self.last_ms

@@ -209,6 +209,7 @@ mod tests {
                 for (ts, value) in &expected {
                     prop_assert!(matches!(series.at(*ts), At::Float(found) if found == *value));
                 }
+                prop_assert!(from > to || series.floats_at_most(from, to) >= floats(&head, 0, from, to).len());
                 prop_assert_eq!(series.newest_ms(), expected.keys().next_back().copied());
                 let left: usize = series.ends().map(|(_, bytes)| bytes).sum();
                 prop_assert_eq!(head.bytes, left);

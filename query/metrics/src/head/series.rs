@@ -192,6 +192,14 @@ impl HeadSeries {
         }
     }
 
+    /// How many floats there may be between the times, both inclusive: those of all chunks that reach in.
+    pub(crate) fn floats_at_most(&self, from_ms: i64, to_ms: i64) -> usize {
+        let start = self.sealed.partition_point(|chunk| chunk.last_ms() < from_ms);
+        let sealed = self.sealed[start..].iter().take_while(|chunk| chunk.first_ms() <= to_ms);
+        let open = self.open.as_ref().map(OpenChunk::chunk).filter(|chunk| chunk.overlaps(from_ms, to_ms));
+        sealed.chain(open).map(Chunk::len).sum()
+    }
+
     /// The newest float of all where it lies between the times, both inclusive. Costs nothing.
     pub(crate) fn newest_float(&self, from_ms: i64, to_ms: i64) -> Option<(i64, f64)> {
         let open = self.open.as_ref()?;
