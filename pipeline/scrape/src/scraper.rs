@@ -22,6 +22,9 @@ const FILES_INTERVAL: Duration = Duration::from_secs(5);
 const HTTP_INTERVAL: Duration = Duration::from_secs(60);
 /// Dropped targets of a job that are shown.
 const DROPPED_SHOWN: usize = 1000;
+/// Metrics of a target whose descriptions are kept.
+const METADATA_SHOWN: usize = 10_000;
+
 /// Takes what is scraped.
 #[async_trait]
 pub trait SampleSink: Send + Sync + fmt::Debug {
@@ -76,6 +79,8 @@ pub struct TargetView {
     pub scraped_at_ms: Option<i64>,
     /// How long that took, in seconds.
     pub seconds: f64,
+    /// What its last page says of its metrics.
+    pub metadata: Arc<[Metadata]>,
 }
 
 /// A job as it is now.
@@ -220,6 +225,7 @@ struct LoopState {
     error: Option<String>,
     scraped_at_ms: Option<i64>,
     seconds: f64,
+    metadata: Arc<[Metadata]>,
 }
 
 impl Pool {
@@ -371,6 +377,7 @@ impl Loop {
             error: state.error.clone(),
             scraped_at_ms: state.scraped_at_ms,
             seconds: state.seconds,
+            metadata: state.metadata.clone(),
         }
     }
 }
@@ -438,10 +445,20 @@ impl Work {
         let report =
             Report { is_up: error.is_none(), seconds, scraped: read.scraped, kept: read.kept, added: read.added };
         read.samples.extend(report.samples(&self.target.target.labels, now_ms));
+        self.keep(&read.metadata);
         self.store(read.samples, read.metadata).await;
         let mut state = lock(&self.target.state);
         state.health = if report.is_up { TargetHealth::Up } else { TargetHealth::Down };
         (state.error, state.scraped_at_ms, state.seconds) = (error, Some(now_ms), seconds);
+    }
+
+    /// Keeps what a page says of its metrics, which is the same from page to page. A target that is away keeps its own.
+    fn keep(&self, metadata: &[Metadata]) {
+        let mut state = lock(&self.target.state);
+        let shown = &metadata[..metadata.len().min(METADATA_SHOWN)];
+        if !shown.is_empty() && *state.metadata != *shown {
+            state.metadata = shown.into();
+        }
     }
 
     fn read(&mut self, page: &Page, now_ms: i64) -> Result<Read, String> {
@@ -538,7 +555,8 @@ mod tests {
         scraper.load(std::slice::from_ref(&config), &Globals::default()).await.unwrap();
         taken.wait_for("answer{job=n}", |value| value == 42.0).await;
         taken.wait_for("up{job=n}", |value| value == 1.0).await;
-        assert_eq!(scraper.pools()[0].active[0].health, TargetHealth::Up);
+        let target = &scraper.pools()[0].active[0];
+        assert_eq!((target.health, target.metadata[0].name.as_str()), (TargetHealth::Up, "answer"));
         // The file names another target, which nobody answers for.
         std::fs::write(&file, "[{\"targets\": [\"127.0.0.1:1\"]}]").unwrap();
         taken.wait_for("answer{job=n}", f64::is_nan).await;

@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::response::Response;
 use bodkin_scrape::{PoolView, TargetView};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 fn all(state: &AppState) -> Result<Vec<PoolView>, ApiFailure> {
     Ok(api(state)?.scraper.as_ref().map(|scraper| scraper.pools()).unwrap_or_default())
@@ -60,7 +61,29 @@ pub(super) async fn pools(State(state): State<AppState>) -> Result<Response, Api
     data(&json!({"scrapePools": names}))
 }
 
-/// What a metric is, said by each target: targets are not told apart here, so nothing is.
-pub(super) async fn metadata() -> Result<Response, ApiFailure> {
-    data(&json!([]))
+/// What the targets say of their metrics: of those that `match_target` fits, of `metric` alone where it is given.
+pub(super) async fn metadata(State(state): State<AppState>, params: Params) -> Result<Response, ApiFailure> {
+    let (limit, wanted, selector) = (params.limit()?, params.get("metric"), params.get("match_target"));
+    let matchers = match selector {
+        "" => Vec::new(),
+        selector => bodkin_promql::parse_selector(selector).map_err(ApiFailure::from)?,
+    };
+    let fits = |labels: &BTreeMap<String, String>| {
+        matchers.iter().all(|matcher| matcher.matches(labels.get(&matcher.name).map_or("", String::as_str)))
+    };
+    let mut found = Vec::new();
+    for view in all(&state)?.iter().flat_map(|pool| &pool.active).filter(|view| fits(&view.target.labels)) {
+        for said in view.metadata.iter().filter(|said| wanted.is_empty() || said.name == wanted) {
+            if found.len() >= limit {
+                return data(&found);
+            }
+            let mut shown =
+                json!({"target": view.target.labels, "type": said.kind, "help": said.help, "unit": said.unit});
+            if wanted.is_empty() {
+                shown["metric"] = json!(said.name);
+            }
+            found.push(shown);
+        }
+    }
+    data(&found)
 }
