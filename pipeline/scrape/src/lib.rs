@@ -35,7 +35,7 @@ pub mod relabel;
 pub mod scraper;
 pub mod target;
 
-pub use config::{ConfigError, Globals, HttpClientConfig, ScrapeConfig, ScrapeProtocol, StaticConfig, Text};
+pub use config::{ConfigError, Globals, HttpClientConfig, ScrapeConfig, ScrapeProtocol, StaticConfig, Text, size};
 pub use relabel::{LabelMap, Relabel, RelabelConfig};
 pub use scraper::{PoolView, SampleSink, Scraper, ScraperStats, TargetHealth, TargetView};
 pub use target::Target;
