@@ -16,6 +16,7 @@ import signal
 import subprocess
 import threading
 import time
+import urllib.request
 
 import pyarrow as pa
 import pyarrow.flight
@@ -232,6 +233,7 @@ def silence(server, receiver, lane):
         assert "muted" in run("silence", "query"), run("silence", "query")
     else:
         server.post("/api/v1/silences", {"matchers": {"alertname": "Marker", "class": "muted"}, "duration": "1h"})
+    posted(server, receiver, amtool and run)
     before = len(receiver.of("/alerts"))
     lane.send(500, rows([(time.time(), "muted", "marker", 1)]))
     until("the muted alert is not in the table", lambda: server.sql(
@@ -241,6 +243,31 @@ def silence(server, receiver, lane):
                                                   if one[2]["commonLabels"].get("class") == "heard"], 20)
     muted = [one for one in receiver.of("/alerts")[before:] if one[2]["commonLabels"].get("class") == "muted"]
     assert not muted, muted
+
+
+def posted(server, receiver, amtool):
+    """Somebody else's alert fires, is shown, and ends."""
+    alert = {"labels": {"alertname": "Posted", "severity": "critical"}}
+    def post(alert):
+        request = urllib.request.Request(f"{server.http}/alertmanager/api/v2/alerts", json.dumps([alert]).encode(),
+                                         {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            assert answer.status == 200, answer.status
+    if amtool:
+        amtool("alert", "add", "alertname=Posted", "severity=critical", "--annotation=summary=by hand")
+    else:
+        post({**alert, "annotations": {"summary": "by hand"}})
+    def of(status):
+        return [one for one in receiver.of("/alerts")
+                if one[2]["commonLabels"]["alertname"] == "Posted" and one[2]["status"] == status]
+    fired = until("the posted alert does not fire", lambda: of("firing"), 20)
+    assert fired[0][2]["alerts"][0]["annotations"]["summary"] == "by hand", fired
+    if amtool:
+        assert "Posted" in amtool("alert", "query", "alertname=Posted"), amtool("alert", "query")
+    post({**alert, "endsAt": "2020-01-01T00:00:00Z"})
+    until("the posted alert does not end", lambda: of("resolved"), 20)
+    states = server.sql("SELECT state, count(*) FROM alerts WHERE rule = 'Posted' GROUP BY state ORDER BY 1")
+    assert states == [["firing", 1], ["resolved", 1]], states
 
 
 if __name__ == "__main__":

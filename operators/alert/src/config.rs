@@ -26,6 +26,8 @@ pub struct AlertsConfig {
     pub route: Option<Route>,
     /// Alerts that mute others.
     pub inhibit: Vec<Inhibit>,
+    /// Whether the rules that come with the program are among them; they are unless this says no.
+    pub shipped: Option<bool>,
 }
 
 /// A rule.
@@ -44,6 +46,9 @@ pub struct Rule {
     /// A scheduled query in PromQL.
     #[serde(default)]
     pub promql: Option<String>,
+    /// A family of our own metrics: its samples as rows, labels as columns, `value`.
+    #[serde(default)]
+    pub own: Option<String>,
     /// How often the query is asked.
     #[serde(default = "every", deserialize_with = "duration")]
     pub every: Duration,
@@ -179,6 +184,21 @@ fn repeat() -> Duration {
 }
 
 impl AlertsConfig {
+    /// With the rules that come with the program, but for those whose names are taken; where there are alerts at all.
+    pub fn with_shipped(mut self) -> Self {
+        if self.is_used() && self.shipped != Some(false) {
+            let is_new = |rule: &Rule| self.rules.iter().all(|own| own.name != rule.name);
+            let shipped: Vec<Rule> = shipped().into_iter().filter(is_new).collect();
+            self.rules.extend(shipped);
+        }
+        self
+    }
+
+    /// There are alerts: rules of our own, or a way for those of others.
+    pub fn is_used(&self) -> bool {
+        !self.rules.is_empty() || self.route.is_some()
+    }
+
     /// Checks everything that needs no columns; `channels` are those that exist.
     ///
     /// # Errors
@@ -211,8 +231,8 @@ impl Rule {
     /// # Errors
     /// Which keys do not go together.
     pub fn kind(&self) -> Result<RuleKind, String> {
-        let kind = match (&self.from, &self.sql, &self.promql) {
-            (Some(_), None, None) => match (self.count, self.over, self.absent) {
+        let kind = match (&self.from, self.queries()) {
+            (Some(_), 0) => match (self.count, self.over, self.absent) {
                 (None, None, None) if self.when.is_none() => {
                     return Err("a rule over rows has when, count or absent".to_owned());
                 }
@@ -222,11 +242,11 @@ impl Rule {
                 (Some(_), None, None) => return Err("count needs over: the time in which rows are counted".to_owned()),
                 _ => return Err("count and over, or absent, but not both".to_owned()),
             },
-            (None, Some(_), None) | (None, None, Some(_)) => match (self.count, self.over, self.absent) {
+            (None, 1) => match (self.count, self.over, self.absent) {
                 (None, None, None) => RuleKind::Query,
                 _ => return Err("count, over and absent are for rules over rows".to_owned()),
             },
-            _ => return Err("a rule has exactly one of from, sql and promql".to_owned()),
+            _ => return Err("a rule has exactly one of from, sql, promql and own".to_owned()),
         };
         if self.until.is_some() && (kind != RuleKind::Query || self.when.is_none()) {
             return Err("until is for queries that have when".to_owned());
@@ -235,6 +255,11 @@ impl Rule {
             return Err("anomaly is for queries".to_owned());
         }
         Ok(kind)
+    }
+
+    /// Of how many queries it has the answers.
+    fn queries(&self) -> usize {
+        [&self.sql, &self.promql, &self.own].into_iter().filter(|query| query.is_some()).count()
     }
 
     fn check(&self) -> Result<(), String> {
@@ -308,6 +333,21 @@ impl Route {
         channels.dedup();
         channels
     }
+}
+
+/// The rules that come with the program: whether rows wait, windows do not end, or nothing comes any more.
+fn shipped() -> Vec<Rule> {
+    let rules = serde_json::json!([
+        {"alert": "BodkinQueueFull", "own": "bodkin_graph_queue_bytes", "when": "value > 33554432", "for": "1m",
+         "annotations": {"summary": "{{ labels.node }} is behind: {{ value }} bytes wait for it"}},
+        {"alert": "BodkinWatermarkBehind", "own": "bodkin_graph_watermark_seconds", "by": ["node"], "for": "5m",
+         "when": "kind = 'window' AND value < extract(epoch FROM now()) - 900",
+         "annotations": {"summary": "windows of {{ labels.node }} do not end: a producer is behind, or its clock is wrong"}},
+        {"alert": "BodkinStale", "own": "bodkin_graph_lag_seconds", "by": ["node"], "for": "1m",
+         "when": "node IN ('events', 'samples') AND value > 900", "until": "node IN ('events', 'samples') AND value < 60",
+         "annotations": {"summary": "the newest row of {{ labels.node }} is {{ value }} s old: nothing comes any more"}},
+    ]);
+    serde_json::from_value(rules).expect("invariant: rules of this file")
 }
 
 /// Microseconds of a duration.

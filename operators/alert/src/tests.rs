@@ -322,9 +322,21 @@ fn labels_without_end_are_bounded_and_unknown_rules_are_nothing() {
 }
 
 #[test]
+fn rules_come_with_the_program_where_there_are_alerts() {
+    let config = |text: &str| -> AlertsConfig { serde_json::from_str::<AlertsConfig>(text).unwrap().with_shipped() };
+    assert!(config("{}").rules.is_empty());
+    let routed = config(r#"{"route": {"channel": "ops"}}"#);
+    assert_eq!(routed.rules.len(), 3);
+    routed.check(&["ops"]).unwrap();
+    assert!(config(r#"{"route": {"channel": "ops"}, "shipped": false}"#).rules.is_empty());
+    let own = config(r#"{"rules": [{"alert": "BodkinStale", "sql": "x"}]}"#);
+    assert!(own.rules.len() == 3 && own.rules.iter().filter(|rule| rule.name == "BodkinStale").count() == 1);
+}
+
+#[test]
 fn configuration_errors_say_where() {
     for (config, what) in [
-        (r#"{"rules": [{"alert": "A"}]}"#, "exactly one of from, sql and promql"),
+        (r#"{"rules": [{"alert": "A"}]}"#, "exactly one of from, sql, promql and own"),
         (r#"{"rules": [{"alert": "A", "from": "events"}]}"#, "when, count or absent"),
         (r#"{"rules": [{"alert": "A", "from": "events", "count": 3}]}"#, "count needs over"),
         (r#"{"rules": [{"alert": "A", "sql": "x", "absent": "1m"}]}"#, "rules over rows"),

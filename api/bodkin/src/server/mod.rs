@@ -156,6 +156,7 @@ impl Server {
             alerts: flow.alerts().clone(),
             engine: engine.clone(),
             producer: LocalProducer::new(storage.ingest().clone(), &format!("{}/alerts", storage.node_id()))?,
+            own: Arc::new(metrics::ServerMetrics::new(&storage)),
         };
         let node = Arc::new(ServerNode::new(&storage, upkeep.clone(), clock.clone(), agent));
         let stopping = CancellationToken::new();
@@ -177,7 +178,7 @@ impl Server {
             rules: rules.clone(),
             metrics: vec![query_log as Arc<dyn MetricsSource>, cloudtrail, jobs.clone(), statsd],
             prometheus: jobs.api(evaluator, &storage),
-            alerting: Arc::new(FlowAlerts::new(&flow, &storage)),
+            alerting: Arc::new(FlowAlerts::new(&flow, &storage)?),
             agents: agents.clone(),
         };
         let listeners = Listeners::open(args, &storage, answerers, &stopping).await?;

@@ -12,7 +12,7 @@ pub(crate) use native::{
 pub(crate) use v2::routes;
 
 use async_trait::async_trait;
-use bodkin_alert::{ActiveAlert, Silence};
+use bodkin_alert::{ActiveAlert, PostedAlert, Silence};
 use bodkin_schema::Principal;
 use std::time::Duration;
 
@@ -27,6 +27,12 @@ pub trait Alerting: Send + Sync {
 
     /// Alerts that are pending or fire.
     fn alerts(&self, principal: &Principal) -> Vec<ActiveAlert>;
+
+    /// Takes alerts of others, checked ones; resolves when they are durable.
+    ///
+    /// # Errors
+    /// Why not, as a message for the caller.
+    async fn post_alerts(&self, principal: &Principal, alerts: Vec<PostedAlert>) -> Result<(), String>;
 
     /// Silences, ended ones included.
     fn silences(&self) -> Vec<Silence>;

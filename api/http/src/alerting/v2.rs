@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use bodkin_alert::{ActiveAlert, Matcher, Silence};
+use bodkin_alert::{ActiveAlert, Matcher, PostedAlert, RESOLVE_AFTER_US, Silence};
 use bodkin_schema::Principal;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .route(&format!("{PREFIX}/-/ready"), get(|| async { "OK" }))
         .route(&format!("{PREFIX}/api/v2/status"), get(status))
         .route(&format!("{PREFIX}/api/v2/receivers"), get(receivers))
-        .route(&format!("{PREFIX}/api/v2/alerts"), get(alerts))
+        .route(&format!("{PREFIX}/api/v2/alerts"), get(alerts).post(post_alerts))
         .route(&format!("{PREFIX}/api/v2/alerts/groups"), get(groups))
         .route(&format!("{PREFIX}/api/v2/silences"), post(put).get(silences))
         .route(&format!("{PREFIX}/api/v2/silence/{{id}}"), get(silence).delete(expire))
@@ -106,7 +106,7 @@ fn shape(alert: &ActiveAlert) -> Value {
             "state": if is_suppressed { "suppressed" } else { "active" },
         },
         "updatedAt": time(alert.updated_at),
-        "generatorURL": "",
+        "generatorURL": alert.generator_url,
         "labels": alert.labels,
     })
 }
@@ -117,6 +117,64 @@ async fn alerts(
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, Refused> {
     Ok(Json(wanted(&state, &principal, query.as_deref())?.iter().map(shape).collect()))
+}
+
+/// An alert as a client posts it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PostedShape {
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+    #[serde(default)]
+    starts_at: Option<String>,
+    #[serde(default)]
+    ends_at: Option<String>,
+    #[serde(default, rename = "generatorURL")]
+    generator_url: Option<String>,
+}
+
+impl PostedShape {
+    /// As Alertmanager fills in what is missing: it starts now, or at its end where that has been; it ends when it was not
+    /// posted for a while.
+    fn alert(self, now: i64) -> Result<PostedAlert, Refused> {
+        let time = |text: Option<String>| match text.filter(|text| !text.is_empty() && !text.starts_with("0001-01-01"))
+        {
+            Some(text) => micros(&text).map(Some),
+            None => Ok(None),
+        };
+        let (starts_at, ends_at) = (time(self.starts_at)?, time(self.ends_at)?);
+        let ends_at = ends_at.unwrap_or_else(|| now.saturating_add(RESOLVE_AFTER_US));
+        let alert = PostedAlert {
+            labels: self.labels,
+            annotations: self.annotations,
+            starts_at: starts_at.unwrap_or_else(|| now.min(ends_at)),
+            ends_at,
+            generator_url: self.generator_url.unwrap_or_default(),
+        };
+        alert.check().map_err(wrong)?;
+        Ok(alert)
+    }
+}
+
+async fn post_alerts(
+    State(state): State<AppState>,
+    Extension(principal): Extension<Principal>,
+    Json(posted): Json<Vec<PostedShape>>,
+) -> Result<StatusCode, Refused> {
+    let alerting = of(&state)?;
+    let now = alerting.now();
+    let alerts = posted.into_iter().map(|posted| posted.alert(now)).collect::<Result<Vec<_>, _>>()?;
+    let failed = |why| Refused(StatusCode::SERVICE_UNAVAILABLE, why);
+    alerting.post_alerts(&principal, alerts).await.map_err(failed)?;
+    Ok(StatusCode::OK)
+}
+
+fn micros(text: &str) -> Result<i64, Refused> {
+    match text.parse::<jiff::Timestamp>() {
+        Ok(time) => Ok(time.as_microsecond()),
+        Err(error) => Err(wrong(format!("{text:?}: {error}"))),
+    }
 }
 
 /// By receiver and name of the alert: how the configuration groups them is the notifier's.
@@ -190,10 +248,6 @@ struct Posted {
 
 async fn put(State(state): State<AppState>, Json(posted): Json<Posted>) -> Result<Json<Value>, Refused> {
     let alerting = of(&state)?;
-    let micros = |text: &str| match text.parse::<jiff::Timestamp>() {
-        Ok(time) => Ok(time.as_microsecond()),
-        Err(error) => Err(wrong(format!("{text:?}: {error}"))),
-    };
     let (now, starts_at, ends_at) = (alerting.now(), micros(&posted.starts_at)?, micros(&posted.ends_at)?);
     let Posted { id: known, mut matchers, created_by, comment, .. } = posted;
     for matcher in &mut matchers {

@@ -4,11 +4,13 @@ use super::Flow;
 use crate::server::feed::Notes;
 use crate::server::storage::Storage;
 use async_trait::async_trait;
-use bodkin_alert::{ActiveAlert, AlertsConfig, Board, RuleKind, SILENCES_INPUT, Silence};
+use bodkin_alert::observe::evaluations;
+use bodkin_alert::{ActiveAlert, AlertsConfig, Board, PostedAlert, RuleKind, SILENCES_INPUT, Silence};
 use bodkin_engine::{Delivery, Outbox};
 use bodkin_forward::{Alert, Message, Notification, Status};
 use bodkin_http::Alerting;
-use bodkin_schema::{Clock, Principal, Tenant};
+use bodkin_ingest::LocalProducer;
+use bodkin_schema::{Clock, Principal, Stream, Tenant};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +27,8 @@ pub(crate) struct FlowAlerts {
     board: Arc<Board>,
     outbox: Arc<Outbox>,
     notes: Notes,
+    /// Logs alerts of others.
+    producer: LocalProducer,
     clock: Arc<dyn Clock>,
     started: Duration,
     /// One change at a time: each is made of the one before.
@@ -32,9 +36,13 @@ pub(crate) struct FlowAlerts {
 }
 
 impl FlowAlerts {
-    pub(crate) fn new(flow: &Flow, storage: &Storage) -> Self {
+    /// # Errors
+    /// Where nothing can be logged.
+    pub(crate) fn new(flow: &Flow, storage: &Storage) -> anyhow::Result<Self> {
         let clock = storage.clock().clone();
-        Self {
+        let producer = LocalProducer::new(storage.ingest().clone(), &format!("{}/posted", storage.node_id()))?;
+        Ok(Self {
+            producer,
             alerts: flow.alerts.clone(),
             board: flow.board.clone(),
             outbox: storage.outbox().clone(),
@@ -42,7 +50,7 @@ impl FlowAlerts {
             started: clock.monotonic(),
             clock,
             changing: tokio::sync::Mutex::default(),
-        }
+        })
     }
 }
 
@@ -60,7 +68,7 @@ impl Alerting for FlowAlerts {
             };
             json!({
                 "alert": rule.name, "kind": kind, "severity": rule.severity, "from": rule.from, "sql": rule.sql,
-                "promql": rule.promql, "when": rule.when, "until": rule.until, "by": rule.by, "labels": rule.labels,
+                "promql": rule.promql, "own": rule.own, "when": rule.when, "until": rule.until, "by": rule.by, "labels": rule.labels,
                 "annotations": rule.annotations, "for_seconds": rule.hold.as_secs_f64(), "every_seconds": rule.every.as_secs_f64(),
             })
         };
@@ -70,6 +78,25 @@ impl Alerting for FlowAlerts {
     fn alerts(&self, principal: &Principal) -> Vec<ActiveAlert> {
         // Rules look at the default tenant's rows (ISO-1).
         if principal.tenant == Tenant::default() { self.board.alerts() } else { Vec::new() }
+    }
+
+    async fn post_alerts(&self, principal: &Principal, alerts: Vec<PostedAlert>) -> Result<(), String> {
+        if self.alerts.route.is_none() {
+            return Err("no alert goes anywhere here: configure alerts.route".to_owned());
+        }
+        if principal.tenant != Tenant::default() {
+            return Err("alerts are the default tenant's".to_owned());
+        }
+        if alerts.is_empty() {
+            return Ok(());
+        }
+        let now = self.producer.now().micros();
+        let rows: Vec<_> = alerts.iter().map(|alert| alert.observation(now)).collect();
+        let put = self.producer.put(&principal.tenant, vec![(Stream::Evaluations, evaluations(&rows))]).await;
+        for ticket in put.map_err(|error| error.to_string())? {
+            ticket.await.map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 
     fn silences(&self) -> Vec<Silence> {

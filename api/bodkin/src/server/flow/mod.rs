@@ -64,7 +64,7 @@ impl Flow {
 
     fn sharing(config: &FlowConfig, board: Arc<Board>, windows: Arc<Windows>) -> anyhow::Result<Arc<Self>> {
         config.check()?;
-        let alerts = Arc::new(config.alerts.clone());
+        let alerts = Arc::new(config.alerts.clone().with_shipped());
         Ok(Arc::new(Self { config: config.clone(), alerts, board, windows }))
     }
 

@@ -66,12 +66,8 @@ impl Flow {
             let spec = OperatorSpec::new(&format!("forward.{name}"), Arc::new(move || Box::new(forward.clone())));
             graph.add(spec.kind("forward").reads(&reads).delivers(&[&section.to]));
         }
-        add_made(graph, &used, self.has_rules());
+        add_made(graph, &used, self.alerts.is_used());
         Ok(())
-    }
-
-    fn has_rules(&self) -> bool {
-        !self.alerts.rules.is_empty()
     }
 
     fn add_alerts(
@@ -80,7 +76,7 @@ impl Flow {
         schemas: &BTreeMap<String, SchemaRef>,
         used: &mut BTreeSet<&'static str>,
     ) -> anyhow::Result<()> {
-        if !self.has_rules() {
+        if !self.alerts.is_used() {
             return Ok(());
         }
         let mut by_input: BTreeMap<&str, Vec<(Sql, Observe)>> = BTreeMap::new();
@@ -191,7 +187,7 @@ fn nodes(inputs: &[String], used: &mut BTreeSet<&'static str>) -> Vec<String> {
     inputs.iter().map(node).collect()
 }
 
-fn add_made(graph: &mut Graph, used: &BTreeSet<&'static str>, has_rules: bool) {
+fn add_made(graph: &mut Graph, used: &BTreeSet<&'static str>, has_alerts: bool) {
     let mut of_stream = |node: &str, stream: Stream, inputs: &[&str]| {
         let only = OfStream::new(stream.name());
         let spec = OperatorSpec::new(node, Arc::new(move || Box::new(only.clone())));
@@ -202,6 +198,6 @@ fn add_made(graph: &mut Graph, used: &BTreeSet<&'static str>, has_rules: bool) {
     }
     if used.contains(ALERTED) {
         let inputs = [ALERTING, Stream::Alerts.name()];
-        of_stream(ALERTED, Stream::Alerts, inputs.get(usize::from(!has_rules)..).unwrap_or_default());
+        of_stream(ALERTED, Stream::Alerts, inputs.get(usize::from(!has_alerts)..).unwrap_or_default());
     }
 }

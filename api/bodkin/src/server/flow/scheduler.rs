@@ -6,10 +6,11 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 use bodkin_alert::observe::{Kind, Observation, evaluations, labels_text};
 use bodkin_alert::{AlertsConfig, Rule};
+use bodkin_http::{Family, MetricsSource};
 use bodkin_ingest::LocalProducer;
 use bodkin_query::QueryEngine;
 use bodkin_schema::{Principal, Stream, Tenant};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -28,12 +29,14 @@ pub(crate) struct Scheduler {
     pub(crate) alerts: Arc<AlertsConfig>,
     pub(crate) engine: Arc<QueryEngine>,
     pub(crate) producer: LocalProducer,
+    /// Our own metrics.
+    pub(crate) own: Arc<dyn MetricsSource>,
 }
 
 impl Scheduler {
-    /// Runs until the server stops. Does nothing where there are no rules.
+    /// Runs until the server stops. Does nothing where there are no alerts.
     pub(crate) async fn run(self, stopping: CancellationToken) {
-        if self.alerts.rules.is_empty() {
+        if !self.alerts.is_used() {
             return;
         }
         let this = Arc::new(self);
@@ -68,8 +71,16 @@ impl Scheduler {
 
     async fn evaluate(&self, at: usize) {
         let Some(rule) = self.alerts.rules.get(at) else { return };
-        let Some(text) = query(rule) else { return };
         let ts = self.producer.now().micros();
+        let inner = match &rule.own {
+            // Without samples there is nothing to ask; all that fired is over.
+            Some(family) => match rows_of(&self.own.families(), family) {
+                Some(rows) => Some(rows),
+                None => return self.put(&[done(rule, ts)]).await,
+            },
+            None => statement(rule),
+        };
+        let Some(text) = inner.map(|inner| query(rule, &inner)) else { return };
         let answer = match self.engine.sql(&Principal::default(), &text).await {
             Ok(answer) => answer.collect().await,
             Err(error) => Err(error),
@@ -78,9 +89,7 @@ impl Scheduler {
             Ok(batches) => {
                 let mut seen: Vec<_> =
                     batches.iter().flat_map(|batch| series(rule, batch, ts)).take(SERIES_MAX).collect();
-                let done =
-                    Observation { ts, rule: rule.name.clone(), kind: Kind::Done, labels: "{}".to_owned(), value: None };
-                seen.push(done);
+                seen.push(done(rule, ts));
                 self.put(&seen).await;
             }
             // What is not known resolves nothing.
@@ -102,23 +111,55 @@ fn is_due(rule: &Rule, second: u64) -> bool {
     rule.from.is_none() && second % every == xxh3_64(rule.name.as_bytes()) % every
 }
 
-/// The rule's query with its conditions as columns.
-pub(crate) fn query(rule: &Rule) -> Option<String> {
-    let inner = match (&rule.sql, &rule.promql) {
-        (Some(sql), _) => sql.trim().trim_end_matches(';').to_owned(),
+/// All series of an answer were given.
+fn done(rule: &Rule, ts: i64) -> Observation {
+    Observation { ts, rule: rule.name.clone(), kind: Kind::Done, labels: "{}".to_owned(), value: None }
+}
+
+/// The rule's query.
+fn statement(rule: &Rule) -> Option<String> {
+    match (&rule.sql, &rule.promql) {
+        (Some(sql), _) => Some(sql.trim().trim_end_matches(';').to_owned()),
         (None, Some(promql)) => {
-            format!("SELECT labels, value FROM promql('{}', now())", promql.replace('\'', "''"))
+            Some(format!("SELECT labels, value FROM promql('{}', now())", promql.replace('\'', "''")))
         }
-        (None, None) => return None,
+        (None, None) => None,
+    }
+}
+
+/// The samples of a family of our own metrics as rows: labels as columns, and `value`.
+fn rows_of(families: &[Family], name: &str) -> Option<String> {
+    let samples = || families.iter().filter(|family| family.name == name).flat_map(|family| &family.samples);
+    let names: BTreeSet<&str> = samples()
+        .flat_map(|sample| &sample.labels)
+        .map(|(name, _)| name.as_ref())
+        .filter(|name| *name != "value")
+        .collect();
+    let text = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    let row = |sample: &bodkin_http::Sample| {
+        let label = |name: &str| {
+            sample.labels.iter().find(|(other, _)| other.as_ref() == name).map_or("", |(_, value)| value.as_str())
+        };
+        let mut cells: Vec<String> = names.iter().map(|name| text(label(name))).collect();
+        cells.push(format!("CAST({} AS DOUBLE)", text(&sample.value.to_string())));
+        format!("({})", cells.join(", "))
     };
+    let rows: Vec<String> = samples().map(row).collect();
+    let columns: Vec<String> =
+        names.iter().chain([&"value"]).map(|name| format!("\"{}\"", name.replace('"', "\"\""))).collect();
+    (!rows.is_empty()).then(|| format!("SELECT * FROM (VALUES {}) AS own({})", rows.join(", "), columns.join(", ")))
+}
+
+/// A rule's query with its conditions as columns.
+fn query(rule: &Rule, inner: &str) -> String {
     let value = rule.value.as_deref().unwrap_or("value");
     let condition =
         |text: &Option<String>, otherwise: &str| text.as_ref().map_or(otherwise.to_owned(), |text| format!("({text})"));
     let firing = condition(&rule.when, "true");
     let clear = condition(&rule.until, "false");
-    Some(format!(
+    format!(
         "SELECT *, CAST({value} AS DOUBLE) AS \"__value\", {firing} AS \"__firing\", {clear} AS \"__clear\" FROM ({inner})"
-    ))
+    )
 }
 
 /// The series of a batch of an answer.
@@ -176,4 +217,28 @@ fn labels(rule: &Rule, batch: &RecordBatch, row: usize) -> BTreeMap<String, Stri
         labels.retain(|name, _| rule.by.contains(name));
     }
     labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bodkin_http::{MetricKind, Sample};
+
+    #[test]
+    fn own_metrics_become_rows() {
+        let sample = |node: &str, value: f64| Sample {
+            labels: vec![("node".into(), node.to_owned()), ("kind".into(), "stream".to_owned())],
+            value,
+            ..Sample::default()
+        };
+        let samples = vec![sample("it's", 2.5), sample("b", f64::NAN)];
+        let family = Family { name: "lag".into(), help: "".into(), kind: MetricKind::Gauge, samples };
+        let rows = rows_of(std::slice::from_ref(&family), "lag").unwrap();
+        assert_eq!(
+            rows,
+            "SELECT * FROM (VALUES ('stream', 'it''s', CAST('2.5' AS DOUBLE)), ('stream', 'b', CAST('NaN' AS DOUBLE))) \
+             AS own(\"kind\", \"node\", \"value\")"
+        );
+        assert_eq!(rows_of(&[family], "other"), None);
+    }
 }
