@@ -78,8 +78,10 @@ pub(crate) async fn run(args: RulesArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn check_files(format: TextFormat, paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
-    let files = read_files(paths)?;
-    let report = check(&files);
+    let report = match read_files(paths) {
+        Ok(files) => check(&files),
+        Err(unreadable) => unreadable.into_report(),
+    };
     let mut out = io::stdout().lock();
     match format {
         TextFormat::Text => writeln!(out, "{report}")?,

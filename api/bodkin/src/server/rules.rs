@@ -160,7 +160,11 @@ impl RuleKeeper {
         let mut seen = self.seen.lock().await;
         *seen = fingerprint(&self.paths);
         let is_missing = self.is_optional && !self.paths.iter().all(|path| path.exists());
-        let files = if is_missing { Vec::new() } else { read_files(&self.paths)? };
+        let paths = if is_missing { Vec::new() } else { self.paths.clone() };
+        let files = match tokio::task::spawn_blocking(move || read_files(&paths)).await? {
+            Ok(files) => files,
+            Err(unreadable) => return Ok(unreadable.into_report()),
+        };
         let in_force = Arc::new(self.in_force(files));
         let load = {
             let (loader, in_force) = (self.loader.clone(), in_force.clone());
