@@ -3,15 +3,12 @@
 use super::FindingsFeed;
 use super::limit::Limiter;
 use crate::config::OutputSection;
-use crate::sql::Remote;
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use bodkin_http::LiveFindings;
 use bodkin_rules::FindingRows;
 use bodkin_schema::{Clock, SystemClock};
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::Method;
-use hyper::header::CONTENT_TYPE;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Client, Url};
 use serde_json::Value;
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -23,10 +20,12 @@ use tokio_util::sync::CancellationToken;
 
 /// Longest wait for a receiver of findings.
 const POST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Waits before a finding is posted again: a receiver that starts again is back by then.
+const POST_AGAIN: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
 
 enum Output {
     File(PathBuf),
-    Http(String),
+    Http { client: Client, url: Url },
 }
 
 /// Starts what `section` asks for. What an output cannot take is counted as missed, what a limit holds back as such; both
@@ -41,7 +40,7 @@ pub(super) fn spawn(
     stopping: &CancellationToken,
 ) -> anyhow::Result<()> {
     let file = section.file.clone().map(Output::File);
-    let http = section.http.clone().map(Output::Http);
+    let http = section.http.as_deref().map(Output::http).transpose()?;
     for output in file.into_iter().chain(http) {
         let limiter = section.limit.as_ref().map(Limiter::new).transpose()?;
         let delivery = Delivery { output, limiter, hostname: hostname.to_owned(), clock: SystemClock::default() };
@@ -118,28 +117,80 @@ impl Output {
                 };
                 tokio::task::spawn_blocking(append).await?
             }
-            Self::Http(url) => {
+            Self::Http { client, url } => {
+                let mut outcome = Ok(());
                 for finding in findings {
-                    tokio::time::timeout(POST_TIMEOUT, post(url, finding)).await.context(url.clone())??;
+                    // One that is lost takes no others with it.
+                    outcome = outcome.and(post(client, url, finding).await);
                 }
-                Ok(())
+                outcome
             }
+        }
+    }
+
+    fn http(url: &str) -> anyhow::Result<Self> {
+        let parsed = Url::parse(url).with_context(|| format!("rules.output.http: {url:?} is no URL"))?;
+        if !matches!(parsed.scheme(), "http" | "https") {
+            bail!("rules.output.http: {url:?} is neither http nor https");
+        }
+        let agent = concat!("bodkin/", env!("CARGO_PKG_VERSION"));
+        let client = Client::builder().timeout(POST_TIMEOUT).user_agent(agent).build().context("rules.output.http")?;
+        Ok(Self::Http { client, url: parsed })
+    }
+}
+
+/// Posts a finding, again where that may help.
+async fn post(client: &Client, url: &Url, finding: &Value) -> anyhow::Result<()> {
+    let body = finding.to_string();
+    let mut waits = POST_AGAIN.into_iter();
+    loop {
+        let request = client.post(url.clone()).header(CONTENT_TYPE, "application/json").body(body.clone());
+        let error = match request.send().await {
+            Ok(answer) if answer.status().is_success() => return Ok(()),
+            Ok(answer) if !answer.status().is_server_error() && answer.status().as_u16() != 429 => {
+                bail!("{url} answered {}", answer.status());
+            }
+            Ok(answer) => anyhow::anyhow!("{url} answered {}", answer.status()),
+            Err(error) => anyhow::Error::new(error),
+        };
+        match waits.next() {
+            Some(wait) => tokio::time::sleep(wait).await,
+            None => return Err(error),
         }
     }
 }
 
-async fn post(url: &str, finding: &Value) -> anyhow::Result<()> {
-    let remote = Remote::parse(url).map_err(|message| anyhow!(message))?;
-    let body = Full::from(Bytes::from(finding.to_string()));
-    // The client asks below the URL's path, and a receiver at the root of its host has none.
-    let path = if url.trim_end_matches('/').matches('/').count() > 2 { "" } else { "/" };
-    let request = remote.request(Method::POST, path).header(CONTENT_TYPE, "application/json").body(body)?;
-    let response = remote.send(request).await.map_err(|error| anyhow!(error.message))?;
-    let status = response.status();
-    // The connection ends with its answer.
-    let _ = response.into_body().collect().await;
-    if !status.is_success() {
-        bail!("{url} answered {status}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Router;
+    use axum::http::{StatusCode, Uri};
+    use std::sync::Mutex;
+
+    /// SAFE-1 of the other side: a receiver that is not ready yet gets its finding, at the very URL that was given.
+    #[tokio::test]
+    async fn findings_are_posted_until_they_are_taken() {
+        let seen: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
+        let told = seen.clone();
+        let answer = move |uri: Uri, body: String| {
+            let told = told.clone();
+            async move {
+                let mut told = told.lock().unwrap();
+                told.push((uri.to_string(), body));
+                if told.len() == 1 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::NO_CONTENT }
+            }
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+        for path in ["", "/", "/in?key=x"] {
+            let output = Output::http(&format!("http://{address}{path}")).unwrap();
+            output.write(&[serde_json::json!({"rule": path})]).await.unwrap();
+        }
+        let seen = seen.lock().unwrap();
+        let paths: Vec<&str> = seen.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(paths, ["/", "/", "/", "/in?key=x"]);
+        assert_eq!(seen[3].1, r#"{"rule":"/in?key=x"}"#);
+        assert!(Output::http("nowhere").is_err() && Output::http("ftp://x/").is_err());
     }
-    Ok(())
 }
