@@ -22,7 +22,7 @@ graph:
     quiet: {inputs: [events], filter: \"evt_type <> 'close'\"}
     half: {inputs: [quiet], sample: {keep: 0.5, by: [pid]}}
     slim: {inputs: [half], sql: 'SELECT pid, comm FROM input'}
-    per: {inputs: [events], sql: \"SELECT comm, count(*) AS n FROM input GROUP BY comm, tumble(ts, '10s')\"}
+    per: {inputs: [events], window: \"SELECT comm, count(*) AS n FROM events GROUP BY comm, tumble(ts, '10s')\"}
     ways: {inputs: [events], route: [{to: failed, when: result < 0}, {to: rest}]}
   tables: {events: [quiet]}
 ";

@@ -122,12 +122,12 @@ fn samples() -> impl Strategy<Value = Vec<Sample>> {
         (0i64..2400).prop_map(|n| START + n * 15 * SECOND),
         (0i64..2400).prop_map(|n| START + 2 * HOUR + n * 1_001_000),
     ];
-    let value = prop_oneof![9 => (0i64..1000).prop_map(|n| n as f64), 1 => Just(f64::from_bits(STALE))];
     // The value of a time is the same whenever it is sent.
-    let sample = (0i64..3, time, value, 0u64..1).prop_map(|(series, ts, value, _)| {
-        let is_stale = value.to_bits() == STALE && ts % 7 == 0;
-        (series, ts, if is_stale { value } else { ((ts / SECOND) * 31 % 997 + series).abs() as f64 })
-    });
+    let value = |series: i64, ts: i64| match (ts / SECOND) % 11 {
+        3 => f64::from_bits(STALE),
+        _ => ((ts / SECOND) * 31 % 997 + series).abs() as f64,
+    };
+    let sample = (0i64..3, time).prop_map(move |(series, ts)| (series, ts, value(series, ts)));
     prop::collection::vec(sample, 1..60)
 }
 
