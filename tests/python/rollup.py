@@ -68,14 +68,14 @@ def roll_up(server, timeout=600):
 
 
 def tiers_equal_batches(server):
-    """Every tier against SQL over the samples. The only NaNs are stale markers."""
+    """Every tier against SQL over the samples. The only NaNs are stale markers; repeated samples count once."""
     for tier, length in TIERS.items():
         batch = f"""
             SELECT series_id, w, count(*) AS n, min(value) AS lo, max(value) AS hi, sum(value) AS s, min(ts) AS first_ts, max(ts) AS last_ts,
                    sum(CASE WHEN p IS NULL THEN 0 WHEN value < p THEN value ELSE value - p END) AS grown,
                    sum(CASE WHEN value < p THEN 1 ELSE 0 END) AS fell
             FROM (SELECT *, lag(value) OVER (PARTITION BY series_id, w ORDER BY ts) AS p
-                  FROM (SELECT *, date_bin(INTERVAL '{length}', ts) AS w FROM samples WHERE NOT isnan(value)))
+                  FROM (SELECT DISTINCT series_id, ts, value, date_bin(INTERVAL '{length}', ts) AS w FROM samples WHERE NOT isnan(value)))
             GROUP BY series_id, w"""
         wrong = f"""
             SELECT count(*), count(b.w), count(t.ts),
