@@ -102,6 +102,9 @@ with harness.folder() as folder:
         try:
             # host metrics come every 10 s
             server.until("SELECT count(*) FROM metrics WHERE name = 'node_load1'", 1, args.deadline)
+            # The log of queries is written behind them, findings behind their events.
+            server.until("SELECT count(*) FROM queries", 1, args.deadline)
+            server.until("SELECT count(*) FROM findings", 1, args.deadline)
             for _ in range(4):
                 server.post("/api/v1/admin/flush")
                 server.post("/api/v1/admin/compact")
