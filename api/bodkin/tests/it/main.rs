@@ -108,6 +108,18 @@ fn s3() {
     script("s3.py", &[]);
 }
 
+/// ACK-1: folders that cannot be written for a while, a clock that jumps.
+#[test]
+fn adverse() {
+    script("adverse.py", &[]);
+}
+
+/// LATE-1: every tier is a batch over the samples; PromQL and SQL answer the same from tiers as from samples.
+#[test]
+fn rollup() {
+    script("rollup.py", &["--series", "6", "--interval", "600", "--pieces", "8", "--queries", "60"]);
+}
+
 /// ONCE-1: CloudTrail's files in a bucket under a server that is killed.
 #[test]
 fn cloudtrail_s3() {
