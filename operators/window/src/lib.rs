@@ -32,6 +32,7 @@
 //! | `pane` | partials by pane |
 //! | `operator` | [`WindowPartial`], [`WindowMerge`] |
 //! | `rows` | partials as rows of the table `windows`, and back; [`merged`] |
+//! | `scratch` | [`Room`]; partials that memory has no room for |
 //! | `state` | panes as bytes of a key group |
 
 pub mod functions;
@@ -40,11 +41,13 @@ mod operator;
 mod pane;
 mod plan;
 mod rows;
+mod scratch;
 mod split;
 mod state;
 #[cfg(test)]
 mod tests;
 
 pub use operator::{WindowMerge, WindowPartial};
-pub use plan::{WindowError, WindowPlan};
+pub use plan::{WindowError, WindowPlan, WindowStats};
 pub use rows::merged;
+pub use scratch::Room;

@@ -2,21 +2,30 @@
 
 use crate::plan::WindowPlan;
 use crate::rows::by_pane;
+use crate::scratch::ScratchFile;
 use arrow::array::RecordBatch;
+use bodkin_engine::KeyGroup;
 use bodkin_schema::Tenant;
 use datafusion::common::Result;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Rows beyond which partials of a pane are folded, if they have doubled since.
 const FOLD_ROWS_MIN: usize = 8192;
+/// About what a batch and one of its columns take beside their values.
+const BATCH_BYTES: usize = 256;
+const COLUMN_BYTES: usize = 192;
 
 /// The partials of one pane.
 #[derive(Debug, Default)]
 pub(crate) struct Pane {
     /// Not in the table yet.
     pub(crate) fresh: Vec<RecordBatch>,
-    /// In the table; kept while a sliding window still needs them.
+    /// In the table; kept while a window still needs them.
     pub(crate) stored: Vec<RecordBatch>,
+    /// The same, on disk.
+    pub(crate) spilled: Vec<ScratchFile>,
+    /// Key groups with partials that are in the table alone: what is here is not all.
+    pub(crate) gone: BTreeSet<KeyGroup>,
     fresh_rows: usize,
     /// Rows when it was last folded.
     folded_rows: usize,
@@ -39,10 +48,9 @@ impl Panes {
             pane.fresh_rows += records.num_rows();
             pane.fresh.push(records);
             if pane.fresh_rows > FOLD_ROWS_MIN.max(2 * pane.folded_rows) {
-                let before: usize = pane.fresh.iter().map(bytes).sum();
+                let before = pane.bytes();
                 pane.fold(plan)?;
-                let after: usize = pane.fresh.iter().map(bytes).sum();
-                self.bytes = self.bytes.saturating_sub(before).saturating_add(after);
+                self.bytes = self.bytes.saturating_sub(before).saturating_add(pane.bytes());
             }
             touched.push(start);
         }
@@ -61,15 +69,32 @@ impl Panes {
         }
     }
 
+    /// Folds what has come for each pane.
+    pub(crate) fn fold(&mut self, plan: &WindowPlan) -> Result<()> {
+        let folded = self.panes.values_mut().try_for_each(|pane| pane.fold(plan));
+        self.count();
+        folded
+    }
+
     /// Lets go of panes that no window after `time` needs.
     pub(crate) fn forget(&mut self, plan: &WindowPlan, time: i64) {
         self.panes.retain(|(_, start), pane| !pane.fresh.is_empty() || start + plan.size > time);
-        self.bytes = self.panes.values().flat_map(|pane| pane.fresh.iter().chain(&pane.stored)).map(bytes).sum();
+        self.count();
     }
 
-    /// Bytes of the partials.
+    /// Counts its bytes anew, after panes were changed.
+    pub(crate) fn count(&mut self) {
+        self.bytes = self.panes.values().map(Pane::bytes).sum();
+    }
+
+    /// Bytes of the partials in memory.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes of the partials on disk.
+    pub(crate) fn scratch_bytes(&self) -> u64 {
+        self.panes.values().flat_map(|pane| &pane.spilled).map(|file| file.bytes).sum()
     }
 }
 
@@ -94,11 +119,22 @@ impl Pane {
         Ok(fresh)
     }
 
+    /// Those in memory.
     pub(crate) fn all(&self) -> impl Iterator<Item = &RecordBatch> {
         self.stored.iter().chain(&self.fresh)
+    }
+
+    /// All of it is in memory.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.spilled.is_empty() && self.gone.is_empty()
+    }
+
+    fn bytes(&self) -> usize {
+        self.all().map(bytes).sum()
     }
 }
 
 fn bytes(records: &RecordBatch) -> usize {
-    records.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or_default()).sum()
+    let values = records.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or_default());
+    BATCH_BYTES + values.map(|bytes| bytes + COLUMN_BYTES).sum::<usize>()
 }

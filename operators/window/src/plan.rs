@@ -13,6 +13,7 @@ use datafusion::physical_plan::PhysicalExpr;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// Column of a partial with the start of its pane.
 pub(crate) const PANE: &str = "pane";
@@ -83,6 +84,20 @@ pub struct WindowPlan {
     pub(crate) slide: i64,
     /// Width of a pane.
     pub(crate) pane: i64,
+    stats: WindowStats,
+}
+
+/// Counters of a window, over all its shards.
+#[derive(Debug, Default)]
+pub struct WindowStats {
+    /// Rows that are in no window because they could not be evaluated.
+    pub rows_failed: AtomicU64,
+    /// Panes that went to the table before their end because memory was short.
+    pub panes_early: AtomicU64,
+    /// Bytes of partials that were written to disk for the same reason.
+    pub bytes_spilled: AtomicU64,
+    /// Key groups of windows that operators behind were not told of: what was here was not all. The table has them.
+    pub windows_untold: AtomicU64,
 }
 
 /// One aggregate.
@@ -172,6 +187,7 @@ impl WindowPlan {
             size,
             slide,
             pane,
+            stats: WindowStats::default(),
         })
     }
 
@@ -188,6 +204,11 @@ impl WindowPlan {
     /// What is selected alone: the columns that the same statement has in a batch query.
     pub fn selected_schema(&self) -> &SchemaRef {
         &self.selected
+    }
+
+    /// Its counters.
+    pub fn stats(&self) -> &WindowStats {
+        &self.stats
     }
 
     /// The columns by which partials are spread over shards.

@@ -1,12 +1,13 @@
 //! Panes as bytes: an Arrow stream for each key group, whose batches are of one pane each.
 //!
 //! ```text
-//!  schema: the partial's columns, `tenant`, `stored`; metadata: statement, watermark, ingest
+//!  schema: the partial's columns, `tenant`, `stored`; metadata: statement, watermark, ingest, panes that are not all here
 //!  batch of a pane | batch of a pane | ...
 //! ```
 
 use crate::pane::Panes;
 use crate::plan::WindowPlan;
+use crate::scratch::ScratchFile;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -16,18 +17,21 @@ use bodkin_engine::{KEY_GROUPS, KeyGroup, RestoreError, key_groups};
 use bodkin_schema::{EventTime, Tenant};
 use bytes::Bytes;
 use datafusion::common::Result;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 const STATEMENT: &str = "statement";
 const WATERMARK: &str = "watermark";
 const INGEST: &str = "ingest";
+const GONE: &str = "gone";
 
 /// What a state held.
 pub(crate) struct Restored {
     pub(crate) watermark: Option<i64>,
     pub(crate) ingest: EventTime,
     pub(crate) panes: Vec<(Tenant, i64, RecordBatch, bool)>,
+    /// Panes of which the table has more than this.
+    pub(crate) gone: Vec<(Tenant, i64)>,
 }
 
 /// The states of all key groups that have partials.
@@ -38,9 +42,15 @@ pub(crate) fn save(
     ingest: EventTime,
 ) -> Result<Vec<(KeyGroup, Bytes)>> {
     let mut parts: BTreeMap<KeyGroup, Vec<RecordBatch>> = BTreeMap::new();
+    let mut gone: BTreeMap<KeyGroup, String> = BTreeMap::new();
     let schema = schema(plan, watermark, ingest);
     let key = plan.key();
-    for ((tenant, _), pane) in &panes.panes {
+    for ((tenant, start), pane) in &panes.panes {
+        let spilled = pane.spilled.iter().flat_map(ScratchFile::groups);
+        for group in pane.gone.iter().copied().chain(spilled).collect::<BTreeSet<_>>() {
+            parts.entry(group).or_default();
+            gone.entry(group).or_default().push_str(&format!("{start} {}\n", tenant.0));
+        }
         for (partials, is_stored) in [(&pane.fresh, false), (&pane.stored, true)] {
             for partial in partials {
                 for (group, records) in by_group(partial, &key)? {
@@ -54,6 +64,9 @@ pub(crate) fn save(
         }
     }
     let states = parts.into_iter().map(|(group, batches)| {
+        let mut metadata = schema.metadata().clone();
+        metadata.extend(gone.remove(&group).map(|gone| (GONE.to_owned(), gone)));
+        let schema = schema.as_ref().clone().with_metadata(metadata);
         let mut writer = StreamWriter::try_new(Vec::new(), &schema)?;
         for batch in &batches {
             writer.write(batch)?;
@@ -72,10 +85,16 @@ pub(crate) fn load(plan: &WindowPlan, bytes: &Bytes) -> std::result::Result<Rest
         watermark: number(WATERMARK),
         ingest: EventTime(number(INGEST).unwrap_or_default()),
         panes: Vec::new(),
+        gone: Vec::new(),
     };
     if schema.metadata().get(STATEMENT).map(String::as_str) != Some(plan.text()) {
         tracing::warn!(statement = plan.text(), "the statement has changed: windows that were open begin anew");
         return Ok(restored);
+    }
+    let gone = schema.metadata().get(GONE).map(String::as_str).unwrap_or_default().lines();
+    for line in gone {
+        let (start, tenant) = line.split_once(' ').ok_or("a state of a window is damaged")?;
+        restored.gone.push((Tenant(tenant.into()), start.parse()?));
     }
     let count = plan.partial.fields().len();
     for batch in reader {
@@ -103,7 +122,8 @@ fn schema(plan: &WindowPlan, watermark: Option<i64>, ingest: EventTime) -> Schem
     Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), metadata))
 }
 
-fn by_group(partial: &RecordBatch, key: &[String]) -> Result<Vec<(KeyGroup, RecordBatch)>> {
+/// The rows of each key group.
+pub(crate) fn by_group(partial: &RecordBatch, key: &[String]) -> Result<Vec<(KeyGroup, RecordBatch)>> {
     let mut rows: Vec<Vec<u32>> = vec![Vec::new(); KEY_GROUPS];
     for (row, group) in key_groups(partial, key)?.into_iter().enumerate() {
         if let Some(rows) = rows.get_mut(usize::from(group.number())) {

@@ -1,7 +1,7 @@
 //! LATE-1: whatever the order, the batches, the shards and the crashes, windows are those of a batch query.
 
 use crate::functions::{functions, hop_rule};
-use crate::{WindowMerge, WindowPartial, WindowPlan, merged};
+use crate::{Room, WindowMerge, WindowPartial, WindowPlan, merged};
 use arrow::array::{
     ArrayRef, AsArray, DictionaryArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
@@ -16,6 +16,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 const S: i64 = 1_000_000;
 
@@ -38,9 +39,16 @@ fn records(rows: &[Row]) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true))).unwrap()
 }
 
+/// Room for little more than one batch.
+fn little(scratch: Option<&tempfile::TempDir>) -> Room {
+    let scratch = scratch.map(|folder| folder.path().join("windows"));
+    Room { memory_bytes_max: 6000, scratch, ..Room::default() }
+}
+
 /// The operators of a few shards, and the table that they write.
 struct World {
     plan: Arc<WindowPlan>,
+    room: Room,
     shards: Vec<WindowMerge>,
     table: Vec<RecordBatch>,
     live: Vec<RecordBatch>,
@@ -48,8 +56,13 @@ struct World {
 
 impl World {
     fn new(plan: &Arc<WindowPlan>, shards: usize) -> Self {
-        let shards = (0..shards).map(|_| WindowMerge::new("w", plan.clone(), false)).collect();
-        Self { plan: plan.clone(), shards, table: Vec::new(), live: Vec::new() }
+        Self::within(plan, shards, Room::default())
+    }
+
+    fn within(plan: &Arc<WindowPlan>, shards: usize, room: Room) -> Self {
+        let mut world = Self { plan: plan.clone(), room, shards: Vec::new(), table: Vec::new(), live: Vec::new() };
+        world.restart(&[], 0, 0, shards);
+        world
     }
 
     fn rows(&mut self, rows: &[Row]) {
@@ -94,7 +107,8 @@ impl World {
 
     /// A new life with another number of shards.
     fn restart(&mut self, states: &[(KeyGroup, Bytes)], table: usize, live: usize, shards: usize) {
-        self.shards = (0..shards).map(|_| WindowMerge::new("w", self.plan.clone(), false)).collect();
+        let shard = || WindowMerge::new("w", self.plan.clone(), false).within(self.room.clone());
+        self.shards = (0..shards).map(|_| shard()).collect();
         for (group, state) in states {
             self.shards[group.shard(shards)].restore(*group, state.clone()).unwrap();
         }
@@ -186,9 +200,12 @@ proptest! {
         shards in 1usize..5,
         kills in prop::collection::vec(0usize..60, 0..4),
         statement in 0usize..STATEMENTS.len(),
+        has_room: bool,
     ) {
         let text = STATEMENTS[statement];
-        let mut world = World::new(&plan(text), shards);
+        let scratch = tempfile::tempdir().unwrap();
+        let room = if has_room { Room::default() } else { little(Some(&scratch)) };
+        let mut world = World::within(&plan(text), shards, room);
         // A kill goes back to the last barrier, and what came since is replayed.
         let (mut states, mut at_barrier, mut table, mut live) = (Vec::new(), 0, 0, 0);
         let batches: Vec<&[Row]> = rows.chunks(batch_rows).collect();
@@ -209,6 +226,61 @@ proptest! {
         prop_assert_eq!(answer(&world), batch_sql(text, &rows));
         prop_assert_eq!(world.shards.iter().map(|shard| shard.state_bytes()).sum::<usize>(), 0);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn mem_1_little_memory_changes_no_answer(
+        rows in rows(),
+        batch_rows in 1usize..40,
+        statement in 0usize..STATEMENTS.len(),
+    ) {
+        let text = STATEMENTS[statement];
+        let scratch = tempfile::tempdir().unwrap();
+        let rooms = [Room::default(), little(Some(&scratch)), little(None)];
+        let mut worlds = rooms.map(|room| World::within(&plan(text), 2, room));
+        for world in &mut worlds {
+            for batch in rows.chunks(batch_rows) {
+                world.rows(batch);
+                let bytes = world.shards.iter().map(|shard| shard.state_bytes()).max().unwrap();
+                prop_assert!(bytes <= world.room.memory_bytes_max, "{} bytes", bytes);
+                world.watermark(batch.iter().map(|row| row.0).max().unwrap() - 2);
+            }
+            world.watermark(1_000_000);
+            prop_assert_eq!(answer(world), batch_sql(text, &rows));
+        }
+        let [plenty, little, none] = worlds;
+        prop_assert_eq!(print(&little.live), print(&plenty.live), "operators behind see no difference");
+        prop_assert!(none.live.iter().map(RecordBatch::num_rows).sum::<usize>() <= print(&plenty.live).len());
+        let files = scratch.path().join("windows").read_dir().map_or(0, |files| files.count());
+        prop_assert_eq!(files, 0, "no file outlives its window");
+    }
+}
+
+#[test]
+fn a_restart_tells_no_half_of_a_window() {
+    let text = "SELECT host, count(*) AS n FROM events GROUP BY host, tumble(ts, '10s')";
+    let scratch = tempfile::tempdir().unwrap();
+    let mut world = World::within(&plan(text), 1, little(Some(&scratch)));
+    let all: Vec<Row> = (0..2000).map(|n| (n % 7, Some((n % 200) as u8), n)).collect();
+    all.chunks(200).for_each(|rows| world.rows(rows));
+    let files = || scratch.path().join("windows").read_dir().unwrap().count();
+    assert!(files() > 0);
+    let stats = world.plan.stats();
+    assert!(stats.panes_early.load(Relaxed) > 0 && stats.bytes_spilled.load(Relaxed) > 0);
+    let (states, table) = (world.barrier(), world.table.len());
+    world.restart(&states, table, 0, 2);
+    assert_eq!(files(), 0);
+    world.rows(&[(3, Some(1), 1), (11, Some(1), 1)]);
+    world.watermark(20);
+    let live = print(&world.live);
+    assert_eq!(live, ["h1|1|1970-01-01T00:00:10Z|1970-01-01T00:00:20Z"], "the first window is the table's alone");
+    assert!(world.plan.stats().windows_untold.load(Relaxed) > 0);
+    let whole: Vec<Row> = all.into_iter().chain([(3, Some(1), 1), (11, Some(1), 1)]).collect();
+    let text = "SELECT host, count(*) AS n FROM events GROUP BY host, tumble(ts, '10s')";
+    assert_eq!(answer(&world), batch_sql(text, &whole));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use bodkin_enrich::{Enrich, EnrichConfig};
 use bodkin_expr::{Filter, OfStream, Sample, Sql, route};
 use bodkin_rules::{RULES_INPUT, RulesOperator};
 use bodkin_schema::Stream;
-use bodkin_window::{WindowMerge, WindowPartial, WindowPlan};
+use bodkin_window::{Room, WindowMerge, WindowPartial, WindowPlan};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 use std::collections::BTreeMap;
@@ -36,9 +36,10 @@ pub(crate) fn configured(file: Option<&Path>, rules: &Arc<RuleKeeper>, flow: &Fl
     if let Some(file) = file {
         let text = std::fs::read_to_string(file).with_context(|| format!("--config {}", file.display()))?;
         let section = GraphSection::of_file(&text).with_context(|| format!("--config {}", file.display()))?;
-        let added = section.add_to(&mut graph).with_context(|| format!("--config {}", file.display()));
+        let added = section.add_to(&mut graph, &flow.windows().room());
+        let added = added.with_context(|| format!("--config {}", file.display()));
         let Added { schemas, windows } = added?;
-        flow.set_windows(windows);
+        flow.windows().set(windows);
         flow.add_to(&mut graph, &schemas).with_context(|| format!("--config {}", file.display()))?;
         graph.check().with_context(|| format!("--config {}", file.display()))?;
     }
@@ -52,7 +53,7 @@ pub(crate) fn configured(file: Option<&Path>, rules: &Arc<RuleKeeper>, flow: &Fl
 #[cfg(test)]
 pub(crate) fn graph_of(text: &str) -> anyhow::Result<Graph> {
     let mut graph = default_graph(|| RulesOperator::new(Arc::default()));
-    GraphSection::of_file(text)?.add_to(&mut graph)?;
+    GraphSection::of_file(text)?.add_to(&mut graph, &Room::default())?;
     Ok(graph)
 }
 
@@ -153,11 +154,11 @@ impl GraphSection {
         Ok(file.graph)
     }
 
-    /// Adds the section's operators to `graph` and checks the whole.
+    /// Adds the section's operators to `graph` and checks the whole; each shard of a window has `room`.
     ///
     /// # Errors
     /// What is wrong, with the operator and its line.
-    pub(crate) fn add_to(&self, graph: &mut Graph) -> anyhow::Result<Added> {
+    pub(crate) fn add_to(&self, graph: &mut Graph, room: &Room) -> anyhow::Result<Added> {
         let (mut schemas, mut windows) = (streams(), BTreeMap::new());
         let mut waiting: Vec<_> = self.operators.iter().collect();
         while !waiting.is_empty() {
@@ -167,7 +168,7 @@ impl GraphSection {
             // What is left waits for something that is not there, or for itself: the check of the graph says so.
             let next = waiting.iter().position(is_ready).unwrap_or_default();
             let (name, section) = waiting.remove(next);
-            let made = section.value.make(name, &schemas).with_context(|| place(name, section))?;
+            let made = section.value.make(name, &schemas, room).with_context(|| place(name, section))?;
             for Made { spec, schema, window, .. } in made {
                 windows.extend(window.map(|plan| (spec.name().to_owned(), plan)));
                 schemas.insert(spec.name().to_owned(), schema);
@@ -204,7 +205,7 @@ fn place(name: &str, section: &Spanned<OperatorSection>) -> String {
 }
 
 impl OperatorSection {
-    fn make(&self, name: &str, schemas: &BTreeMap<String, SchemaRef>) -> anyhow::Result<Vec<Made>> {
+    fn make(&self, name: &str, schemas: &BTreeMap<String, SchemaRef>, room: &Room) -> anyhow::Result<Vec<Made>> {
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)) {
             bail!("a name has letters, digits, _ and - only");
         }
@@ -222,7 +223,7 @@ impl OperatorSection {
             (None, Some(condition), None, None, None, None) => vec![make_filter(name, condition, &schema)?],
             (None, None, Some(sample), None, None, None) => vec![make_sample(name, sample, &schema)?],
             (None, None, None, Some(ways), None, None) => make_ways(name, ways, &schema)?,
-            (None, None, None, None, Some(text), None) => make_window(name, text, &inputs, &schema, self.early)?,
+            (None, None, None, None, Some(text), None) => self.make_window(name, text, &schema, room)?,
             (None, None, None, None, None, Some(config)) => vec![make_enrich(name, config, &schema)?],
             _ => bail!("an operator has exactly one of sql, filter, sample, route, window and enrich"),
         };
@@ -240,6 +241,36 @@ impl OperatorSection {
         }
         Ok(made)
     }
+
+    /// Rows to partials; partials, by their group, to windows; of what those emit, the finished rows.
+    fn make_window(&self, name: &str, text: &str, schema: &SchemaRef, room: &Room) -> anyhow::Result<Vec<Made>> {
+        let inputs: Vec<&str> = self.inputs.iter().map(String::as_str).collect();
+        let (early, room) = (self.early, room.clone());
+        let plan = Arc::new(WindowPlan::new(text, &inputs, schema).context("window")?);
+        let (partial, merge) = (format!("{name}.partial"), format!("{name}.merge"));
+        let of_rows = WindowPartial::new(&partial, plan.clone());
+        let (of_partials, window) = (plan.clone(), name.to_owned());
+        let key = plan.key();
+        let key: Vec<&str> = key.iter().map(String::as_str).collect();
+        let only = OfStream::new(name);
+        let mut all = vec![
+            made(&partial, "window", Arc::new(move || Box::new(of_rows.clone())), plan.output_schema()),
+            made(
+                &merge,
+                "window",
+                Arc::new(move || Box::new(WindowMerge::new(&window, of_partials.clone(), early).within(room.clone()))),
+                plan.output_schema(),
+            ),
+            made(name, "stream", Arc::new(move || Box::new(only.clone())), plan.output_schema()),
+        ];
+        if let [_, merging, finished] = all.as_mut_slice() {
+            merging.spec = merging.spec.clone().reads(&[&partial]).key(&key).stores(&[Stream::Windows.name()]);
+            finished.spec = finished.spec.clone().reads(&[&merge]);
+            (merging.is_inner, finished.is_inner) = (true, true);
+            finished.window = Some(plan);
+        }
+        Ok(all)
+    }
 }
 
 fn made(name: &str, kind: &str, make: MakeOperator, schema: &SchemaRef) -> Made {
@@ -255,34 +286,6 @@ fn make_sql(name: &str, text: &str, schema: &SchemaRef) -> anyhow::Result<Made> 
 fn make_filter(name: &str, condition: &str, schema: &SchemaRef) -> anyhow::Result<Made> {
     let filter = Filter::new(condition, schema).context("filter")?;
     Ok(made(name, "filter", Arc::new(move || Box::new(filter.clone())), schema))
-}
-
-/// Rows to partials; partials, by their group, to windows; of what those emit, the finished rows.
-fn make_window(name: &str, text: &str, inputs: &[&str], schema: &SchemaRef, early: bool) -> anyhow::Result<Vec<Made>> {
-    let plan = Arc::new(WindowPlan::new(text, inputs, schema).context("window")?);
-    let (partial, merge) = (format!("{name}.partial"), format!("{name}.merge"));
-    let of_rows = WindowPartial::new(&partial, plan.clone());
-    let (of_partials, window) = (plan.clone(), name.to_owned());
-    let key = plan.key();
-    let key: Vec<&str> = key.iter().map(String::as_str).collect();
-    let only = OfStream::new(name);
-    let mut all = vec![
-        made(&partial, "window", Arc::new(move || Box::new(of_rows.clone())), plan.output_schema()),
-        made(
-            &merge,
-            "window",
-            Arc::new(move || Box::new(WindowMerge::new(&window, of_partials.clone(), early))),
-            plan.output_schema(),
-        ),
-        made(name, "stream", Arc::new(move || Box::new(only.clone())), plan.output_schema()),
-    ];
-    if let [_, merging, finished] = all.as_mut_slice() {
-        merging.spec = merging.spec.clone().reads(&[&partial]).key(&key).stores(&[Stream::Windows.name()]);
-        finished.spec = finished.spec.clone().reads(&[&merge]);
-        (merging.is_inner, finished.is_inner) = (true, true);
-        finished.window = Some(plan);
-    }
-    Ok(all)
 }
 
 fn make_enrich(name: &str, config: &EnrichConfig, schema: &SchemaRef) -> anyhow::Result<Made> {
@@ -348,7 +351,7 @@ mod tests {
         // As the section of a file whose first line is `graph:`.
         let section = GraphSection::of_file(&format!("graph:\n {}", yaml.replace('\n', "\n ")))?;
         let mut graph = no_rules();
-        section.add_to(&mut graph)?;
+        section.add_to(&mut graph, &Room::default())?;
         Ok(graph)
     }
 

@@ -127,7 +127,7 @@ impl Server {
         let config = ServerConfig::read(args.config.as_deref())?;
         let settings = config.prometheus.settings()?;
         let rules = RuleKeeper::new(&config.rules, &args.data_dir)?;
-        let flow = Flow::new(&config.flow())?;
+        let flow = Flow::new(&config.flow(), args.data_dir.join("spill/windows"))?;
         let graph = graph::configured(args.config.as_deref(), &rules, &flow)?;
         let outbox = Outbox::new(OutboxOptions::default(), flow.channels(&clock)?);
         let storage =
@@ -144,7 +144,7 @@ impl Server {
             observer: Some(query_log.clone()),
             promql: Some(Arc::new(promql)),
             rollup: Some(Arc::new(RollupRows(view.clone()))),
-            windows: Some(flow.windows()),
+            windows: Some(flow.windows().clone()),
             ..Default::default()
         };
         let producer = format!("{}/{}", storage.node_id(), Stream::Queries.class());
@@ -176,7 +176,7 @@ impl Server {
             engine,
             node: node.clone(),
             rules: rules.clone(),
-            metrics: vec![query_log as Arc<dyn MetricsSource>, cloudtrail, jobs.clone(), statsd],
+            metrics: vec![query_log as Arc<dyn MetricsSource>, cloudtrail, jobs.clone(), statsd, flow.windows().clone()],
             prometheus: jobs.api(evaluator, &storage),
             alerting: Arc::new(FlowAlerts::new(&flow, &storage)?),
             agents: agents.clone(),

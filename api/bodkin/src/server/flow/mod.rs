@@ -11,19 +11,18 @@ mod ends;
 mod nodes;
 mod scheduler;
 mod section;
+mod windows;
 
 pub(crate) use alerting::FlowAlerts;
 pub(crate) use ends::DeliveryEnds;
 pub(crate) use scheduler::Scheduler;
 pub(crate) use section::{FlowConfig, ForwardSection};
+pub(crate) use windows::Windows;
 
-use arc_swap::ArcSwap;
 use bodkin_alert::{AlertsConfig, Board};
 use bodkin_engine::Channel;
-use bodkin_query::WindowCatalog;
 use bodkin_schema::Clock;
-use bodkin_window::WindowPlan;
-use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Alerts and forwarders of one server.
@@ -34,27 +33,13 @@ pub(crate) struct Flow {
     windows: Arc<Windows>,
 }
 
-/// The window operators that run.
-#[derive(Debug, Default)]
-pub(crate) struct Windows(ArcSwap<BTreeMap<String, Arc<WindowPlan>>>);
-
-impl WindowCatalog for Windows {
-    fn window(&self, name: &str) -> Option<Arc<WindowPlan>> {
-        self.0.load().get(name).cloned()
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.0.load().keys().cloned().collect()
-    }
-}
-
 impl Flow {
-    /// Those of a configuration.
+    /// Those of a configuration; windows use the folder `scratch`.
     ///
     /// # Errors
     /// What is wrong, with its key.
-    pub(crate) fn new(config: &FlowConfig) -> anyhow::Result<Arc<Self>> {
-        Self::sharing(config, Arc::default(), Arc::default())
+    pub(crate) fn new(config: &FlowConfig, scratch: PathBuf) -> anyhow::Result<Arc<Self>> {
+        Self::sharing(config, Arc::default(), Arc::new(Windows::new(scratch)))
     }
 
     /// The same with another configuration; who looks at the board goes on to see it.
@@ -76,14 +61,9 @@ impl Flow {
         self.config.channels(clock)
     }
 
-    /// The window operators, for queries.
-    pub(crate) fn windows(&self) -> Arc<Windows> {
-        self.windows.clone()
-    }
-
-    /// Those of the graph that comes into force.
-    pub(crate) fn set_windows(&self, windows: BTreeMap<String, Arc<WindowPlan>>) {
-        self.windows.0.store(Arc::new(windows));
+    /// The window operators that run.
+    pub(crate) fn windows(&self) -> &Arc<Windows> {
+        &self.windows
     }
 
     /// The rules.
