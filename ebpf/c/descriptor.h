@@ -23,6 +23,20 @@ static __always_inline void put_file(u8 *bytes, struct descriptor_body *body, st
 	body->base_len = text_end(bytes) - start;
 }
 
+// What a new socket is: of the kinds that nearly all are, its call says it all and the kernel is not asked.
+static __always_inline bool put_new_socket(struct socket_body *body, const u64 *args)
+{
+	u32 family = args[0], type = args[1] & SOCK_TYPE_MASK;
+	bool is_inet = family == AF_INET || family == AF_INET6;
+	if (!(is_inet || family == AF_UNIX) || (type != SOCK_STREAM && type != SOCK_DGRAM) || (u32)args[2])
+		return false;
+	body->family = family;
+	body->sock_type = type;
+	body->protocol = !is_inet ? 0 : type == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP;
+	body->state = TCP_CLOSE;
+	return true;
+}
+
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_descriptor, struct pt_regs *regs, long ret)
 {
@@ -49,8 +63,9 @@ int BPF_PROG(on_descriptor, struct pt_regs *regs, long ret)
 		file_parts(file, &inode, (void **)&socket);
 		put_file(d.bytes, body, task, file, inode);
 		if ((body->inode_mode & S_IFMT) == S_IFSOCK) {
-			struct sock *sk = socket ? BPF_CORE_READ(socket, sk) : NULL;
 			body->socket.ino = body->ino;
+			bool is_told = KIND_CALL(call.kind) == CALL_SOCKET && put_new_socket(&body->socket, body->args);
+			struct sock *sk = socket && !is_told ? BPF_CORE_READ(socket, sk) : NULL;
 			if (sk)
 				put_endpoints(&body->socket, sk);
 		}

@@ -44,6 +44,7 @@ enum call_id {
 	CALL_OOMKILL,
 	CALL_CGROUP_MOVE,
 	CALL_FLOW,
+	CALL_SOCKET,
 	CALL_SOCKETCALL = 255, // i386: replaced by the call that the first argument names
 };
 

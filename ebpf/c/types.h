@@ -65,6 +65,8 @@ enum bpf_map_kind {
 #define PF_KTHREAD 0x00200000
 #define PR_SET_NAME 15
 #define SOCK_STREAM 1
+#define SOCK_DGRAM 2
+#define SOCK_TYPE_MASK 0xf
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
 #define TCP_ESTABLISHED 1
