@@ -1,12 +1,13 @@
 """What the agent takes: events of one producing core without loss, and what it does with more than it can take.
 
-    benches/run agent [throughput|flood|overload] [--seconds 10]
+    benches/run agent [throughput|flood|overload|build] [--seconds 10]
 
 `throughput` makes 1.6 million events a second, `flood` as many as one core can, `overload` several times what the agent takes.
+`build` compiles files that each open some hundred headers, as those of a kernel do, without the agent and with it in turn.
 
 Runs `bodkin-agent --output null` (everything but the sending). Needs root, BTF and a C compiler.
 """
-import argparse, json, os, re, signal, subprocess, sys, tempfile, time
+import argparse, json, os, re, signal, statistics, subprocess, sys, tempfile, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -93,17 +94,53 @@ def overload(args, program, folder):
     return never == 0
 
 
+BUILD_FILES, BUILD_HEADERS, BUILD_ROUNDS = 60, 400, 5
+
+
+def build(args, program, folder):
+    """The time of a build with the agent (its default set of events) beside that without."""
+    for at in range(BUILD_HEADERS):
+        with open(os.path.join(folder, f"part{at}.h"), "w") as file:
+            file.write(f"#pragma once\n#include <stddef.h>\nstruct part{at} {{ struct part{at} *next; size_t size; int kind; }};\n"
+                       f"static inline size_t size{at}(const struct part{at} *p) {{ size_t n = 0; for (; p; p = p->next) n += p->kind == {at} ? p->size : n >> 1; return n; }}\n")
+    for at in range(BUILD_FILES):
+        with open(os.path.join(folder, f"unit{at}.c"), "w") as file:
+            file.writelines(f'#include "part{header}.h"\n' for header in range(BUILD_HEADERS))
+            file.writelines(f"size_t unit{at}_{f}(const struct part{f} *p) {{ return size{f}(p) + {at}; }}\n" for f in range(40))
+    with open(os.path.join(folder, "Makefile"), "w") as file:
+        file.write("all: $(patsubst %.c,%.o,$(wildcard unit*.c))\n%.o: %.c\n\tcc -O2 -c -o $@ $<\n")
+
+    def once():
+        subprocess.run("rm -f unit*.o", shell=True, check=True, cwd=folder)
+        begin = time.monotonic()
+        subprocess.run(["make", "-s", "-j", str(os.cpu_count())], check=True, cwd=folder)
+        return time.monotonic() - begin
+
+    once()
+    without, beside = [], []
+    for round_ in range(BUILD_ROUNDS):
+        without.append(once())
+        os.makedirs(os.path.join(folder, f"agent{round_}"))
+        agent = Agent(args.agent, {}, os.path.join(folder, f"agent{round_}"))
+        beside.append(once())
+        found = agent.end()
+    slower = statistics.median(with_ / bare for with_, bare in zip(beside, without)) - 1
+    print(f"build       {BUILD_FILES} files, {BUILD_HEADERS} headers each: {statistics.median(without):.2f} s without, "
+          f"{statistics.median(beside):.2f} s with the agent ({slower:+.1%}, median of {BUILD_ROUNDS} pairs); {found['rows']} rows in the last, {found['lost']} lost")
+    return True
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--agent", required=True)
     parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("what", nargs="?", choices=["throughput", "flood", "overload"])
+    parser.add_argument("what", nargs="?", choices=["throughput", "flood", "overload", "build"])
     args = parser.parse_args()
     good = True
     with tempfile.TemporaryDirectory() as folder:
         program = os.path.join(folder, "load")
         subprocess.run(["cc", "-O2", "-o", program, os.path.join(HERE, "load.c")], check=True)
-        for name, run in (("throughput", throughput), ("flood", flood), ("overload", overload)):
+        for name, run in (("throughput", throughput), ("flood", flood), ("overload", overload), ("build", build)):
             if args.what in (None, name):
                 os.makedirs(os.path.join(folder, name))
                 good &= run(args, program, os.path.join(folder, name))
