@@ -49,6 +49,28 @@ need_tests() {
     "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$wanted" >&2
     cp "$wanted" "$venv/requirements.txt"
   fi
+  need_prometheus "$(dirname "$venv")/prometheus"
+}
+
+# The Prometheus whose answers ours are compared with, unpacked into a folder; the stable suite has an older one. Tests that
+# need it say so where it cannot be had.
+need_prometheus() {
+  local folder=$1 site key
+  [ -x "$folder/usr/bin/prometheus" ] && return
+  site=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 2>/dev/null | grep '/debian/*$' | head -1)
+  key=$(dpkg -L debian-archive-keyring 2>/dev/null | grep '/debian-archive-keyring\.[gp][pg][gp]$' | head -1)
+  if [ -z "$site" ] || [ -z "$key" ]; then
+    echo "no Debian here to take a Prometheus from: answers are not compared with it" >&2
+    return
+  fi
+  mkdir -p "$folder/lists/partial" "$folder/cache/archives/partial"
+  echo "deb [signed-by=$key] $site sid main" >"$folder/sources.list"
+  local options=(-q -o "Dir::Etc::sourcelist=$folder/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$folder/lists"
+    -o "Dir::Cache=$folder/cache" -o APT::Sandbox::User=root)
+  apt-get "${options[@]}" update >/dev/null 2>&1 &&
+    (cd "$folder" && apt-get "${options[@]}" download prometheus >/dev/null 2>&1 && dpkg -x prometheus_*.deb .) ||
+    echo "no Prometheus from $site: answers are not compared with it" >&2
+  rm -rf "$folder/lists" "$folder/cache" "$folder/sources.list" "$folder"/*.deb
 }
 
 # What the slow tests of the agent need besides: the other runtimes.

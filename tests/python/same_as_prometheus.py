@@ -6,11 +6,12 @@ got the same samples: equal.
 Dashboards are files of Grafana; each metric that a panel names gets samples made up for it, with labels that the panel's
 matchers accept, so that what they ask of exporters that are not here (kube-state-metrics, cAdvisor) is asked, too."""
 
+import contextlib
 import json
 import math
 import os
 import re
-import subprocess
+import shutil
 import time
 import urllib.error
 import urllib.parse
@@ -18,6 +19,8 @@ import urllib.request
 
 import harness
 import remote_write_wire as wire
+from container import Container
+from prometheus_server import Prometheus
 
 METRICS = [
     "node_cpu_seconds_total", "node_context_switches_total", "node_intr_total", "node_forks_total", "node_disk_read_bytes_total",
@@ -45,12 +48,43 @@ JOINS = [
 ]
 
 
+CONTAINER_COUNTERS = [
+    "container_cpu_usage_seconds_total", "container_cpu_user_seconds_total", "container_cpu_system_seconds_total", "container_memory_failures_total",
+]
+CONTAINER_GAUGES = [
+    "container_memory_usage_bytes", "container_memory_working_set_bytes", "container_memory_rss", "container_memory_cache", "container_processes",
+    "container_start_time_seconds", "container_spec_memory_limit_bytes",
+]
+CONTAINER_JOINS = [
+    "sum by (name) (rate(container_cpu_usage_seconds_total{name!=''}[1m]))", "sum by (id) (container_memory_working_set_bytes) / 1e6",
+    "container_memory_usage_bytes - on (id) container_memory_cache", "count by (__name__) ({__name__=~'container_.+'})",
+    "topk(2, sum by (name) (rate(container_cpu_usage_seconds_total[30s])))", "time() - container_start_time_seconds",
+    "max_over_time(container_memory_usage_bytes[1m:10s])", "container_processes > bool 0", "deriv(container_memory_usage_bytes[1m])",
+    "sum without (cpu) (irate(container_cpu_usage_seconds_total[30s])) / on () group_left () count(count by (cpu) (node_cpu_seconds_total))",
+    "absent(container_memory_usage_bytes{name='none'})", "label_replace(container_memory_rss, 'short', '$1', 'name', '(.{12}).*')",
+]
+PROCESS_COUNTERS = ["process_cpu_seconds_total", "go_gc_duration_seconds_count", "go_memstats_alloc_bytes_total", "prometheus_http_requests_total"]
+PROCESS_GAUGES = ["process_resident_memory_bytes", "process_virtual_memory_bytes", "process_open_fds", "process_start_time_seconds", "go_goroutines", "go_threads"]
+PROCESS_JOINS = [
+    "process_open_fds / process_max_fds", "time() - process_start_time_seconds", "process_resident_memory_bytes / on (instance) process_virtual_memory_bytes",
+    "go_gc_duration_seconds{quantile='1.0'}", "count by (__name__) ({__name__=~'(process|go)_.+'})", "sum by (handler) (increase(prometheus_http_requests_total[30s])) > 0",
+    "histogram_quantile(0.9, sum by (le) (rate(prometheus_http_request_duration_seconds_bucket[1m])))",
+    "histogram_quantile(0.5, sum by (le, handler) (increase(prometheus_http_response_size_bytes_bucket[30s])))",
+    "rate(prometheus_http_request_duration_seconds_sum[1m]) / rate(prometheus_http_request_duration_seconds_count[1m])",
+    "up{job='process'}", "scrape_duration_seconds * 0 + 1", "go_info * on (instance) group_left () go_goroutines",
+]
+
+
 def queries():
-    """A hundred and more: each kind of function over each kind of metric."""
+    """Two hundred and more: each kind of function over each kind of metric."""
     over = lambda functions, metrics: [template.format(m) for template, m in zip(functions * len(metrics), [m for m in metrics for _ in functions])]
-    of_counters = over(["rate({}[1m])", "increase({}[30s])", "irate({}[30s])", "sum without (cpu, device) (rate({}[1m]))"], METRICS)
-    of_gauges = over(["{}", "avg_over_time({}[30s])", "delta({}[1m])", "max by (instance) ({})"], GAUGES)
-    return of_counters + of_gauges + JOINS
+    rates = ["rate({}[1m])", "increase({}[30s])", "irate({}[30s])", "sum without (cpu, device) (rate({}[1m]))"]
+    levels = ["{}", "avg_over_time({}[30s])", "delta({}[1m])", "max by (instance) ({})"]
+    return {
+        "node": over(rates, METRICS) + over(levels, GAUGES) + JOINS,
+        "container": over(rates, CONTAINER_COUNTERS) + over(levels, CONTAINER_GAUGES) + CONTAINER_JOINS,
+        "process": over(rates, PROCESS_COUNTERS) + over(levels, PROCESS_GAUGES) + PROCESS_JOINS,
+    }
 
 
 def get(base, path, form=None, method="GET"):
@@ -68,34 +102,6 @@ def write(base, all_series):
         headers = {"Content-Encoding": "snappy", "Content-Type": "application/x-protobuf"}
         with urllib.request.urlopen(urllib.request.Request(base + "/api/v1/write", wire.body(all_series[start:start + 1000]), headers), timeout=60):
             pass
-
-
-class Prometheus:
-    def __init__(self, binary, folder):
-        config = os.path.join(folder, "prometheus.yml")
-        with open(config, "w") as file:
-            file.write("storage: {tsdb: {out_of_order_time_window: 2h}}\n")
-        flags = [f"--config.file={config}", f"--storage.tsdb.path={folder}/prometheus-data", "--web.enable-remote-write-receiver"]
-        flags += ["--enable-feature=promql-experimental-functions,promql-delayed-name-removal", "--web.listen-address=127.0.0.1:0"]
-        self.log = os.path.join(folder, "prometheus.log")
-        with open(self.log, "ab") as log:
-            self.child = subprocess.Popen([binary, *flags], stdout=log, stderr=log)
-        deadline = time.monotonic() + 60
-        while True:
-            found = re.search(r"Listening on.*?address=\"?(127[.0-9]+:[0-9]+)", open(self.log).read())
-            if found:
-                self.base = f"http://{found[1]}"
-                try:
-                    with urllib.request.urlopen(self.base + "/-/ready", timeout=5):
-                        return
-                except OSError:
-                    pass
-            assert time.monotonic() < deadline and self.child.poll() is None, open(self.log).read()[-2000:]
-            time.sleep(0.1)
-
-    def stop(self):
-        self.child.kill()
-        self.child.wait()
 
 
 def close(left, right):
@@ -204,22 +210,31 @@ parser.add_argument("--dashboard", action="append", default=[])
 parser.add_argument("--agent-dashboard", action="append", default=[], help="one whose variables job and node are the agent's")
 args = parser.parse_args()
 with harness.folder() as folder:
-    server = harness.Server(args, folder)
     prometheus = Prometheus(args.prometheus, folder)
+    config = os.path.join(folder, "bodkin.yaml")
+    with open(config, "w") as file:
+        target = urllib.parse.urlparse(prometheus.base).netloc
+        job = f"{{job_name: process, scrape_interval: 2s, static_configs: [{{targets: ['{target}']}}]}}"
+        file.write(f"prometheus: {{scrape_configs: [{job}]}}\n")
+    server = harness.Server(args, folder, extra=["--config", config])
     try:
         with harness.running(server):
             bodkin = server.http + "/prometheus"
             agent = harness.Agent(args, folder, server.flight, extra=())
-            with harness.running(agent):
+            container = Container(folder, "b0" * 32) if shutil.which("runc") else contextlib.nullcontext()
+            with harness.running(agent), container:
                 time.sleep(args.seconds)
                 agent.stop()
             now = int(time.time())
-            found = get(bodkin, "/api/v1/query", {"query": "{instance!='',job='node'}[1h]", "time": now}, "POST")["data"]["result"]
+            found = get(bodkin, "/api/v1/query", {"query": "{job=~'node|cadvisor|process'}[1h]", "time": now}, "POST")["data"]["result"]
             write(prometheus.base, [(row["metric"], [(round(at * 1000), float(value)) for at, value in row["values"]]) for row in found])
             samples = sum(len(row["values"]) for row in found)
             print(f"{len(found)} series of the agent, {samples} samples")
-            wrong = compare("the agent's metrics", queries(), bodkin, prometheus.base, now - int(args.seconds), now, 5)
-            variables = {"job": "node", "node": found[0]["metric"]["instance"], "__rate_interval": "1m"}
+            wrong = []
+            for kind, expressions in queries().items():
+                wrong += compare(f"{kind} metrics", expressions, bodkin, prometheus.base, now - int(args.seconds), now, 5)
+            instance = next(row["metric"]["instance"] for row in found if row["metric"]["job"] == "node")
+            variables = {"job": "node", "node": instance, "__rate_interval": "1m"}
             for path in args.agent_dashboard:
                 title = f"{os.path.basename(path)} over the agent's metrics"
                 wrong += compare(title, panels(path, variables), bodkin, prometheus.base, now - int(args.seconds), now, 5)
