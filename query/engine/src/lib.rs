@@ -42,12 +42,15 @@
 //! | [`rollup_table`] | the table function `rollup(...)` and who answers it |
 //! | [`promql_table`] | the table function `promql(...)` and who answers it |
 //! | [`windows`] | window operators as tables; `tumble` and `hop` |
+//! | `json` | values at a path of JSON in texts |
 //! | `bounded` | functions that could make more than memory holds |
+//! | `threads` | queries on threads of their own |
 //! | `stop` | ends operators that work long without giving way |
 //! | `explain`, `hint` | the planner's errors in words for the asker |
 //! | `plain` | types that every client can read |
 
 pub mod answer;
+mod asked_table;
 mod bounded;
 pub mod catalog;
 mod depth;
@@ -60,6 +63,7 @@ mod explain;
 mod files;
 mod hint;
 mod intervals;
+mod json;
 mod metered;
 mod names;
 mod observe;
@@ -77,6 +81,7 @@ mod session;
 mod stop;
 mod stream_table;
 mod tail;
+mod threads;
 mod version;
 mod views;
 pub mod windows;

@@ -1,14 +1,12 @@
 //! `promql('rate(up[5m])', start, end, step)`: what PromQL answers, as rows.
 
+use crate::asked_table::AskedTable;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use async_trait::async_trait;
 use bodkin_schema::Principal;
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue, exec_err, plan_err};
-use datafusion::datasource::MemTable;
-use datafusion::logical_expr::{ColumnarValue, Expr, TableType};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
+use datafusion::logical_expr::{ColumnarValue, Expr};
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
@@ -77,12 +75,8 @@ impl TableFunctionImpl for PromqlFunction {
             }
             _ => return plan_err!("{USAGE}"),
         };
-        Ok(Arc::new(PromqlTable {
-            source: source.clone(),
-            principal: self.principal.clone(),
-            query: query.clone(),
-            range,
-        }))
+        let (source, principal, query) = (source.clone(), self.principal.clone(), query.clone());
+        Ok(AskedTable::new("promql", promql_schema(), move || source.evaluate(&principal, &query, range)))
     }
 }
 
@@ -136,43 +130,5 @@ pub(crate) fn step_ms(value: &ScalarValue) -> Result<i64> {
     match step {
         Some(step) if step > 0 => Ok(step),
         _ => plan_err!("{value} is no step above zero: write INTERVAL '1 minute', or seconds"),
-    }
-}
-
-/// An answer that is evaluated when it is scanned.
-#[derive(Debug)]
-struct PromqlTable {
-    source: Arc<dyn PromqlSource>,
-    principal: Principal,
-    query: String,
-    range: PromqlRange,
-}
-
-#[async_trait]
-impl TableProvider for PromqlTable {
-    fn schema(&self) -> SchemaRef {
-        promql_schema()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Temporary
-    }
-
-    async fn scan(
-        &self,
-        session: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (source, principal, query, range) =
-            (self.source.clone(), self.principal.clone(), self.query.clone(), self.range);
-        let evaluated = tokio::task::spawn_blocking(move || source.evaluate(&principal, &query, range)).await;
-        let batches = match evaluated {
-            Ok(Ok(batches)) => batches,
-            Ok(Err(error)) => return exec_err!("promql: {error}"),
-            Err(error) => return Err(DataFusionError::External(Box::new(error))),
-        };
-        MemTable::try_new(promql_schema(), vec![batches])?.scan(session, projection, filters, limit).await
     }
 }

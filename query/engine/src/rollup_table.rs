@@ -1,15 +1,12 @@
 //! `rollup('http_requests_total', since, until, step)`: windows of a metric from the rollup ladder, as rows.
 
+use crate::asked_table::AskedTable;
 use crate::promql_table::{constant, step_ms, time_ms};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use async_trait::async_trait;
 use bodkin_schema::{Principal, Stream, metrics, rollup};
-use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err, plan_err};
-use datafusion::datasource::MemTable;
-use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::common::{Result, ScalarValue, plan_err};
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
@@ -97,42 +94,7 @@ impl TableFunctionImpl for RollupFunction {
             step_ms: step_ms(step)?,
             is_exact,
         };
-        Ok(Arc::new(RollupTable { source: source.clone(), principal: self.principal.clone(), request }))
-    }
-}
-
-/// An answer that is made when it is scanned.
-#[derive(Debug)]
-struct RollupTable {
-    source: Arc<dyn RollupSource>,
-    principal: Principal,
-    request: RollupRequest,
-}
-
-#[async_trait]
-impl TableProvider for RollupTable {
-    fn schema(&self) -> SchemaRef {
-        rollup_schema()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Temporary
-    }
-
-    async fn scan(
-        &self,
-        session: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (source, principal, request) = (self.source.clone(), self.principal.clone(), self.request.clone());
-        let answered = tokio::task::spawn_blocking(move || source.rollup(&principal, &request)).await;
-        let batches = match answered {
-            Ok(Ok(batches)) => batches,
-            Ok(Err(error)) => return exec_err!("rollup: {error}"),
-            Err(error) => return Err(DataFusionError::External(Box::new(error))),
-        };
-        MemTable::try_new(rollup_schema(), vec![batches])?.scan(session, projection, filters, limit).await
+        let (source, principal) = (source.clone(), self.principal.clone());
+        Ok(AskedTable::new("rollup", rollup_schema(), move || source.rollup(&principal, &request)))
     }
 }
