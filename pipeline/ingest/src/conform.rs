@@ -1,35 +1,69 @@
 //! Rows as they were sent to rows as the stream has them: columns in order, missing ones null.
 
 use crate::Refusal;
+use crate::retype::{kept, nearest, widened};
 use arrow::array::{Array, ArrayRef, AsArray, MapArray, RecordBatch, StructArray, new_null_array};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
-use bodkin_schema::{Stream, check_compatible};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use bodkin_schema::{Fit, Stream, check_columns, fit};
 use std::sync::Arc;
 
 /// How the columns of one foreign schema become those of a stream. Text columns stay dictionaries where they are.
+/// Behind the stream's columns come those for values of another type (see [`bodkin_schema::suffix`]).
 #[derive(Debug)]
 pub(crate) struct Conform {
     stream: Stream,
     schema: SchemaRef,
-    /// For each column of the stream its place in the foreign schema.
-    sources: Vec<Option<usize>>,
+    /// For each column of `schema` where its values come from.
+    sources: Vec<Values>,
+}
+
+/// Where the values of a column come from: the place of a foreign column, and what is done with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Values {
+    /// There are none: they are null.
+    Absent,
+    Same(usize),
+    Widened(usize),
+    /// As near as the type of the column comes to them.
+    Nearest(usize),
+    /// As their own kind is kept.
+    Kept(usize),
 }
 
 impl Conform {
     pub(crate) fn new(stream: Stream, foreign: &Schema) -> Result<Self, Refusal> {
         let registered = stream.schema();
-        check_compatible(&registered, foreign).map_err(|mismatch| Refusal::Schema { stream, mismatch })?;
-        let sources: Vec<_> = registered.fields().iter().map(|field| foreign.index_of(field.name()).ok()).collect();
-        let fields = registered.fields().iter().zip(&sources).map(|(field, source)| {
-            match source.map(|index| foreign.field(index).data_type()) {
-                Some(text @ (DataType::Dictionary(..) | DataType::List(_))) => {
-                    Arc::new(field.as_ref().clone().with_data_type(text.clone()))
+        check_columns(&registered, foreign).map_err(|mismatch| Refusal::Schema { stream, mismatch })?;
+        let mut columns = Vec::with_capacity(registered.fields().len());
+        let mut suffixed = Vec::new();
+        for field in registered.fields() {
+            let Some((index, found)) = foreign.column_with_name(field.name()) else {
+                columns.push((field.clone(), Values::Absent));
+                continue;
+            };
+            let found = found.data_type();
+            columns.push(match fit(field.data_type(), found) {
+                Fit::Same if matches!(found, DataType::Dictionary(..) | DataType::List(_)) => {
+                    (Arc::new(field.as_ref().clone().with_data_type(found.clone())), Values::Same(index))
                 }
-                _ => field.clone(),
-            }
-        });
-        let schema = Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), registered.metadata().clone()));
+                Fit::Same => (field.clone(), Values::Same(index)),
+                Fit::Widened => (field.clone(), Values::Widened(index)),
+                Fit::Suffixed(kind) => {
+                    suffixed.push((Arc::new(kind.column(field)), Values::Kept(index)));
+                    (field.clone(), if field.is_nullable() { Values::Absent } else { Values::Nearest(index) })
+                }
+            });
+        }
+        columns.append(&mut suffixed);
+        let (fields, sources): (Vec<_>, _) = columns.into_iter().unzip();
+        let schema = Arc::new(Schema::new_with_metadata(fields, registered.metadata().clone()));
         Ok(Self { stream, schema, sources })
+    }
+
+    /// The columns for values of another type than the registered one.
+    pub(crate) fn suffixed(&self) -> &[FieldRef] {
+        self.schema.fields().get(self.stream.schema().fields().len()..).unwrap_or_default()
     }
 
     /// Nulls in a column that has none are refused, also where they hide in a dictionary.
@@ -37,10 +71,7 @@ impl Conform {
         let mut columns = Vec::with_capacity(self.sources.len());
         for (field, source) in self.schema.fields().iter().zip(&self.sources) {
             let refuse = |why: String| Refusal::Rows { stream: self.stream, column: field.name().clone(), why };
-            let column = match source.and_then(|index| records.columns().get(index)) {
-                Some(column) => with_type(column, field.data_type()).map_err(|error| refuse(error.to_string()))?,
-                None => new_null_array(field.data_type(), records.num_rows()),
-            };
+            let column = source.column(records, field.data_type()).map_err(|error| refuse(error.to_string()))?;
             if !field.is_nullable() && column.logical_null_count() > 0 {
                 return Err(refuse(format!("{} nulls in a column that has none", column.logical_null_count())));
             }
@@ -54,8 +85,20 @@ impl Conform {
     }
 }
 
+impl Values {
+    fn column(self, records: &RecordBatch, data_type: &DataType) -> Result<ArrayRef, ArrowError> {
+        match self {
+            Self::Absent => Ok(new_null_array(data_type, records.num_rows())),
+            Self::Same(index) => with_type(records.column(index), data_type),
+            Self::Widened(index) => widened(records.column(index), data_type),
+            Self::Nearest(index) => nearest(records.column(index), data_type),
+            Self::Kept(index) => kept(records.column(index)),
+        }
+    }
+}
+
 /// Renames the inside of a map, which implementations name differently; every other type is equal already.
-fn with_type(column: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, arrow::error::ArrowError> {
+fn with_type(column: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, ArrowError> {
     let (DataType::Map(entries_field, is_sorted), Some(map)) = (data_type, column.as_map_opt()) else {
         return Ok(column.clone());
     };
@@ -142,5 +185,41 @@ mod tests {
             required.fields().iter().filter(|field| !field.is_nullable()).map(|field| field.as_ref().clone()).collect();
         let rows = RecordBatch::new_empty(Arc::new(Schema::new(required)));
         assert_eq!(conform(Stream::Events, &rows).unwrap().schema(), Stream::Events.schema());
+    }
+
+    #[test]
+    fn values_of_another_type_are_kept_beside() {
+        let text = || Arc::new(StringArray::from(vec!["7", "many"])) as ArrayRef;
+        let rows = batch(vec![
+            ("ts", times(2)),
+            ("producer", Arc::new(Int64Array::from(vec![1, 2]))),
+            ("class", Arc::new(arrow::array::LargeStringArray::from(vec!["c", "d"]))),
+            ("reason", text()),
+            ("count", text()),
+        ]);
+        let rows = conform(Stream::Drops, &rows).unwrap();
+        let schema = rows.schema();
+        let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        assert_eq!(names, ["ts", "producer", "class", "reason", "count", "producer_int", "count_text"]);
+        assert_eq!(rows["producer"].as_ref(), &StringArray::from(vec!["1", "2"]), "no row is without a producer");
+        assert_eq!(rows["class"].as_ref(), &StringArray::from(vec!["c", "d"]));
+        assert_eq!(rows["count"].as_ref(), &Int64Array::from(vec![7, 0]));
+        assert_eq!(rows["producer_int"].as_ref(), &Int64Array::from(vec![1, 2]));
+        assert_eq!(&rows["count_text"], &text());
+
+        let required = Stream::Events.schema();
+        let mut fields: Vec<Field> =
+            required.fields().iter().filter(|field| !field.is_nullable()).map(|field| field.as_ref().clone()).collect();
+        fields.push(Field::new("uid", DataType::Boolean, true));
+        let columns = fields.iter().map(|field| match field.data_type() {
+            DataType::Utf8 => Arc::new(StringArray::from(vec!["x"])) as ArrayRef,
+            DataType::Boolean => Arc::new(arrow::array::BooleanArray::from(vec![true])),
+            other => arrow::compute::cast(&Int64Array::from(vec![1]), other).unwrap(),
+        });
+        let columns = columns.collect();
+        let rows = conform(Stream::Events, &RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap());
+        let rows = rows.unwrap();
+        assert_eq!(rows["uid"].null_count(), 1, "a column that may be null is");
+        assert_eq!(rows["uid_bool"].as_ref(), &arrow::array::BooleanArray::from(vec![true]));
     }
 }

@@ -30,7 +30,7 @@
 //! | `session` | the messages of one put: schema, dictionaries, batches |
 //! | [`local`] | [`LocalProducer`], [`PlacedProducer`]: rows that this process made, or read from a log elsewhere |
 //! | [`lanes`] | [`Lanes`]: what is durable or pending in each lane (ONCE-1) |
-//! | `conform` | rows as they were sent to rows as the stream has them |
+//! | `conform`, `retype` | rows as they were sent to rows as the stream has them; values of one type as another |
 //! | [`service`] | [`IngestService`], its limits, and the [`Downstream`] it hands rows to |
 //! | [`replay`] | recovered frames through the same hand-over |
 //! | `refusal`, `stats` | [`Refusal`] with its gRPC status; [`IngestStats`] |
@@ -41,6 +41,7 @@ pub mod local;
 pub mod put;
 mod refusal;
 pub mod replay;
+mod retype;
 pub mod service;
 mod session;
 mod stats;

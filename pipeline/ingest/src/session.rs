@@ -152,6 +152,9 @@ impl Session {
         }
         let decoder = Decoder::new(&first.data_header, limits)?;
         let conform = Arc::new(Conform::new(stream, decoder.schema())?);
+        for column in conform.suffixed() {
+            tracing::warn!(%stream, column = column.name(), "a column of another type is kept beside its own");
+        }
         let message = IpcMessage { header: first.data_header.clone(), body: Default::default() };
         Ok(Opened {
             stream,

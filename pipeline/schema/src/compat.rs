@@ -1,6 +1,6 @@
 //! Comparison of a schema from outside with a registered one: by structure, never by trust.
 
-use arrow_schema::{DataType, Schema};
+use arrow_schema::{DataType, Field, Schema};
 use std::fmt;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -39,13 +39,36 @@ impl fmt::Display for Mismatch {
 
 impl std::error::Error for Mismatch {}
 
-/// Checks that rows of `foreign` can be stored as rows of `registered`: every column is known and has the registered
-/// type, or a dictionary of Utf8 with Int32 keys where that is Utf8 (in lists, too); every column that may not be null is there.
-/// Nullable columns may be missing (an older version of the stream) and read as null.
+/// Checks that rows of `foreign` are rows of `registered` as they are: as [`check_columns`], and every column has the
+/// registered type, or a dictionary of Utf8 with Int32 keys where that is Utf8 (in lists, too).
+///
+/// # Errors
+/// The first [`Mismatch`], of types last.
+pub fn check_compatible(registered: &Schema, foreign: &Schema) -> Result<(), Mismatch> {
+    check_columns(registered, foreign)?;
+    for field in foreign.fields() {
+        let expected = registered.field_with_name(field.name()).map(Field::data_type);
+        match expected {
+            Ok(expected) if !same_type(expected, field.data_type()) => {
+                return Err(Mismatch::WrongType {
+                    column: field.name().clone(),
+                    expected: expected.clone(),
+                    found: field.data_type().clone(),
+                });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Checks that rows of `foreign` can be stored as rows of `registered`, whatever their types (see
+/// [`fit`](crate::fit)): every column is known; every column that may not be null is there. Nullable columns may be
+/// missing (an older version of the stream) and read as null.
 ///
 /// # Errors
 /// The first [`Mismatch`] in column order.
-pub fn check_compatible(registered: &Schema, foreign: &Schema) -> Result<(), Mismatch> {
+pub fn check_columns(registered: &Schema, foreign: &Schema) -> Result<(), Mismatch> {
     let mut seen = vec![false; registered.fields().len()];
     for field in foreign.fields() {
         let Ok(index) = registered.index_of(field.name()) else {
@@ -54,14 +77,6 @@ pub fn check_compatible(registered: &Schema, foreign: &Schema) -> Result<(), Mis
         if std::mem::replace(&mut seen[index], true) {
             return Err(Mismatch::DuplicateColumn(field.name().clone()));
         }
-        let expected = registered.field(index).data_type();
-        if !same_type(expected, field.data_type()) {
-            return Err(Mismatch::WrongType {
-                column: field.name().clone(),
-                expected: expected.clone(),
-                found: field.data_type().clone(),
-            });
-        }
     }
     match registered.fields().iter().zip(seen).find(|(field, seen)| !seen && !field.is_nullable()) {
         Some((field, _)) => Err(Mismatch::MissingColumn(field.name().clone())),
@@ -69,7 +84,7 @@ pub fn check_compatible(registered: &Schema, foreign: &Schema) -> Result<(), Mis
     }
 }
 
-fn same_type(expected: &DataType, found: &DataType) -> bool {
+pub(crate) fn same_type(expected: &DataType, found: &DataType) -> bool {
     match (expected, found) {
         (DataType::Utf8, DataType::Dictionary(key, value)) => **key == DataType::Int32 && **value == DataType::Utf8,
         (DataType::Map(expected, _), DataType::Map(found, _)) => same_entries(expected.data_type(), found.data_type()),
@@ -105,7 +120,6 @@ pub fn fingerprint(schema: &Schema) -> u64 {
 mod tests {
     use super::*;
     use crate::Stream;
-    use arrow_schema::Field;
 
     fn with(change: impl FnOnce(&mut Vec<Field>)) -> Schema {
         let mut fields: Vec<Field> = Stream::Drops.schema().fields().iter().map(|f| f.as_ref().clone()).collect();

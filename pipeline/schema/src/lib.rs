@@ -19,6 +19,7 @@
 //! | [`labels`] | canonical labels and [`SeriesId`] |
 //! | [`time`] | [`EventTime`] and the [`Clock`] that every reader of time is given |
 //! | [`compat`] | structural comparison of a foreign schema with a registered one |
+//! | [`suffix`] | [`Fit`], [`Kind`]: where values of another type than the registered one are kept |
 
 pub mod audit;
 pub mod compat;
@@ -34,11 +35,13 @@ pub mod metrics;
 pub mod queries;
 pub mod rollup;
 pub mod stream;
+pub mod suffix;
 pub mod time;
 
-pub use compat::{Mismatch, check_compatible, fingerprint};
+pub use compat::{Mismatch, check_columns, check_compatible, fingerprint};
 pub use field::COMMENT;
 pub use ids::{Epoch, Incarnation, Lane, Position, Principal, Producer, Seq, Tenant};
 pub use labels::{MetricId, SeriesId};
 pub use stream::{Class, Stream};
+pub use suffix::{Fit, Kind, fit, suffixed_column};
 pub use time::{Clock, EventTime, SystemClock};

@@ -139,6 +139,7 @@ impl SimTables {
             date: "2026-03-01".into(),
             modified_ms: 0,
             stats: format!("{{\"numRecords\":{count}}}"),
+            suffixed: Vec::new(),
         })
     }
 }

@@ -52,6 +52,7 @@ fn file(number: u64) -> PreparedFile {
         date: "2026-11-01".into(),
         modified_ms: 1_795_000_000_000 + number as i64,
         stats: stats.to_string(),
+        suffixed: Vec::new(),
     }
 }
 

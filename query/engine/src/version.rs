@@ -5,6 +5,7 @@ use crate::stream_table::{QueryView, StreamTable, sql_schema};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use bodkin_schema::Stream;
+use bodkin_table::TableSnapshot;
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::{DataFusionError, Result, ScalarValue, plan_datafusion_err, plan_err};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
@@ -79,6 +80,9 @@ impl TableProvider for VersionTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let table = self.catalog.snapshot_at(self.stream, self.version).await;
         let table = table.map_err(|error: CatalogError| DataFusionError::External(Box::new(error)))?;
+        // The plan has the columns of today: those that came since are null in the rows of then.
+        let schema = self.view.snapshot.table(self.stream).schema.clone();
+        let table = Arc::new(TableSnapshot { schema, ..table.as_ref().clone() });
         self.view.pinned.lock().unwrap_or_else(PoisonError::into_inner).push(table.clone());
         StreamTable::new(self.view.clone(), table).scan(session, projection, filters, limit).await
     }

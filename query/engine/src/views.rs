@@ -1,6 +1,6 @@
 //! Views: SQL text over the streams, the comments of tables and columns.
 
-use bodkin_schema::{COMMENT, Stream};
+use bodkin_schema::{COMMENT, Stream, suffixed_column};
 
 /// A view: its SQL sees the streams under their own names, `series` with every announcement.
 pub(crate) struct View {
@@ -66,7 +66,9 @@ pub(crate) fn column_comment(streams: &[Stream], column: &str) -> Option<String>
         bodkin_table::TENANT => Some("whose row it is".to_owned()),
         bodkin_table::DATE => Some("UTC day on which the row came in".to_owned()),
         _ => streams.iter().find_map(|stream| {
-            stream.schema().field_with_name(column).ok().and_then(|field| field.metadata().get(COMMENT).cloned())
+            let suffixed = || suffixed_column(*stream, column);
+            let field = stream.schema().field_with_name(column).ok().cloned().or_else(suffixed)?;
+            field.metadata().get(COMMENT).cloned()
         }),
     }
 }

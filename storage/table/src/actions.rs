@@ -2,6 +2,7 @@
 
 use crate::file::{partition_values, table_schema};
 use crate::log::{CommitRequest, LogState};
+use crate::suffixed::Suffixed;
 use crate::{DATE, Error, PreparedFile, Result, TENANT, TableFile};
 use bodkin_schema::{Epoch, Stream};
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
@@ -43,7 +44,8 @@ impl Known {
         let value = to_value(stream, metadata)?;
         let fields = schema_fields(stream, &value)?;
         let present: HashSet<&str> = fields.iter().filter_map(|field| field.get("name")?.as_str()).collect();
-        let ours = table_schema(stream);
+        self.state.suffixed = Suffixed::of_names(stream, present.iter().copied());
+        let ours = table_schema(stream, &self.state.suffixed);
         self.missing_columns = ours.fields().iter().filter(|field| !present.contains(field.name().as_str())).count();
         self.metadata = Some(Arc::new(value));
         Ok(())
@@ -84,6 +86,8 @@ impl Known {
         now_ms: i64,
     ) -> Result<Vec<Action>> {
         self.refuse_missing(stream, request)?;
+        let added = request.adds.iter().flat_map(|file| &file.suffixed).map(String::as_str);
+        let suffixed = self.state.suffixed.with(&Suffixed::of_names(stream, added));
         let mut actions = vec![Action::CommitInfo(commit_info(request, now_ms))];
         match &self.metadata {
             None => {
@@ -91,10 +95,10 @@ impl Known {
                     stream,
                     json!({"minReaderVersion": READER_VERSION, "minWriterVersion": WRITER_VERSION}),
                 )?));
-                actions.push(Action::Metadata(new_metadata(stream, now_ms)?));
+                actions.push(Action::Metadata(new_metadata(stream, &suffixed, now_ms)?));
             }
-            Some(metadata) if self.missing_columns > 0 => {
-                actions.push(Action::Metadata(with_missing_columns(stream, metadata)?));
+            Some(metadata) if self.missing_columns > 0 || suffixed != self.state.suffixed => {
+                actions.push(Action::Metadata(with_missing_columns(stream, &suffixed, metadata)?));
             }
             Some(_) => {}
         }
@@ -151,8 +155,8 @@ fn commit_info(request: &CommitRequest, now_ms: i64) -> CommitInfo {
     }
 }
 
-fn new_metadata(stream: Stream, now_ms: i64) -> Result<Metadata> {
-    let schema = delta_schema(stream)?;
+fn new_metadata(stream: Stream, suffixed: &Suffixed, now_ms: i64) -> Result<Metadata> {
+    let schema = delta_schema(stream, suffixed)?;
     let value = json!({
         "id": uuid::Uuid::new_v4().to_string(),
         "name": stream.name(),
@@ -171,11 +175,11 @@ fn new_metadata(stream: Stream, now_ms: i64) -> Result<Metadata> {
 
 /// The table's metadata with our columns that it lacks. Columns of others stay; a column that is new to the table is
 /// nullable, since the files it has do not hold it.
-fn with_missing_columns(stream: Stream, metadata: &Value) -> Result<Metadata> {
+fn with_missing_columns(stream: Stream, suffixed: &Suffixed, metadata: &Value) -> Result<Metadata> {
     let mut fields = schema_fields(stream, metadata)?;
     let present: HashSet<String> =
         fields.iter().filter_map(|field| Some(field.get("name")?.as_str()?.to_owned())).collect();
-    let ours = delta_schema(stream)?;
+    let ours = delta_schema(stream, suffixed)?;
     for field in ours.get("fields").and_then(Value::as_array).into_iter().flatten() {
         let mut field = field.clone();
         if field.get("name").and_then(Value::as_str).is_some_and(|name| !present.contains(name)) {
@@ -188,8 +192,8 @@ fn with_missing_columns(stream: Stream, metadata: &Value) -> Result<Metadata> {
     from_value(stream, metadata)
 }
 
-fn delta_schema(stream: Stream) -> Result<Value> {
-    let schema: std::result::Result<StructType, _> = table_schema(stream).as_ref().try_into_kernel();
+fn delta_schema(stream: Stream, suffixed: &Suffixed) -> Result<Value> {
+    let schema: std::result::Result<StructType, _> = table_schema(stream, suffixed).as_ref().try_into_kernel();
     to_value(stream, &schema.map_err(|source| Error::Rows { table: stream, source })?)
 }
 
@@ -211,6 +215,7 @@ fn from_add(add: &Add) -> PreparedFile {
         date: partition_value(&add.partition_values, DATE),
         modified_ms: add.modification_time,
         stats: add.stats.clone().unwrap_or_default(),
+        suffixed: Vec::new(),
     }
 }
 
@@ -284,6 +289,41 @@ mod tests {
         let second = known.actions(Stream::Series, "n", &epoch(2), 6).unwrap();
         assert_eq!(metadata(&second), None);
         assert_eq!(second.len(), 2, "commit info and transaction");
+    }
+
+    #[test]
+    fn columns_for_values_of_another_type_are_added_with_the_files_that_have_them() {
+        let mut known = Known::default();
+        let with = |number: u64, suffixed: &[&str]| {
+            let file = PreparedFile {
+                path: format!("tenant=a/date=2026-03-01/{number}.parquet"),
+                size: 1,
+                rows: 1,
+                tenant: "a".to_owned(),
+                date: "2026-03-01".to_owned(),
+                modified_ms: 0,
+                stats: r#"{"numRecords":1}"#.to_owned(),
+                suffixed: suffixed.iter().map(|name| (*name).to_owned()).collect(),
+            };
+            CommitRequest { adds: vec![file], ..epoch(number) }
+        };
+        let mut evolutions = Vec::new();
+        for (version, suffixed) in
+            [&["ts_text"][..], &[], &["ts_text", "count_text"], &["count_text"]].iter().enumerate()
+        {
+            let request = with(version as u64 + 1, suffixed);
+            let actions = known.actions(Stream::Drops, "n", &request, 5).unwrap();
+            known.apply(Stream::Drops, "n", version as u64, &actions).unwrap();
+            evolutions.push(metadata(&actions).is_some());
+        }
+        assert_eq!(evolutions, [true, false, true, false]);
+        assert_eq!(known.state.suffixed.names(), ["count_text", "ts_text"]);
+        let fields = schema_fields(Stream::Drops, known.metadata.as_ref().unwrap()).unwrap();
+        assert_eq!(fields.last().unwrap()["name"], "count_text");
+        assert_eq!(
+            (&fields.last().unwrap()["type"], &fields.last().unwrap()["nullable"]),
+            (&json!("string"), &json!(true))
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Rows as they came, brought to the columns of their table.
 
+use crate::suffixed::Suffixed;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema};
@@ -7,13 +8,14 @@ use arrow::error::ArrowError;
 use bodkin_schema::Stream;
 use std::sync::Arc;
 
-/// The registered columns in their order. A nullable column that did not come is null; a text may stay a dictionary;
-/// everything else gets the registered type. Free of copies where the types are right.
+/// The registered columns in their order, then those for values of another type that the rows have, by name. A
+/// nullable column that did not come is null; a text may stay a dictionary; everything else gets the column's type. Free
+/// of copies where the types are right.
 ///
 /// # Errors
 /// Where a required column is missing or holds a null, or a type cannot become the registered one.
 pub(crate) fn align(stream: Stream, records: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let registered = stream.schema();
+    let registered = Suffixed::of_schema(stream, records.schema_ref()).row_schema(stream);
     let mut fields = Vec::with_capacity(registered.fields().len());
     let mut columns = Vec::with_capacity(registered.fields().len());
     for field in registered.fields() {
@@ -64,6 +66,25 @@ mod tests {
         assert!(is_text_dictionary(aligned.column(1).data_type()));
         assert_eq!(aligned.num_rows(), 1);
         assert!(align(Stream::Drops, &drops(foreign[1..].to_vec())).is_err(), "a required column is missing");
+    }
+
+    #[test]
+    fn columns_of_another_type_come_behind_by_name() {
+        let text: ArrayRef = Arc::new(StringArray::from(vec!["many"]));
+        let registered = RecordBatch::new_empty(Stream::Drops.schema());
+        let mut columns: Vec<(&str, ArrayRef)> = vec![("ts_text", text.slice(0, 0)), ("theirs", text.slice(0, 0))];
+        columns.extend(
+            registered
+                .schema_ref()
+                .fields()
+                .iter()
+                .zip(registered.columns())
+                .map(|(f, c)| (f.name().as_str(), c.clone())),
+        );
+        columns.push(("count_text", text.slice(0, 0)));
+        let aligned = align(Stream::Drops, &drops(columns)).unwrap();
+        let names: Vec<_> = aligned.schema_ref().fields().iter().map(|field| field.name().clone()).collect();
+        assert_eq!(names, ["ts", "producer", "class", "reason", "count", "count_text", "ts_text"]);
     }
 
     #[test]

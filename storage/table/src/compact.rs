@@ -1,17 +1,17 @@
 //! A compaction job, done: runs read, merged, written as one run, and swapped in the log in one commit.
 
-use crate::align::align;
 use crate::file::table_path;
 use crate::file_reader::FileReader;
 use crate::file_writer::{Effort, Encoded, FileWriter};
 use crate::merge::{RunStream, SortedMerge};
 use crate::plan::Job;
 use crate::run::{Level, Run, compacted_file};
+use crate::suffixed::Suffixed;
 use crate::writer::{FILE_BYTES_TARGET, TableWriter};
 use crate::{Error, PreparedFile, Result, TableFile};
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use arrow::error::ArrowError;
 use bodkin_schema::{Stream, Tenant};
 use futures::{StreamExt, TryStreamExt};
@@ -27,8 +27,8 @@ use tokio::sync::mpsc;
 
 /// Writes the files that replace those of `job`. Nothing refers to them yet; where it fails, or the future is
 /// dropped, they are orphans. Memory: one row group per run, two files.
-pub(crate) async fn rewrite(writer: &TableWriter, job: &Job) -> Result<Vec<PreparedFile>> {
-    let rows = merged(writer, &job.runs, Rows::All)?;
+pub(crate) async fn rewrite(writer: &TableWriter, suffixed: &Suffixed, job: &Job) -> Result<Vec<PreparedFile>> {
+    let rows = merged(writer, suffixed, &job.runs, Rows::All)?;
     write_run(writer, (&job.tenant, job.date), (job.level, job.window_ms), rows).await
 }
 
@@ -43,10 +43,12 @@ pub(crate) enum Rows {
     Without(Range<i64>),
 }
 
-/// Rows of `runs`, the oldest first, in the table's order; of equal samples the first.
-pub(crate) fn merged(writer: &TableWriter, runs: &[Run], rows: Rows) -> Result<RunStream> {
+/// Rows of `runs`, the oldest first, in the table's order; of equal samples the first. They have the stream's columns and
+/// those of `suffixed`.
+pub(crate) fn merged(writer: &TableWriter, suffixed: &Suffixed, runs: &[Run], rows: Rows) -> Result<RunStream> {
     let stream = writer.stream;
-    let source = |run: &Run| read_run(writer.store.clone(), stream, run.files.clone(), rows.clone());
+    let schema = suffixed.row_schema(stream);
+    let source = |run: &Run| read_run(writer.store.clone(), (stream, schema.clone()), run.files.clone(), rows.clone());
     let merge = SortedMerge::new(stream, runs.iter().map(source).collect())?;
     let next = |mut merge: SortedMerge| async move { Ok(merge.next().await?.map(|batch| (batch, merge))) };
     Ok(futures::stream::try_unfold(merge, next).boxed())
@@ -88,7 +90,10 @@ async fn encode_rows(stream: Stream, effort: Effort, mut rows: RunStream, files:
         }
         let mut file = match open.take() {
             Some(file) => file,
-            None => FileWriter::new(stream, stream.schema(), effort).map_err(failed)?,
+            None => {
+                let schema = Suffixed::of_schema(stream, batch.schema_ref()).row_schema(stream);
+                FileWriter::new(stream, schema, effort).map_err(failed)?
+            }
         };
         file.write(&batch).map_err(failed)?;
         if file.bytes() < FILE_BYTES_TARGET {
@@ -104,14 +109,19 @@ async fn encode_rows(stream: Stream, effort: Effort, mut rows: RunStream, files:
     Ok(())
 }
 
-/// The rows of files that follow each other, in the columns of `stream`.
-fn read_run(store: Arc<dyn ObjectStore>, stream: Stream, files: Vec<Arc<TableFile>>, rows: Rows) -> RunStream {
+/// The rows of files that follow each other, in the columns of `schema`.
+fn read_run(
+    store: Arc<dyn ObjectStore>,
+    (stream, schema): (Stream, SchemaRef),
+    files: Vec<Arc<TableFile>>,
+    rows: Rows,
+) -> RunStream {
     let files = VecDeque::from(files);
     let opened = futures::stream::try_unfold(files, move |mut files| {
-        let (store, rows) = (store.clone(), rows.clone());
+        let (store, schema, rows) = (store.clone(), schema.clone(), rows.clone());
         async move {
             let Some(file) = files.pop_front() else { return Ok(None) };
-            Ok::<_, Error>(Some((read_file(store, stream, file, rows).await?, files)))
+            Ok::<_, Error>(Some((read_file(store, (stream, schema), file, rows).await?, files)))
         }
     });
     opened.try_flatten().boxed()
@@ -119,7 +129,7 @@ fn read_run(store: Arc<dyn ObjectStore>, stream: Stream, files: Vec<Arc<TableFil
 
 async fn read_file(
     store: Arc<dyn ObjectStore>,
-    stream: Stream,
+    (stream, schema): (Stream, SchemaRef),
     file: Arc<TableFile>,
     wanted: Rows,
 ) -> Result<RunStream> {
@@ -127,8 +137,7 @@ async fn read_file(
     let failed = move |source: ParquetError| Error::Parquet { path: path.clone(), source };
     let reader = FileReader { store, file: file.clone() };
     let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(&failed)?;
-    let registered = stream.schema();
-    let unknown = builder.schema().fields().iter().find(|field| registered.field_with_name(field.name()).is_err());
+    let unknown = builder.schema().fields().iter().find(|field| schema.field_with_name(field.name()).is_err());
     if let Some(field) = unknown {
         // Rewriting it would lose the column.
         return Err(Error::Newer {
@@ -143,7 +152,9 @@ async fn read_file(
         None => builder,
     };
     let batches = builder.build().map_err(&failed)?;
-    let rows = batches.map(move |batch| plain(stream, batch.map_err(&failed)?));
+    let rows = batches.map(move |batch| {
+        plain(&schema, &batch.map_err(&failed)?).map_err(|source| Error::Rows { table: stream, source })
+    });
     Ok(rows.boxed())
 }
 
@@ -189,14 +200,13 @@ fn time_filter(stream: Stream, columns: &SchemaDescriptor, wanted: Rows) -> Opti
     Some(RowFilter::new(vec![Box::new(is_wanted)]))
 }
 
-/// Exactly the columns of `stream`: readers name the items of lists and the entries of maps as they like.
-fn plain(stream: Stream, batch: RecordBatch) -> Result<RecordBatch> {
-    let schema = stream.schema();
-    let exact = |batch: RecordBatch| {
-        let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {
-            if column.data_type() == field.data_type() { Ok(column.clone()) } else { cast(column, field.data_type()) }
-        });
-        RecordBatch::try_new(schema.clone(), columns.collect::<std::result::Result<_, ArrowError>>()?)
-    };
-    align(stream, &batch).and_then(exact).map_err(|source| Error::Rows { table: stream, source })
+/// Exactly the columns of `schema`: readers name the items of lists and the entries of maps as they like, and an older
+/// file lacks columns, which are null in it.
+fn plain(schema: &SchemaRef, batch: &RecordBatch) -> std::result::Result<RecordBatch, ArrowError> {
+    let columns = schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
+        Some(column) if column.data_type() == field.data_type() => Ok(column.clone()),
+        Some(column) => cast(column, field.data_type()),
+        None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+    });
+    RecordBatch::try_new(schema.clone(), columns.collect::<std::result::Result<_, ArrowError>>()?)
 }

@@ -115,13 +115,16 @@ impl DeltaLog {
                 date: actions::partition_value(&values, crate::DATE),
                 modified_ms: view.modification_time(),
                 stats: view.stats().unwrap_or_default(),
+                suffixed: Vec::new(),
             };
             files.push(Arc::new(TableFile::new(self.stream, &file)?));
         }
         let mut known = Known::default();
         known.take_protocol(self.stream, snapshot.protocol())?;
         known.take_metadata(self.stream, snapshot.metadata())?;
-        known.state = LogState { version: Some(snapshot.version()), files: Arc::new(files), epoch: epoch.map(Epoch) };
+        known.state.version = Some(snapshot.version());
+        known.state.files = Arc::new(files);
+        known.state.epoch = epoch.map(Epoch);
         Ok(known)
     }
 

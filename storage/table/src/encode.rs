@@ -3,8 +3,9 @@
 use crate::align::is_text_dictionary;
 use crate::file_writer::{Effort, Encoded, FileWriter};
 use crate::sort::sorted_order;
+use crate::suffixed::Suffixed;
 use crate::tail::TailPart;
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::{cast, concat, interleave, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -66,10 +67,13 @@ enum Column {
 
 impl SortedRows {
     fn new(stream: Stream, parts: &[Arc<TailPart>]) -> Result<Self, ArrowError> {
-        let schema = stream.schema();
-        let columns: Vec<Column> = (0..schema.fields().len())
-            .map(|index| Column::new(parts, index, schema.field(index).data_type()))
-            .collect::<Result<_, _>>()?;
+        let schema = parts
+            .iter()
+            .map(|part| Suffixed::of_schema(stream, part.records.schema_ref()))
+            .fold(Suffixed::default(), |all, suffixed| all.with(&suffixed))
+            .row_schema(stream);
+        let columns: Vec<Column> =
+            schema.fields().iter().map(|field| Column::new(parts, field)).collect::<Result<_, _>>()?;
         let keys: Vec<&[ArrayRef]> = stream
             .sort_columns()
             .iter()
@@ -110,12 +114,19 @@ impl SortedRows {
 }
 
 impl Column {
-    fn new(parts: &[Arc<TailPart>], index: usize, plain: &DataType) -> Result<Self, ArrowError> {
+    /// The column of all parts; null in those that do not have it.
+    fn new(parts: &[Arc<TailPart>], field: &Field) -> Result<Self, ArrowError> {
+        let plain = field.data_type();
+        let piece = |part: &Arc<TailPart>| match part.records.column_by_name(field.name()) {
+            Some(column) => column.clone(),
+            None => new_null_array(plain, part.records.num_rows()),
+        };
+        let pieces: Vec<ArrayRef> = parts.iter().map(piece).collect();
         let is_copied = matches!(plain, DataType::Utf8 | DataType::List(_) | DataType::Map(..) | DataType::Struct(_));
-        let is_plain = parts.iter().all(|part| part.records.column(index).data_type() == plain);
+        let is_plain = pieces.iter().all(|piece| piece.data_type() == plain);
         match is_plain && !is_copied {
-            true => Ok(Self::Parts(parts.iter().map(|part| part.records.column(index).clone()).collect())),
-            false => join(parts, index, plain).map(Self::Joined),
+            true => Ok(Self::Parts(pieces)),
+            false => join(&pieces, plain).map(Self::Joined),
         }
     }
 
@@ -132,9 +143,8 @@ impl Column {
 }
 
 /// One column of all parts. A text stays a dictionary where every part has one.
-fn join(parts: &[Arc<TailPart>], index: usize, plain: &DataType) -> Result<ArrayRef, ArrowError> {
-    let columns: Vec<&ArrayRef> = parts.iter().map(|part| part.records.column(index)).collect();
-    let is_joined = |column: &&ArrayRef| {
+fn join(columns: &[ArrayRef], plain: &DataType) -> Result<ArrayRef, ArrowError> {
+    let is_joined = |column: &ArrayRef| {
         let found = column.data_type();
         found == plain || is_text_dictionary(found) || matches!(found, DataType::List(_))
     };

@@ -1,6 +1,7 @@
 //! A file of a table: as an intent names it, as the log names it, as a query sees it.
 
 use crate::stats::FileStats;
+use crate::suffixed::Suffixed;
 use crate::{DATE, Error, Result, TENANT};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bodkin_schema::{COMMENT, EventTime, Stream, Tenant};
@@ -26,6 +27,9 @@ pub struct PreparedFile {
     pub modified_ms: i64,
     /// Statistics as Delta's JSON.
     pub stats: String,
+    /// Columns that it has beyond those of its stream: values of another type (see [`bodkin_schema::suffix`]).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suffixed: Vec<String>,
 }
 
 /// A file that is part of a table.
@@ -83,10 +87,10 @@ pub(crate) fn table_path(stream: Stream) -> Path {
     Path::from_iter(["tables", stream.name()])
 }
 
-/// Columns of the table: the stream's, then the partition columns.
-pub(crate) fn table_schema(stream: Stream) -> SchemaRef {
+/// Columns of the table: the stream's, those of `suffixed`, then the partition columns.
+pub(crate) fn table_schema(stream: Stream, suffixed: &Suffixed) -> SchemaRef {
     let comment = |text: &str| HashMap::from([(COMMENT.to_owned(), text.to_owned())]);
-    let mut fields = stream.schema().fields().to_vec();
+    let mut fields = suffixed.row_schema(stream).fields().to_vec();
     fields.push(Arc::new(Field::new(TENANT, DataType::Utf8, false).with_metadata(comment("whose rows they are"))));
     fields.push(Arc::new(Field::new(DATE, DataType::Date32, false).with_metadata(comment("UTC day of ingestion"))));
     Arc::new(Schema::new(fields))
@@ -124,6 +128,7 @@ mod tests {
             date: "2026-01-01".to_owned(),
             modified_ms: 0,
             stats: r#"{"numRecords":1}"#.to_owned(),
+            suffixed: Vec::new(),
         };
         let path = "tenant=default/date=2026-01-01/a.parquet";
         let good = TableFile::new(Stream::Drops, &file(path)).unwrap();

@@ -3,11 +3,12 @@
 
 use crate::align::is_text_dictionary;
 use crate::stats::StatsBuilder;
+use crate::suffixed::Suffixed;
 use crate::text_chunk::TextChunk;
 use crate::text_pages::{TextEncoder, TextOptions};
 use crate::value_chunk::ValueEncoder;
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, Int64Type, SchemaRef};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use bodkin_schema::{Stream, events, metrics};
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
@@ -49,20 +50,20 @@ impl Effort {
     }
 }
 
-/// Level of zstd for values of samples that stay: a tenth less room than at 3, at 0.7 us a sample.
-const ZSTD_VALUES_KEPT: i32 = 15;
-
 /// The bytes of a file, and what is in it.
 #[derive(Debug)]
 pub(crate) struct Encoded {
     pub(crate) bytes: Vec<u8>,
     pub(crate) rows: u64,
     pub(crate) stats: String,
+    /// Columns beyond those of the stream.
+    pub(crate) suffixed: Vec<String>,
 }
 
 /// Writes a file. Holds the file so far and one row group: pages that are encoded, and the numbers of texts.
 pub(crate) struct FileWriter {
-    /// The stream's columns, plain.
+    stream: Stream,
+    /// The columns, plain.
     schema: SchemaRef,
     /// As rows come: a text may be a dictionary.
     incoming: SchemaRef,
@@ -92,10 +93,11 @@ enum Column {
 }
 
 impl FileWriter {
-    /// A writer of rows of `schema`: the stream's columns, of which a text may be a dictionary.
+    /// A writer of rows of `schema`: the stream's columns and any for values of another type; a text may be a dictionary.
     pub(crate) fn new(stream: Stream, schema: SchemaRef, effort: Effort) -> Result<Self, ParquetError> {
         let zstd_level = effort.zstd_level(stream);
-        let properties = Arc::new(properties(stream, zstd_level)?);
+        let plain = Suffixed::of_schema(stream, &schema).row_schema(stream);
+        let properties = Arc::new(properties(stream, &plain, zstd_level)?);
         // Readers go by the table's schema; an Arrow schema in the footer would make them rebuild dictionaries.
         let parquet = ArrowSchemaConverter::new().with_coerce_types(properties.coerce_types()).convert(&schema)?;
         let writer = SerializedFileWriter::new(Vec::new(), parquet.root_schema_ptr(), properties)?;
@@ -103,11 +105,10 @@ impl FileWriter {
         let is_tried = |field: &Field| {
             effort > Effort::Flush && stream == Stream::Samples && field.data_type() == &DataType::Float64
         };
-        let values_level = if effort == Effort::Keep { ZSTD_VALUES_KEPT } else { zstd_level };
         let chunks = schema.fields().iter().map(|field| {
             Ok(match is_text(field) {
                 true => Column::Text(TextChunk::default(), text_options(stream, field)),
-                false if is_tried(field) => Column::Values(ValueEncoder::new(field.name(), values_level)?),
+                false if is_tried(field) => Column::Values(ValueEncoder::new(field.name(), effort == Effort::Keep)?),
                 false => Column::Other(Vec::new()),
             })
         });
@@ -115,7 +116,8 @@ impl FileWriter {
         let mut group = Group { rows: 0, columns: chunks };
         group.open(&columns, &schema)?;
         Ok(Self {
-            schema: stream.schema(),
+            stream,
+            schema: plain,
             stats: StatsBuilder::new(schema.fields().len()),
             metric: (effort > Effort::Flush && stream == Stream::Samples)
                 .then(|| schema.index_of(metrics::METRIC_ID).ok())
@@ -205,7 +207,8 @@ impl FileWriter {
     pub(crate) fn finish(mut self) -> Result<Encoded, ParquetError> {
         self.end_group()?;
         let stats = self.stats.finish(&self.schema);
-        Ok(Encoded { rows: self.stats.rows(), bytes: self.writer.into_inner()?, stats })
+        let suffixed = Suffixed::of_schema(self.stream, &self.schema).names();
+        Ok(Encoded { rows: self.stats.rows(), bytes: self.writer.into_inner()?, stats, suffixed })
     }
 }
 
@@ -278,8 +281,7 @@ fn text_options(stream: Stream, field: &Field) -> TextOptions {
     TextOptions { has_bounds: !has_no_bounds(field.name()), has_bloom_filter }
 }
 
-fn properties(stream: Stream, zstd_level: i32) -> Result<WriterProperties, ParquetError> {
-    let schema = stream.schema();
+fn properties(stream: Stream, schema: &Schema, zstd_level: i32) -> Result<WriterProperties, ParquetError> {
     let level = ZstdLevel::try_new(zstd_level)?;
     let mut builder = WriterProperties::builder()
         .set_created_by(concat!("bodkin ", env!("CARGO_PKG_VERSION")).to_owned())

@@ -30,6 +30,7 @@
 //! | `tables` | [`Tables`]: the sink |
 //! | `snapshot` | [`Snapshot`], [`TableSnapshot`]: what a query sees |
 //! | `tail` | [`TailPart`]: rows in memory, small ones merged |
+//! | `suffixed` | [`Suffixed`]: columns for values of another type than the registered one |
 //! | `align` | rows as they came, brought to the columns of their table |
 //! | `sort` | the order of rows by their keys |
 //! | `encode` | tail parts sorted and cut into files, in memory |
@@ -76,6 +77,7 @@ mod snapshot;
 mod sort;
 mod stats;
 mod stretch;
+mod suffixed;
 mod tables;
 mod tail;
 mod text_chunk;
@@ -97,6 +99,7 @@ pub use run::{Level, Run, run_of, sorted_runs};
 pub use snapshot::{Snapshot, TableSnapshot};
 pub use stats::{ColumnStats, FileStats, StatValue, stat_array};
 pub use stretch::{Hold, Origin, origin, time_bounds};
+pub use suffixed::Suffixed;
 pub use tables::{TableStats, Tables};
 pub use tail::TailPart;
 pub use upkeep::{Retention, UpkeepReport};

@@ -1,6 +1,6 @@
 //! The log of a table: what is part of it, decided one commit at a time.
 
-use crate::{PreparedFile, Removed, Result, TableFile};
+use crate::{PreparedFile, Removed, Result, Suffixed, TableFile};
 use async_trait::async_trait;
 use bodkin_schema::Epoch;
 use std::sync::Arc;
@@ -14,6 +14,8 @@ pub struct LogState {
     pub files: Arc<Vec<Arc<TableFile>>>,
     /// The last epoch of this node that is in.
     pub epoch: Option<Epoch>,
+    /// Columns that the table has beyond those of its stream.
+    pub suffixed: Suffixed,
 }
 
 /// What a commit changes.

@@ -5,7 +5,7 @@
 
 use crate::file::table_path;
 use crate::log::{CommitRequest, Committed, LogState, TableLog};
-use crate::{Error, PreparedFile, Result, TableFile};
+use crate::{Error, PreparedFile, Result, Suffixed, TableFile};
 use async_trait::async_trait;
 use bodkin_schema::{Epoch, Stream};
 use object_store::path::Path;
@@ -78,6 +78,8 @@ impl ModelLog {
     }
 
     fn apply(&self, state: &mut LogState, number: u64, version: &Version) -> Result<()> {
+        let suffixed = version.adds.iter().flat_map(|file| &file.suffixed).map(String::as_str);
+        state.suffixed = state.suffixed.with(&Suffixed::of_names(self.stream, suffixed));
         let adds = version.adds.iter().map(|file| TableFile::new(self.stream, file).map(Arc::new));
         let adds = adds.collect::<Result<Vec<_>>>()?;
         let stays = |file: &&Arc<TableFile>| {

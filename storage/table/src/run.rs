@@ -182,6 +182,7 @@ pub(crate) mod tests {
             date: date.to_owned(),
             modified_ms,
             stats: format!(r#"{{"numRecords":{rows}}}"#),
+            suffixed: Vec::new(),
         };
         Arc::new(TableFile::new(Stream::Drops, &prepared).unwrap())
     }

@@ -1,6 +1,7 @@
 //! What a query sees: one immutable state of all tables, files and tail together (TAIL-1).
 
 use crate::file::{TableFile, table_schema};
+use crate::suffixed::Suffixed;
 use crate::tail::TailPart;
 use arrow::datatypes::SchemaRef;
 use bodkin_schema::Stream;
@@ -17,8 +18,10 @@ pub struct Snapshot {
 pub struct TableSnapshot {
     /// The stream whose rows it holds.
     pub stream: Stream,
-    /// The stream's columns, then the partition columns `tenant` (Utf8) and `date` (Date32).
+    /// The stream's columns, those of `suffixed`, then the partition columns `tenant` (Utf8) and `date` (Date32).
     pub schema: SchemaRef,
+    /// Columns for values of another type than the registered one, of files and tail.
+    pub suffixed: Suffixed,
     /// Version of the log; none where nothing was committed yet.
     pub version: Option<u64>,
     /// Files, each sorted by the stream's sort columns.
@@ -29,8 +32,18 @@ pub struct TableSnapshot {
 
 impl TableSnapshot {
     pub(crate) fn empty(stream: Stream) -> Self {
-        let schema = table_schema(stream);
-        Self { stream, schema, version: None, files: Arc::default(), tail: Arc::default() }
+        let suffixed = Suffixed::default();
+        let schema = table_schema(stream, &suffixed);
+        Self { stream, schema, suffixed, version: None, files: Arc::default(), tail: Arc::default() }
+    }
+
+    /// The same with the columns of `suffixed`, too. Free where it has them.
+    pub(crate) fn with_columns(self, suffixed: &Suffixed) -> Self {
+        let all = self.suffixed.with(suffixed);
+        if all == self.suffixed {
+            return self;
+        }
+        Self { schema: table_schema(self.stream, &all), suffixed: all, ..self }
     }
 
     /// Number of rows in files and tail. Costs one pass over both lists.

@@ -80,7 +80,7 @@ impl Tables {
         let files = within(table.stream, &table.files, tenant, &stretch);
         let (by_partition, _) = runs(&files);
         let runs: Vec<Run> = by_partition.into_values().flatten().collect();
-        merged(&self.writers[slot(table.stream)], &runs, Rows::Within(stretch))
+        merged(&self.writers[slot(table.stream)], &table.suffixed, &runs, Rows::Within(stretch))
     }
 
     /// Calls `each` with the event time (microseconds) of every row of a file. Reads that column alone.
@@ -104,7 +104,8 @@ impl Tables {
         rows: BoxStream<'static, Result<RecordBatch>>,
     ) -> Result<()> {
         let writer = &self.writers[slot(stream)];
-        let removes = within(stream, &self.log(stream).refresh().await?.files, tenant, &stretch);
+        let log = self.log(stream).refresh().await?;
+        let removes = within(stream, &log.files, tenant, &stretch);
         let (by_partition, foreign) = runs(&removes);
         let removes: Vec<_> = removes.into_iter().filter(|file| !foreign.contains(file)).collect();
         let mut adds = Vec::new();
@@ -112,7 +113,8 @@ impl Tables {
             for run in runs {
                 let level = run.level.max(Level::Quarter);
                 let window = (level, run.since_ms.div_euclid(level.window_ms()) * level.window_ms());
-                let kept: RunStream = merged(writer, std::slice::from_ref(&run), Rows::Without(stretch.clone()))?;
+                let kept: RunStream =
+                    merged(writer, &log.suffixed, std::slice::from_ref(&run), Rows::Without(stretch.clone()))?;
                 adds.extend(write_run(writer, (&tenant, date), window, kept).await?);
             }
         }

@@ -6,7 +6,7 @@ use crate::log::{CommitRequest, LogState, TableLog};
 use crate::snapshot::{Snapshot, TableSnapshot, slot};
 use crate::tail::{Tail, TailPart};
 use crate::writer::TableWriter;
-use crate::{Error, Hold, PreparedFile, Result, TableFile, align::align};
+use crate::{Error, Hold, PreparedFile, Result, Suffixed, TableFile, align::align};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bodkin_engine::{Batch, Sink, SinkError};
@@ -31,6 +31,8 @@ pub struct TableStats {
     pub rows_written: AtomicU64,
     /// Rows that did not fit their table and are not stored.
     pub rows_rejected: AtomicU64,
+    /// Rows with values of another type than the registered one, which are kept in columns of their own.
+    pub rows_suffixed: AtomicU64,
     /// Files uploaded.
     pub files_written: AtomicU64,
     /// Bytes of those files.
@@ -164,11 +166,13 @@ impl Tables {
     pub fn overlay(&self, epoch: Epoch, prepared: &serde_json::Value) -> Result<()> {
         let mut changed = Vec::new();
         for (stream, prepared) in parse(epoch, prepared)? {
-            let LogState { version, files, epoch: known } = self.log(stream).state();
-            if known < Some(epoch) {
+            let state = self.log(stream).state();
+            if state.epoch < Some(epoch) {
+                let names = prepared.iter().flat_map(|file| &file.suffixed).map(String::as_str);
+                let suffixed = state.suffixed.with(&Suffixed::of_names(stream, names));
                 let adds = prepared.iter().map(|file| TableFile::new(stream, file).map(Arc::new));
-                let files = files.iter().cloned().map(Ok).chain(adds).collect::<Result<Vec<_>>>()?;
-                changed.push((stream, LogState { version, files: Arc::new(files), epoch: Some(epoch) }));
+                let files = state.files.iter().cloned().map(Ok).chain(adds).collect::<Result<Vec<_>>>()?;
+                changed.push((stream, LogState { files: Arc::new(files), epoch: Some(epoch), suffixed, ..state }));
             }
         }
         let _tails = self.tails();
@@ -218,12 +222,13 @@ impl Tables {
     }
 
     fn append(&self, stream: Stream, epoch: Epoch, part: TailPart) {
+        let suffixed = Suffixed::of_schema(stream, part.records.schema_ref());
         let mut tails = self.tails();
         let tail = &mut tails[slot(stream)];
         tail.push(epoch, part);
         let snapshot = self.published.load();
         let table = TableSnapshot { tail: Arc::new(tail.parts()), ..snapshot.table(stream).as_ref().clone() };
-        self.published.store(Arc::new(snapshot.with(table)));
+        self.published.store(Arc::new(snapshot.with(table.with_columns(&suffixed))));
     }
 
     /// In one step, for every table: files as the logs have them, and no tail that they hold (ONCE-2, TAIL-1).
@@ -297,6 +302,9 @@ impl Sink for Tables {
             Err(error) => return reject(&error),
         };
         self.stats.rows_written.fetch_add(rows as u64, Ordering::Relaxed);
+        if records.num_columns() > stream.schema().fields().len() {
+            self.stats.rows_suffixed.fetch_add(rows as u64, Ordering::Relaxed);
+        }
         self.append(
             stream,
             batch.epoch,
@@ -347,7 +355,7 @@ impl Sink for Tables {
 }
 
 fn with_log(table: TableSnapshot, state: LogState) -> TableSnapshot {
-    TableSnapshot { version: state.version, files: state.files, ..table }
+    TableSnapshot { version: state.version, files: state.files, ..table }.with_columns(&state.suffixed)
 }
 
 pub(crate) fn parse(epoch: Epoch, prepared: &serde_json::Value) -> Result<Vec<(Stream, Vec<PreparedFile>)>> {

@@ -107,7 +107,7 @@ impl Tables {
             report.jobs_skipped += 1;
             return Ok(());
         };
-        let adds = rewrite(writer, job).await;
+        let adds = rewrite(writer, &self.log(stream).state().suffixed, job).await;
         let result = match adds {
             Ok(adds) => self.swap(stream, job, adds, report).await,
             Err(error) => Err(error),

@@ -96,6 +96,7 @@ impl TableWriter {
             date,
             modified_ms: self.clock.now().micros().div_euclid(1000),
             stats: encoded.stats,
+            suffixed: encoded.suffixed,
         })
     }
 }

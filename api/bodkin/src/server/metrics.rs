@@ -104,6 +104,11 @@ impl ServerMetrics {
             Family::counter("bodkin_engine_epochs_retried_total", "Attempts tried again.", read(&epochs.retried)),
             Family::counter("bodkin_table_rows_written_total", "Rows taken into the tail.", read(&stats.rows_written)),
             Family::counter("bodkin_table_rows_rejected_total", "Rows that fit no table.", read(&stats.rows_rejected)),
+            Family::counter(
+                "bodkin_table_rows_suffixed_total",
+                "Rows with values of another type than the registered one, kept in columns of their own.",
+                read(&stats.rows_suffixed),
+            ),
             Family::counter("bodkin_table_files_written_total", "Files uploaded.", read(&stats.files_written)),
             Family::counter("bodkin_table_bytes_written_total", "Bytes of files.", read(&stats.file_bytes_written)),
             Family::counter(

@@ -66,6 +66,25 @@ fn clients() {
     script("clients.py", &[]);
 }
 
+/// ACK-1, TAIL-1: columns of another type than the registered one.
+#[test]
+fn column_types() {
+    script("column_types.py", &[]);
+}
+
+/// A table of many small files is loaded and asked; 100,000 of them against a release build by hand.
+#[test]
+fn many_files() {
+    script("many_files.py", &["--files", "2000", "--load-max", "30", "--plan-max", "5"]);
+}
+
+/// MEM-1, ACK-1: queries beyond all bounds, while rows come in; 50 GB against a release build by hand.
+#[test]
+fn big_query() {
+    let bounds = ["--rows", "400000", "--memory", "64MiB", "--timeout", "3s"];
+    script("big_query.py", &[&bounds[..], &["--queries", "sort,join,cross,table"]].concat());
+}
+
 /// LATE-1, DET-1: windows, alerts and deliveries, over a kill -9.
 #[test]
 fn flow() {

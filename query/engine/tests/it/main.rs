@@ -9,3 +9,4 @@ mod limits;
 mod names;
 mod ordered;
 mod scan;
+mod suffixed;

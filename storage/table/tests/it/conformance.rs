@@ -68,6 +68,8 @@ fn file(number: usize) -> PreparedFile {
         date: "2026-03-01".into(),
         modified_ms: 5,
         stats: r#"{"numRecords":1}"#.into(),
+        // Every third has a column that its stream does not.
+        suffixed: if number % 3 == 2 { vec!["count_text".into()] } else { Vec::new() },
     }
 }
 

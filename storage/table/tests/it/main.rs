@@ -8,4 +8,5 @@ mod faults;
 mod flow;
 mod rows;
 mod store;
+mod suffixed;
 mod upkeep;
