@@ -8,6 +8,7 @@ use bodkin_table::{StatValue, TableFile};
 use datafusion::catalog::Session;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, Result, ScalarValue, Statistics};
+use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
@@ -33,8 +34,14 @@ pub(crate) fn scan(
     limit: Option<usize>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let (stored, partition) = schema.fields().split_at(schema.fields().len() - PARTITION_COLUMNS);
+    // Most queries ask for no partition column: then no file carries its values through every step of planning.
+    let is_partition = |column: &usize| *column >= stored.len();
+    let has_partition = projection.is_none_or(|columns| columns.iter().any(is_partition));
+    let partition = if has_partition { partition.to_vec() } else { Vec::new() };
     let stored: SchemaRef = Arc::new(arrow::datatypes::Schema::new(stored.to_vec()));
-    let table = TableSchema::builder(stored.clone()).with_table_partition_cols(partition.to_vec()).build();
+    let table = TableSchema::builder(stored.clone()).with_table_partition_cols(partition).build();
+    let schema = table.table_schema().clone();
+    let partitioned = |file: &TableFile| partitioned(file, has_partition);
 
     let runtime = session.runtime_env();
     let footers = runtime.cache_manager.get_file_metadata_cache();
@@ -45,16 +52,22 @@ pub(crate) fn scan(
         .with_parquet_file_reader_factory(Arc::new(reader));
 
     let cores = session.config().target_partitions();
+    let mut splitting = FileCompressionType::UNCOMPRESSED;
     let (groups, statistics) = match files.len() <= STATISTICS_FILES_MAX {
-        true => with_statistics(files, &stored, schema, cores)?,
+        true => with_statistics(files, partitioned, &stored, &schema, cores)?,
         false => {
-            let group: FileGroup = files.iter().map(|file| partitioned(file)).collect();
             let rows = files.iter().map(|file| file.rows as usize).sum();
-            let statistics = Statistics::new_unknown(schema).with_num_rows(Precision::Exact(rows));
-            (group.split_files(cores), statistics)
+            let statistics = Statistics::new_unknown(&schema).with_num_rows(Precision::Exact(rows));
+            if is_even(files, cores) {
+                // The planner copies every file to cut them by bytes, and leaves alone what it takes for compressed.
+                splitting = FileCompressionType::ZSTD;
+            }
+            let groups = even_groups(files, cores).map(|group| group.iter().map(|file| partitioned(file)).collect());
+            (groups.collect(), statistics)
         }
     };
     let config = FileScanConfigBuilder::new(view.store.clone(), Arc::new(source))
+        .with_file_compression_type(splitting)
         .with_file_groups(groups)
         .with_statistics(statistics)
         .with_projection_indices(projection.cloned())?
@@ -67,6 +80,7 @@ pub(crate) fn scan(
 /// The files in groups, one for each core, with what is known of each file, each group and all.
 fn with_statistics(
     files: &[Arc<TableFile>],
+    partitioned: impl Fn(&TableFile) -> PartitionedFile,
     stored: &SchemaRef,
     schema: &SchemaRef,
     cores: usize,
@@ -84,7 +98,36 @@ fn with_statistics(
     Ok((groups, statistics))
 }
 
-fn partitioned(file: &TableFile) -> PartitionedFile {
+/// Whether no file alone keeps a core busy for long.
+fn is_even(files: &[Arc<TableFile>], cores: usize) -> bool {
+    let largest = files.iter().map(|file| file.size).max().unwrap_or_default();
+    let all: u64 = files.iter().map(|file| file.size).sum();
+    largest.saturating_mul(16 * cores as u64) <= all
+}
+
+/// The files in their order, cut where each group has as many bytes as the others.
+fn even_groups(files: &[Arc<TableFile>], groups: usize) -> impl Iterator<Item = &[Arc<TableFile>]> {
+    let all: u64 = files.iter().map(|file| file.size.max(1)).sum();
+    let bytes_per_group = all.div_ceil(groups.max(1) as u64).max(1);
+    let mut before = 0;
+    let group_of = move |file: &Arc<TableFile>| {
+        let group = before / bytes_per_group;
+        before += file.size.max(1);
+        group
+    };
+    let groups: Vec<u64> = files.iter().map(group_of).collect();
+    let mut rest = files;
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let group = groups.get(next)?;
+        let count = groups[next..].iter().take_while(|other| *other == group).count();
+        let (first, others) = rest.split_at(count);
+        (rest, next) = (others, next + count);
+        Some(first)
+    })
+}
+
+fn partitioned(file: &TableFile, has_partition: bool) -> PartitionedFile {
     let meta = ObjectMeta {
         location: file.location.clone(),
         last_modified: Default::default(),
@@ -92,7 +135,11 @@ fn partitioned(file: &TableFile) -> PartitionedFile {
         e_tag: None,
         version: None,
     };
-    PartitionedFile::new_from_meta(meta).with_partition_values(vec![
+    let found = PartitionedFile::new_from_meta(meta);
+    if !has_partition {
+        return found;
+    }
+    found.with_partition_values(vec![
         ScalarValue::Utf8(Some(file.tenant.to_string())),
         ScalarValue::Date32(Some(file.date)),
     ])
@@ -103,14 +150,14 @@ fn partitioned(file: &TableFile) -> PartitionedFile {
 fn statistics(file: &TableFile, stored: &SchemaRef) -> Statistics {
     let columns = stored.fields().iter().enumerate().map(|(index, field)| {
         let stats = file.stats.column(index);
-        let bound = |value: &Option<StatValue>| {
-            let scalar = value.as_ref().and_then(|value| scalar(value, field.data_type()));
+        let bound = |value: Option<&StatValue>| {
+            let scalar = value.and_then(|value| scalar(value, field.data_type()));
             scalar.map_or(Precision::Absent, Precision::Inexact)
         };
         ColumnStatistics {
             null_count: stats.null_count.map_or(Precision::Absent, |count| Precision::Exact(count as usize)),
-            min_value: bound(&stats.min),
-            max_value: bound(&stats.max),
+            min_value: bound(stats.min),
+            max_value: bound(stats.max),
             ..Default::default()
         }
     });

@@ -53,7 +53,7 @@ impl FileBounds<'_> {
         }
         let index = self.schema.index_of(&column.name).ok()?;
         let stats = self.files.iter().map(|file| file.stats.column(index));
-        let values = stats.map(|stats| if is_max { stats.max.as_ref() } else { stats.min.as_ref() });
+        let values = stats.map(|stats| if is_max { stats.max } else { stats.min });
         Some(stat_array(self.schema.field(index).data_type(), values))
     }
 }

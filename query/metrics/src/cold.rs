@@ -146,7 +146,7 @@ fn may_hold(stream: Stream, file: &TableFile, range: &ColdRange) -> bool {
             Some(StatValue::Int(value)) => Some(*value),
             _ => None,
         };
-        stats.map_or((None, None), |stats| (int(stats.min.as_ref()), int(stats.max.as_ref())))
+        stats.map_or((None, None), |stats| (int(stats.min), int(stats.max)))
     };
     let (min_ts, max_ts) = bounds(metrics::TS);
     let (min_metric, max_metric) = bounds(metrics::METRIC_ID);

@@ -75,7 +75,7 @@ impl WarmPlan {
 /// The newest event time of a file; the end of time where it is not known.
 fn newest_us(stream: Stream, file: &TableFile) -> i64 {
     let index = stream.schema().index_of(metrics::TS).ok();
-    match index.and_then(|index| file.stats.column(index).max.as_ref()) {
+    match index.and_then(|index| file.stats.column(index).max) {
         Some(StatValue::Int(ts_us)) => *ts_us,
         _ => i64::MAX,
     }

@@ -1,5 +1,6 @@
 //! What is known of a table's log, and the Delta actions that change it. No input or output.
 
+use crate::checkpoint::Checkpoint;
 use crate::file::{partition_values, table_schema};
 use crate::log::{CommitRequest, LogState};
 use crate::suffixed::Suffixed;
@@ -51,29 +52,65 @@ impl Known {
         Ok(())
     }
 
+    /// What a checkpoint of version `version` says.
+    pub(crate) fn of_checkpoint(stream: Stream, version: u64, checkpoint: Checkpoint) -> Result<Self> {
+        let mut known = Self::default();
+        if let Some(protocol) = &checkpoint.protocol {
+            known.take_protocol(stream, protocol)?;
+        }
+        if let Some(metadata) = &checkpoint.metadata {
+            known.take_metadata(stream, metadata)?;
+        }
+        known.state.version = Some(version);
+        known.state.epoch = checkpoint.epoch.map(Epoch);
+        known.state.files = Arc::new(checkpoint.files);
+        Ok(known)
+    }
+
     /// Takes what version `version` of the log says.
     pub(crate) fn apply(&mut self, stream: Stream, node: &str, version: u64, actions: &[Action]) -> Result<()> {
-        let mut adds = Vec::new();
+        self.apply_all(stream, node, &[(version, actions)])
+    }
+
+    /// Takes what versions of the log say, one after the other. Costs one pass over the files of the table for all.
+    pub(crate) fn apply_all(&mut self, stream: Stream, node: &str, versions: &[(u64, &[Action])]) -> Result<()> {
         let mut gone = HashSet::new();
-        for action in actions {
-            match action {
-                Action::Add(add) => adds.push(Arc::new(TableFile::new(stream, &from_add(add))?)),
-                Action::Remove(remove) => drop(gone.insert(remove.path.as_str())),
-                Action::Txn(txn) if txn.app_id == node => {
-                    self.state.epoch = self.state.epoch.max(u64::try_from(txn.version).ok().map(Epoch));
+        // In order of their addition; none where a later version took it back or replaced it.
+        let mut added: Vec<Option<Arc<TableFile>>> = Vec::new();
+        let mut places = HashMap::new();
+        for (version, actions) in versions {
+            let mut adds = Vec::new();
+            for action in *actions {
+                match action {
+                    Action::Add(add) => adds.push(add),
+                    Action::Remove(remove) => {
+                        gone.insert(remove.path.as_str());
+                        if let Some(place) = places.remove(remove.path.as_str()) {
+                            added[place] = None;
+                        }
+                    }
+                    Action::Txn(txn) if txn.app_id == node => {
+                        self.state.epoch = self.state.epoch.max(u64::try_from(txn.version).ok().map(Epoch));
+                    }
+                    Action::Protocol(protocol) => self.take_protocol(stream, protocol)?,
+                    Action::Metadata(metadata) => self.take_metadata(stream, metadata)?,
+                    _ => {}
                 }
-                Action::Protocol(protocol) => self.take_protocol(stream, protocol)?,
-                Action::Metadata(metadata) => self.take_metadata(stream, metadata)?,
-                _ => {}
             }
+            for add in adds {
+                // A file that is added again replaces what was known of it.
+                gone.insert(add.path.as_str());
+                if let Some(place) = places.insert(add.path.as_str(), added.len()) {
+                    added[place] = None;
+                }
+                added.push(Some(Arc::new(TableFile::new(stream, &from_add(add))?)));
+            }
+            self.state.version = Some(*version);
         }
-        if !adds.is_empty() || !gone.is_empty() {
-            // A file that is added again replaces what was known of it.
-            gone.extend(adds.iter().map(|file| file.path.as_str()));
+        if !gone.is_empty() {
             let kept = self.state.files.iter().filter(|file| !gone.contains(file.path.as_str()));
-            self.state.files = Arc::new(kept.cloned().chain(adds.iter().cloned()).collect());
+            self.state.files = Arc::new(kept.cloned().chain(added.into_iter().flatten()).collect());
         }
-        self.state.version = Some(version);
         Ok(())
     }
 
@@ -249,6 +286,11 @@ fn malformed(stream: Stream, reason: &dyn std::fmt::Display) -> Error {
 
 fn to_value(stream: Stream, value: &impl serde::Serialize) -> Result<Value> {
     serde_json::to_value(value).map_err(|error| malformed(stream, &error))
+}
+
+/// An action's part of a checkpoint, as JSON.
+pub(crate) fn from_json<T: serde::de::DeserializeOwned>(stream: Stream, json: &[u8]) -> Result<T> {
+    serde_json::from_slice(json).map_err(|error| malformed(stream, &error))
 }
 
 fn from_value<T: serde::de::DeserializeOwned>(stream: Stream, value: Value) -> Result<T> {

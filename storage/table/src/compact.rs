@@ -135,7 +135,7 @@ async fn read_file(
 ) -> Result<RunStream> {
     let path = file.location.to_string();
     let failed = move |source: ParquetError| Error::Parquet { path: path.clone(), source };
-    let reader = FileReader { store, file: file.clone() };
+    let reader = FileReader::new(store, &file);
     let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(&failed)?;
     let unknown = builder.schema().fields().iter().find(|field| schema.field_with_name(field.name()).is_err());
     if let Some(field) = unknown {
@@ -167,7 +167,7 @@ pub(crate) async fn read_times(
 ) -> Result<()> {
     let path = file.location.to_string();
     let failed = move |source: ParquetError| Error::Parquet { path: path.clone(), source };
-    let builder = ParquetRecordBatchStreamBuilder::new(FileReader { store, file }).await.map_err(&failed)?;
+    let builder = ParquetRecordBatchStreamBuilder::new(FileReader::new(store, &file)).await.map_err(&failed)?;
     let Some(leaf) = time_leaf(stream, builder.parquet_schema()) else { return Ok(()) };
     let only = ProjectionMask::leaves(builder.parquet_schema(), [leaf]);
     let mut batches = builder.with_projection(only).build().map_err(&failed)?;

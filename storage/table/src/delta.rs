@@ -10,6 +10,7 @@
 //! be sorted by name, as those of buckets and of `DurableLocal` are.
 
 use crate::actions::{self, Known};
+use crate::checkpoint::{self, Plan};
 use crate::file::table_path;
 use crate::log::{CommitRequest, Committed, LogState, TableLog};
 use crate::{Error, PreparedFile, Removed, Result, TableFile};
@@ -22,8 +23,8 @@ use deltalake_core::logstore::{CommitOrBytes, LogStoreRef, StorageConfig, defaul
 use deltalake_core::table::state::DeltaTableState;
 use deltalake_core::{DeltaTable, checkpoints};
 use futures::{StreamExt, TryStreamExt};
-use object_store::ObjectStore;
 use object_store::prefix::PrefixStore;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use url::Url;
@@ -32,8 +33,16 @@ use url::Url;
 pub(crate) const CHECKPOINT_INTERVAL: u64 = 100;
 /// How long log entries are kept after a checkpoint made them superfluous.
 const LOG_RETENTION_MS: i64 = 2 * 24 * 3600 * 1000;
+/// Entries that are read at the same time.
+const ENTRIES_AT_ONCE: usize = 16;
 /// Lost races in a row before a commit gives up; the epoch is tried again as a whole then.
 const ATTEMPTS_MAX: u32 = 100;
+
+/// The object `_last_checkpoint`.
+#[derive(serde::Deserialize)]
+struct LastCheckpoint {
+    version: u64,
+}
 
 /// The Delta log of one table, as one node sees it.
 pub struct DeltaLog {
@@ -94,12 +103,63 @@ impl DeltaLog {
 
     /// Reads the whole state from the log.
     async fn load(&self, version: Option<u64>) -> Result<Known> {
-        let mut entries = self.log_store.object_store(None).list(Some(self.log_store.log_path()));
-        match entries.next().await {
-            None | Some(Err(object_store::Error::NotFound { .. })) if version.is_none() => return Ok(Known::default()),
-            Some(Err(source)) => return Err(Error::Store { path: format!("{}/_delta_log", self.stream), source }),
-            _ => drop(entries),
+        let found = self.objects(version).await?;
+        if found.is_empty() && version.is_none() {
+            return Ok(Known::default());
         }
+        if let Some(plan) = checkpoint::plan(&found, version)
+            && let Some(known) = self.read(plan).await?
+        {
+            return Ok(known);
+        }
+        self.load_with_kernel(version).await
+    }
+
+    /// What the log consists of: from its last checkpoint on, where that is not beyond `version`.
+    async fn objects(&self, version: Option<u64>) -> Result<Vec<ObjectMeta>> {
+        let (store, folder) = (self.log_store.object_store(None), self.log_store.log_path());
+        let failed = |source| Error::Store { path: format!("{}/_delta_log", self.stream), source };
+        let last = match store.get(&folder.clone().join("_last_checkpoint")).await {
+            Ok(found) => serde_json::from_slice(&found.bytes().await.map_err(failed)?).ok(),
+            Err(object_store::Error::NotFound { .. }) => None,
+            Err(source) => return Err(failed(source)),
+        };
+        let last: Option<LastCheckpoint> = last;
+        let listed = match last.filter(|last| version.is_none_or(|version| last.version <= version)) {
+            Some(last) => store.list_with_offset(Some(folder), &folder.clone().join(format!("{:020}", last.version))),
+            None => store.list(Some(folder)),
+        };
+        match listed.try_collect().await {
+            Ok(found) => Ok(found),
+            Err(object_store::Error::NotFound { .. }) => Ok(Vec::new()),
+            Err(source) => Err(failed(source)),
+        }
+    }
+
+    /// Reads a checkpoint and entries. None where the checkpoint does not say all that a table keeps.
+    async fn read(&self, plan: Plan) -> Result<Option<Known>> {
+        let mut known = Known::default();
+        if let Some(object) = plan.checkpoint {
+            let store = self.log_store.object_store(None);
+            let Some(read) = checkpoint::read(store, &object, self.stream, &self.node).await? else { return Ok(None) };
+            let version = plan.entries.first().map_or(plan.version, |first| first - 1);
+            known = Known::of_checkpoint(self.stream, version, read)?;
+        }
+        let entries = futures::stream::iter(plan.entries).map(|version| async move {
+            let bytes = self.log_store.read_commit_entry(version).await.map_err(|error| self.failed(error))?;
+            let Some(bytes) = bytes else { return Ok(None) };
+            Ok::<_, Error>(Some((version, get_actions(version, &bytes).map_err(|error| self.failed(error))?)))
+        });
+        let entries: Option<Vec<_>> =
+            entries.buffered(ENTRIES_AT_ONCE).try_collect::<Vec<_>>().await?.into_iter().collect();
+        let Some(entries) = entries else { return Ok(None) };
+        let versions: Vec<_> = entries.iter().map(|(version, actions)| (*version, actions.as_slice())).collect();
+        known.apply_all(self.stream, &self.node, &versions)?;
+        Ok(Some(known))
+    }
+
+    /// Reads the whole state as `deltalake-core` understands it: whatever other tools have made of the log.
+    async fn load_with_kernel(&self, version: Option<u64>) -> Result<Known> {
         let log_store = self.log_store.as_ref();
         let snapshot = EagerSnapshot::try_new(log_store, version).await.map_err(|error| self.failed(error))?;
         let transaction = snapshot.transaction_version(log_store, &self.node).await;

@@ -256,11 +256,11 @@ mod tests {
                 .map(|(producer, number)| (producer, -number, number)).collect();
             expected.sort();
             prop_assert_eq!(&rows, &expected);
-            let (count, stats) = FileStats::parse(&Stream::Drops.schema(), "f", &files[0].stats).unwrap();
+            let (count, stats) = FileStats::parse(Stream::Drops, "f", &files[0].stats).unwrap();
             prop_assert_eq!((count, stats.column(1).null_count), (rows.len() as u64, Some(0)));
-            let Some(StatValue::Text(min)) = &stats.column(1).min else { panic!("no minimum") };
+            let Some(StatValue::Text(min)) = stats.column(1).min else { panic!("no minimum") };
             prop_assert!(rows.iter().all(|(producer, ..)| min.as_ref() <= producer.as_str()));
-            if let Some(StatValue::Text(max)) = &stats.column(1).max {
+            if let Some(StatValue::Text(max)) = stats.column(1).max {
                 prop_assert!(rows.iter().all(|(producer, ..)| max.as_ref() >= producer.as_str()));
             }
         }

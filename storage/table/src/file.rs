@@ -59,7 +59,7 @@ impl TableFile {
         let PreparedFile { path, tenant, date, .. } = prepared;
         let corrupt = |reason: &str| Error::Corrupt { path: format!("{stream}/{path}"), reason: reason.to_owned() };
         let location = Path::parse(format!("{}/{path}", table_path(stream)));
-        let (rows, stats) = FileStats::parse(&stream.schema(), path, &prepared.stats)?;
+        let (rows, stats) = FileStats::parse(stream, path, &prepared.stats)?;
         Ok(Self {
             location: location.map_err(|_| corrupt("not a path in the table"))?,
             size: prepared.size,

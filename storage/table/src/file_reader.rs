@@ -4,6 +4,7 @@ use crate::TableFile;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
@@ -18,7 +19,14 @@ const FOOTER_BYTES: usize = 64 << 10;
 /// Reads one file of a table.
 pub(crate) struct FileReader {
     pub(crate) store: Arc<dyn ObjectStore>,
-    pub(crate) file: Arc<TableFile>,
+    pub(crate) location: Path,
+    pub(crate) size: u64,
+}
+
+impl FileReader {
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, file: &TableFile) -> Self {
+        Self { store, location: file.location.clone(), size: file.size }
+    }
 }
 
 fn failed(error: object_store::Error) -> ParquetError {
@@ -27,11 +35,11 @@ fn failed(error: object_store::Error) -> ParquetError {
 
 impl AsyncFileReader for FileReader {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes>> {
-        async move { self.store.get_range(&self.file.location, range).await.map_err(failed) }.boxed()
+        async move { self.store.get_range(&self.location, range).await.map_err(failed) }.boxed()
     }
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>>> {
-        async move { self.store.get_ranges(&self.file.location, &ranges).await.map_err(failed) }.boxed()
+        async move { self.store.get_ranges(&self.location, &ranges).await.map_err(failed) }.boxed()
     }
 
     fn get_metadata<'a>(
@@ -39,7 +47,7 @@ impl AsyncFileReader for FileReader {
         _: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>>> {
         async move {
-            let size = self.file.size;
+            let size = self.size;
             let reader = ParquetMetaDataReader::new().with_prefetch_hint(Some(FOOTER_BYTES));
             reader.load_and_finish(self, size).await.map(Arc::new)
         }

@@ -45,9 +45,10 @@
 //! | `vacuum` | which objects may be deleted |
 //! | `upkeep` | compaction, retention and vacuum of all tables |
 //! | `file` | [`PreparedFile`], [`TableFile`]: a file in an intent, in a table |
-//! | `stats` | [`FileStats`]: bounds and null counts |
+//! | `stats`, `stats_json` | [`FileStats`]: bounds and null counts; their JSON in the log |
 //! | `log` | [`TableLog`]: what is part of a table |
 //! | `delta` | [`DeltaLog`]: that on Delta Lake |
+//! | `checkpoint` | checkpoints of that log, read on all cores |
 //! | `actions` | the Delta actions of a commit |
 //! | `model` | [`ModelLog`]: the contract without Delta, for simulations |
 //! | `durable` | [`DurableLocal`]: an object store over a local folder that syncs |
@@ -56,6 +57,7 @@
 
 mod actions;
 mod align;
+mod checkpoint;
 mod compact;
 mod delta;
 mod durable;
@@ -76,6 +78,7 @@ mod run;
 mod snapshot;
 mod sort;
 mod stats;
+mod stats_json;
 mod stretch;
 mod suffixed;
 mod tables;

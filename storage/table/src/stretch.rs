@@ -40,11 +40,11 @@ pub fn origin(path: &str) -> Origin<'_> {
 pub fn time_bounds(stream: Stream, file: &TableFile) -> (i64, i64) {
     let index = stream.time_column().and_then(|name| stream.schema().index_of(name).ok());
     let Some(stats) = index.map(|index| file.stats.column(index)) else { return (i64::MIN, i64::MAX) };
-    let bound = |value: &Option<StatValue>, unknown| match value {
+    let bound = |value: Option<&StatValue>, unknown| match value {
         Some(StatValue::Int(ts_us)) => *ts_us,
         _ => unknown,
     };
-    (bound(&stats.min, i64::MIN), bound(&stats.max, i64::MAX))
+    (bound(stats.min, i64::MIN), bound(stats.max, i64::MAX))
 }
 
 /// Files that compaction has to leave as they are for now.

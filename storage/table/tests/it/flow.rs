@@ -99,7 +99,7 @@ async fn maps_and_dictionaries_come_back() {
     assert_eq!((keys.value(0), values.value(0), labels.len()), ("id", "3", 3));
     let rows = read(&tables, &snapshot.table(Stream::Drops).files[0]).await;
     assert_eq!(texts(&rows[0], "producer"), ["a/security", "b/metrics", "b/metrics"]);
-    assert_eq!(snapshot.table(Stream::Drops).files[0].stats.column(1).min, Some(StatValue::Text("a/security".into())));
+    assert_eq!(snapshot.table(Stream::Drops).files[0].stats.column(1).min, Some(&StatValue::Text("a/security".into())));
 }
 
 #[tokio::test]
