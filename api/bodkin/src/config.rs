@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod mutants;
+mod queries;
 mod tables;
 
 use crate::prometheus::PrometheusSection;
@@ -9,6 +10,7 @@ use crate::server::{AgentsEntry, FlowConfig, ForwardSection, MetricsSection, Sta
 use anyhow::{Context, anyhow};
 use bodkin_alert::AlertsConfig;
 use bodkin_forward::ChannelConfig;
+use bodkin_query::QueryOptions;
 use bodkin_rules::{AppendOutput, Matching, Options, Priority, Source, Switch};
 use bodkin_table::Retention;
 use serde::Deserialize;
@@ -16,6 +18,7 @@ use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+pub(crate) use queries::QueriesSection;
 pub(crate) use tables::TableSection;
 
 /// A configuration file of `bodkin server` and `bodkin up`.
@@ -45,6 +48,8 @@ pub(crate) struct ServerConfig {
     alerts: AlertsConfig,
     /// What agents are to watch.
     pub(crate) agents: Vec<AgentsEntry>,
+    /// What queries may take.
+    pub(crate) queries: QueriesSection,
     /// How long tables keep their rows, by the table's name.
     tables: BTreeMap<String, TableSection>,
     /// Of other roles: one file may configure them all.
@@ -230,6 +235,7 @@ impl ServerConfig {
         config.check_kafka()?;
         config.flow().check()?;
         config.retention()?;
+        config.queries.apply(QueryOptions::default())?;
         config.metrics.limits()?;
         config.metrics.memory()?;
         Ok(config)

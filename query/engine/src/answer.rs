@@ -4,14 +4,13 @@ use crate::error::{ErrorKind, QueryError};
 use crate::observe::{EndedQuery, QueryObserver};
 use crate::plain::plain_batch;
 use crate::stop::Stop;
+use crate::threads::Rows;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use bodkin_schema::{Clock, EventTime, Principal};
-use datafusion::execution::SendableRecordBatchStream;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use serde::Serialize;
 use std::fmt;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -166,7 +165,7 @@ pub(crate) fn timed_out(timeout: Duration) -> QueryError {
 
 /// Runs `rows` under `limits` and makes them rows of the plain `schema`. `keep` lives as long as the stream: the snapshot whose files are read.
 pub(crate) fn guarded<K: Send + Unpin + 'static>(
-    rows: SendableRecordBatchStream,
+    rows: Rows,
     schema: SchemaRef,
     limits: Limits,
     stats: AnswerStats,
@@ -186,7 +185,7 @@ pub(crate) fn guarded<K: Send + Unpin + 'static>(
 
 struct Guarded<K> {
     /// None once the stream has ended or failed: nothing runs on after an error.
-    rows: Option<SendableRecordBatchStream>,
+    rows: Option<Rows>,
     schema: SchemaRef,
     limits: Limits,
     stats: AnswerStats,
@@ -201,14 +200,9 @@ impl<K> Guarded<K> {
         if self.limits.deadline.poll_unpin(cx).is_ready() {
             return Poll::Ready(Some(Err(timed_out(self.limits.stop.timeout))));
         }
-        // A panic in an operator is a failed query, not a failed process (SAFE-1); the stream is not polled again.
-        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| rows.poll_next_unpin(cx)));
-        let batch = match polled {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(None)) => return Poll::Ready(None),
-            Ok(Poll::Ready(Some(Ok(batch)))) => batch,
-            Ok(Poll::Ready(Some(Err(error)))) => return Poll::Ready(Some(Err(QueryError::from_execution(error)))),
-            Err(_) => return Poll::Ready(Some(Err(QueryError::panicked()))),
+        let batch = match rows.poll_next_unpin(cx) {
+            Poll::Ready(Some(Ok(batch))) => batch,
+            ended => return ended,
         };
         let before = self.stats.shared.rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
         if before + batch.num_rows() as u64 > self.limits.rows_max {

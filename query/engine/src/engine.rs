@@ -14,11 +14,11 @@ use crate::same_names::Renamed;
 use crate::session::{base_state, query_state, runtime, store_url};
 use crate::stop::{Stop, stoppable};
 use crate::stream_table::QueryView;
+use crate::threads::{self, Rows};
 use arrow::datatypes::SchemaRef;
 use bodkin_schema::Principal;
 use datafusion::common::TableReference;
 use datafusion::datasource::provider_as_source;
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
@@ -30,9 +30,15 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 
 /// Answers SQL over one catalog. Shared by all listeners of a process.
 pub struct QueryEngine {
+    planner: Arc<Planner>,
+}
+
+/// What a text is planned with.
+struct Planner {
     catalog: Arc<dyn Catalog>,
     options: QueryOptions,
     base: SessionState,
@@ -40,7 +46,7 @@ pub struct QueryEngine {
 
 impl fmt::Debug for QueryEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("QueryEngine").field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("QueryEngine").field("options", &self.planner.options).finish_non_exhaustive()
     }
 }
 
@@ -57,7 +63,7 @@ struct Planned {
 /// A query that runs.
 struct Running {
     schema: SchemaRef,
-    rows: SendableRecordBatchStream,
+    rows: Rows,
     view: QueryView,
 }
 
@@ -75,7 +81,7 @@ impl QueryEngine {
     pub fn new(catalog: Arc<dyn Catalog>, options: QueryOptions) -> Result<Self, QueryError> {
         let runtime = runtime(&options, catalog.store());
         let base = runtime.and_then(|runtime| base_state(&options, runtime)).map_err(QueryError::from_execution)?;
-        Ok(Self { catalog, options, base })
+        Ok(Self { planner: Arc::new(Planner { catalog, options, base }) })
     }
 
     /// Answers `text` on behalf of `principal`: sees only the rows of its tenant (ISO-1), every row that was
@@ -86,8 +92,8 @@ impl QueryEngine {
     /// Everything that can be said before the first row; later errors come in the stream.
     pub async fn sql(&self, principal: &Principal, text: &str) -> Result<Answer, QueryError> {
         let counters = self.counters();
-        let planning = self.plan(principal, text, counters.clone());
-        self.answer(principal, text, self.options.timeout, counters, planning).await
+        let planning = self.planner.clone().plan(principal.clone(), text.to_owned(), counters.clone());
+        self.answer(principal, text, self.options().timeout, counters, planning).await
     }
 
     /// Runs rules over the rows of `principal`'s tenant: rows of `findings`, the same as those that the rules made
@@ -97,12 +103,16 @@ impl QueryEngine {
     /// As [`Self::sql`].
     pub async fn detect(&self, principal: &Principal, search: Search) -> Result<Answer, QueryError> {
         let counters = self.counters();
-        let planning = self.plan_search(principal, search, counters.clone());
-        self.answer(principal, "", self.options.search_timeout, counters, planning).await
+        let planning = self.planner.clone().plan_search(principal.clone(), search, counters.clone());
+        self.answer(principal, "", self.options().search_timeout, counters, planning).await
+    }
+
+    fn options(&self) -> &QueryOptions {
+        &self.planner.options
     }
 
     fn counters(&self) -> Arc<ScanCounters> {
-        Arc::new(ScanCounters::new(self.options.bytes_scanned_max))
+        Arc::new(ScanCounters::new(self.options().bytes_scanned_max))
     }
 
     async fn answer(
@@ -111,15 +121,15 @@ impl QueryEngine {
         text: &str,
         timeout: Duration,
         counters: Arc<ScanCounters>,
-        planning: impl Future<Output = Result<Planned, QueryError>>,
+        planning: impl Future<Output = Result<Planned, QueryError>> + Send + 'static,
     ) -> Result<Answer, QueryError> {
-        let clock = &self.options.clock;
+        let clock = &self.options().clock;
         let stats = AnswerStats::new(counters, clock.clone(), clock.monotonic());
         let record = Record {
             started: clock.now(),
             principal: principal.clone(),
             text: text.to_owned(),
-            observer: self.options.observer.clone(),
+            observer: self.options().observer.clone(),
         };
         match self.start(text, timeout, planning).await {
             Ok(Started { running, limits }) => {
@@ -138,18 +148,20 @@ impl QueryEngine {
         &self,
         text: &str,
         timeout: Duration,
-        planning: impl Future<Output = Result<Planned, QueryError>>,
+        planning: impl Future<Output = Result<Planned, QueryError>> + Send + 'static,
     ) -> Result<Started, QueryError> {
-        let started = self.options.clock.monotonic();
+        let started = self.options().clock.monotonic();
         let mut deadline = Box::pin(tokio::time::sleep(timeout));
-        let clock = self.options.clock.clone();
+        let clock = self.options().clock.clone();
         let stop = Arc::new(Stop { clock, started, timeout, is_dropped: false.into() });
-        let running = pin!(fenced(self.run(text, planning, &stop)));
+        let runtime = self.options().runtime.clone();
+        let running = fenced(run(text.to_owned(), planning, stop.clone(), runtime.clone()));
+        let running = pin!(threads::run(runtime.as_ref(), running));
         let running = match select(running, &mut deadline).await {
             Either::Left((running, _)) => running?,
             Either::Right(_) => return Err(timed_out(timeout)),
         };
-        Ok(Started { running, limits: Limits { deadline, stop: stop.clone(), rows_max: self.options.rows_max } })
+        Ok(Started { running, limits: Limits { deadline, stop: stop.clone(), rows_max: self.options().rows_max } })
     }
 
     /// The columns that [`Self::sql`] would answer. Plans the query and does not run it.
@@ -157,38 +169,44 @@ impl QueryEngine {
     /// # Errors
     /// As [`Self::sql`].
     pub async fn describe(&self, principal: &Principal, text: &str) -> Result<SchemaRef, QueryError> {
-        let timeout = self.options.timeout;
-        let counters = self.counters();
-        let planned = tokio::time::timeout(timeout, fenced(self.plan(principal, text, counters))).await;
+        let timeout = self.options().timeout;
+        let planning = self.planner.clone().plan(principal.clone(), text.to_owned(), self.counters());
+        let planning = threads::run(self.options().runtime.as_ref(), fenced(planning));
+        let planned = tokio::time::timeout(timeout, planning).await;
         let planned = planned.unwrap_or_else(|_| Err(timed_out(timeout)))?;
         Ok(plain_schema(planned.plan.schema().as_arrow(), &planned.renamed))
     }
 
     /// Bytes that running queries have reserved.
     pub fn memory_used(&self) -> usize {
-        self.base.runtime_env().memory_pool.reserved()
+        self.planner.base.runtime_env().memory_pool.reserved()
     }
+}
 
-    async fn run(
-        &self,
-        text: &str,
-        planning: impl Future<Output = Result<Planned, QueryError>>,
-        stop: &Arc<Stop>,
-    ) -> Result<Running, QueryError> {
-        let Planned { state, plan: logical, renamed, view } = planning.await?;
-        let plan = state.query_planner().create_physical_plan(&logical, &state).await;
-        let plan = plan.and_then(|plan| stoppable(plan, stop));
-        let plan = plan.map_err(|error| QueryError::from_planning(&error, text))?;
-        let rows = execute_stream(plan, state.task_ctx()).map_err(QueryError::from_execution)?;
-        Ok(Running { schema: plain_schema(logical.schema().as_arrow(), &renamed), rows, view })
-    }
+/// Plans with `planning` and starts to run the plan of `text`.
+async fn run(
+    text: String,
+    planning: impl Future<Output = Result<Planned, QueryError>>,
+    stop: Arc<Stop>,
+    runtime: Option<Handle>,
+) -> Result<Running, QueryError> {
+    let Planned { state, plan: logical, renamed, view } = planning.await?;
+    let plan = state.query_planner().create_physical_plan(&logical, &state).await;
+    let plan = plan.and_then(|plan| stoppable(plan, &stop));
+    let plan = plan.map_err(|error| QueryError::from_planning(&error, &text))?;
+    let rows = execute_stream(plan, state.task_ctx()).map_err(QueryError::from_execution)?;
+    let rows = threads::rows(runtime.as_ref(), rows);
+    Ok(Running { schema: plain_schema(logical.schema().as_arrow(), &renamed), rows, view })
+}
 
+impl Planner {
     async fn plan(
-        &self,
-        principal: &Principal,
-        text: &str,
+        self: Arc<Self>,
+        principal: Principal,
+        text: String,
         counters: Arc<ScanCounters>,
     ) -> Result<Planned, QueryError> {
+        let text = text.as_str();
         if text.len() > self.options.text_bytes_max {
             let message =
                 format!("the query has {} bytes, at most {} are read", text.len(), self.options.text_bytes_max);
@@ -196,7 +214,7 @@ impl QueryEngine {
         }
         let (statement, renamed) =
             parse(text, self.base.config_options()).map_err(|failure| QueryError::from_parsing(failure, text))?;
-        let view = self.view(principal, counters).await?;
+        let view = self.view(&principal, counters).await?;
         let failed = |error| QueryError::from_planning(&error, text);
         let mut state = query_state(&self.base, self.catalog.clone(), view.clone(), &self.options).map_err(failed)?;
         let (source, asker) = (self.options.promql.clone(), principal.clone());
@@ -212,12 +230,12 @@ impl QueryEngine {
     }
 
     async fn plan_search(
-        &self,
-        principal: &Principal,
+        self: Arc<Self>,
+        principal: Principal,
         search: Search,
         counters: Arc<ScanCounters>,
     ) -> Result<Planned, QueryError> {
-        let view = self.view(principal, counters).await?;
+        let view = self.view(&principal, counters).await?;
         let plan = || -> datafusion::common::Result<_> {
             let state = query_state(&self.base, self.catalog.clone(), view.clone(), &self.options)?;
             let table = DetectTable::new(search, view.clone(), state.clone());

@@ -9,6 +9,7 @@ use bodkin_schema::{Clock, SystemClock};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 
 /// Bounds of the engine. All queries share the memory and the spill space; the other bounds hold for each query.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct QueryOptions {
     pub text_bytes_max: usize,
     /// Threads that one query is spread over.
     pub cores: usize,
+    /// Where queries are planned and run; on the threads of whoever asks where there is none.
+    pub runtime: Option<Handle>,
     /// Time from the call to the last row of a search of rules over history, which reads more than a query.
     pub search_timeout: Duration,
     /// The rules that `detect(...)` may name.
@@ -59,6 +62,7 @@ impl Default for QueryOptions {
             bytes_scanned_max: 1 << 40,
             text_bytes_max: 1 << 20,
             cores: std::thread::available_parallelism().map_or(1, usize::from),
+            runtime: None,
             search_timeout: Duration::from_secs(3600),
             rules: None,
             clock: Arc::new(SystemClock::default()),

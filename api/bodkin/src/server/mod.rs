@@ -26,6 +26,7 @@ mod options;
 mod prometheus;
 mod promql_rows;
 mod query_log;
+mod query_threads;
 mod rates;
 mod rollup_rows;
 mod rules;
@@ -63,6 +64,7 @@ use listen::{Answerers, Listeners};
 use prometheus::PrometheusJobs;
 use promql_rows::PromqlRows;
 use query_log::QueryLog;
+use query_threads::QueryThreads;
 use rollup_rows::RollupRows;
 use rules::RuleKeeper;
 use statsd::Statsd;
@@ -90,6 +92,7 @@ pub(crate) struct Server {
     prometheus: Arc<PrometheusJobs>,
     agents: Arc<AgentConfigs>,
     upkeep: Arc<Upkeep>,
+    _query_threads: QueryThreads,
 }
 
 /// What of the configuration can change while the server runs: the graph, Prometheus's rules and scraping, what agents are
@@ -137,7 +140,9 @@ impl Server {
         let view = StoreView::new(storage.metrics().clone(), tokio::runtime::Handle::current());
         let evaluator = Engine::with_clock(settings.engine, clock.clone());
         let promql = PromqlRows { engine: evaluator.clone(), view: view.clone() };
+        let query_threads = QueryThreads::start()?;
         let options = QueryOptions {
+            runtime: query_threads.handle(),
             spill_dir: Some(args.data_dir.join("spill")),
             rules: Some(rules.clone()),
             clock: clock.clone(),
@@ -147,6 +152,7 @@ impl Server {
             windows: Some(flow.windows().clone()),
             ..Default::default()
         };
+        let options = config.queries.apply(options)?;
         let producer = format!("{}/{}", storage.node_id(), Stream::Queries.class());
         tokio::spawn(query_log_writer.run(LocalProducer::new(storage.ingest().clone(), &producer)?));
         let engine = Arc::new(QueryEngine::new(storage.catalog(), options).context("query engine")?);
@@ -198,6 +204,7 @@ impl Server {
             prometheus: jobs,
             agents,
             upkeep,
+            _query_threads: query_threads,
         })
     }
 
