@@ -5,6 +5,7 @@ use crate::catalog::Catalog;
 use crate::detect::DetectFunction;
 use crate::dictionary::{GroupByIds, GroupByPlace};
 use crate::intervals::FixedIntervals;
+use crate::json::json_functions;
 use crate::names::PublicSchema;
 use crate::options::QueryOptions;
 use crate::ordered::ReadInOrder;
@@ -66,6 +67,7 @@ pub(crate) fn base_state(options: &QueryOptions, runtime: Arc<RuntimeEnv>) -> Re
     let builder = builder.with_optimizer_rule(Arc::new(FixedIntervals)).with_optimizer_rule(Arc::new(GroupByIds));
     let mut state = builder.with_config(config(options)).with_runtime_env(runtime).build();
     bound_functions(&mut state)?;
+    json_functions(&mut state)?;
     exact_percentiles(&mut state)?;
     for function in bodkin_window::functions::functions() {
         state.register_udf(function)?;

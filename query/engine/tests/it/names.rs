@@ -115,6 +115,27 @@ async fn times_are_utc_and_plans_can_be_read() {
     assert!(plan.contains("TailExec") && plan.contains("output_rows"), "{plan}");
 }
 
+#[tokio::test]
+async fn json_in_texts() {
+    let engine = engine().await;
+    for (text, expected) in [
+        (r#"SELECT '{"a":{"b":"x"}}' -> 'a' ->> 'b'"#, "x"),
+        (r#"SELECT '{"a":{"b":"x"}}' -> 'a'"#, r#"{"b":"x"}"#),
+        (r#"SELECT '[1,"two"]' ->> 1, '[1,"two"]' -> 1"#, r#"two "two""#),
+        (r#"SELECT json_get_text('{"a":[{"proc.name":"sh"}]}', 'a', -1, 'proc.name')"#, "sh"),
+        (r#"SELECT CAST('{"n":7}' ->> 'n' AS INT) + 1"#, "8"),
+        (
+            r#"SELECT comm, count(*) FROM events WHERE ('{"' || comm || '":1}') ->> 'nginx' = '1' GROUP BY comm"#,
+            "nginx 3",
+        ),
+        (r#"SELECT count('no json' ->> 'a'), count(comm -> 'a') FROM events"#, "0 0"),
+    ] {
+        assert_eq!(rows(&engine, text).await, [expected], "{text}");
+    }
+    let error = table(&engine, "SELECT pid ->> 'a' FROM events").await.unwrap_err();
+    assert!(error.message.contains("json_get_text reads JSON in a text"), "{error}");
+}
+
 /// As in DuckDB: the answer has both columns, and outside of a subquery the second has a number.
 #[tokio::test]
 async fn a_name_may_come_twice() {
