@@ -52,9 +52,7 @@ impl QueryError {
             DataFusionError::SQL(error, _) => asked.syntax(error),
             DataFusionError::SchemaError(error, _) => asked.schema(error),
             DataFusionError::Plan(message) => asked.plan(message, diagnostic),
-            DataFusionError::NotImplemented(message) => {
-                asked.placed(QueryError::new(ErrorKind::Plan, one_line(message)), asked.at())
-            }
+            DataFusionError::NotImplemented(message) => asked.missing(message),
             _ => asked.placed(Self::from_root(root), asked.at()),
         }
     }
@@ -181,6 +179,20 @@ impl Asked {
         error
     }
 
+    /// Something that the planner knows and does not do.
+    fn missing(&self, message: &str) -> QueryError {
+        let plan = |message: &str| QueryError::new(ErrorKind::Plan, message);
+        let error = match message {
+            "TOP" => plan("TOP is not supported").with_hint("LIMIT 5 at the end does the same"),
+            _ if message.contains("does not support logical expression WindowFunction") => {
+                plan("a window function stands where none can be")
+                    .with_hint("put it into a subquery, and group or filter outside of it")
+            }
+            _ => plan(&one_line(message)),
+        };
+        self.placed(error, self.at())
+    }
+
     fn syntax(&self, error: &ParserError) -> QueryError {
         let message = match error {
             ParserError::RecursionLimitExceeded => {
@@ -239,10 +251,26 @@ impl Asked {
         }
         let from_diagnostic =
             diagnostic.and_then(|diagnostic| diagnostic.helps.first()).map(|help| help.message.clone());
-        let hint = from_diagnostic.or_else(|| hint::for_value(message));
-        let message = diagnostic.map_or(message, |diagnostic| &diagnostic.message);
-        self.placed(QueryError { hint, ..QueryError::new(ErrorKind::Plan, one_line(message)) }, self.at())
+        let said = signature_error(message);
+        let hint = from_diagnostic.or_else(|| hint::for_value(said.as_deref().unwrap_or(message)));
+        let message = said.unwrap_or_else(|| diagnostic.map_or(message, |diagnostic| &diagnostic.message).to_owned());
+        self.placed(QueryError { hint, ..QueryError::new(ErrorKind::Plan, one_line(&message)) }, self.at())
     }
+}
+
+/// What an operator or a function cannot do with the types that it was given.
+fn signature_error(message: &str) -> Option<String> {
+    if let Some(name) = between(message, "Function '", "' failed to match any signature") {
+        let given = between(message, "but received ", " (DataType:")?;
+        return Some(format!("{name} does not take values of type {given}"));
+    }
+    let (start, end) = ("Cannot coerce arithmetic expression ", " to valid types");
+    if let Some(expression) = between(message, start, end) {
+        return Some(format!("there is no {expression}"));
+    }
+    let (start, end) = ("Cannot infer common argument type for comparison operation ", "'");
+    let compared = message.split_once(start)?.1.split(end).next()?;
+    Some(format!("there is no comparison {}", compared.trim()))
 }
 
 fn stream_columns() -> Vec<(&'static str, Vec<String>)> {

@@ -21,19 +21,37 @@ const KEYWORDS: [&str; 24] = [
 ];
 
 /// Functions of other systems and what does the same here.
-const FUNCTIONS_ELSEWHERE: [(&str, &str); 14] = [
+const FUNCTIONS_ELSEWHERE: [(&str, &str); 32] = [
+    ("arg_max", "last_value(x ORDER BY y)"),
+    ("arg_min", "first_value(x ORDER BY y)"),
+    ("argmax", "last_value(x ORDER BY y)"),
+    ("argmin", "first_value(x ORDER BY y)"),
     ("countif", "count(*) FILTER (WHERE ...)"),
     ("date_add", "ts + INTERVAL '1 hour'"),
     ("date_diff", "b - a, which is an interval"),
     ("date_sub", "ts - INTERVAL '1 hour'"),
     ("dateadd", "ts + INTERVAL '1 hour'"),
     ("datediff", "b - a, which is an interval"),
+    ("dcount", "count(DISTINCT x)"),
     ("group_concat", "string_agg(x, ',')"),
+    ("if", "CASE WHEN x THEN a ELSE b END"),
+    ("iff", "CASE WHEN x THEN a ELSE b END"),
+    ("iif", "CASE WHEN x THEN a ELSE b END"),
+    ("json_extract", "json_get(x, 'a', 'b'), or x -> 'a' -> 'b'"),
+    ("json_extract_path_text", "json_get_text(x, 'a', 'b'), or x ->> 'a'"),
+    ("json_extract_string", "json_get_text(x, 'a', 'b'), or x ->> 'a'"),
+    ("json_value", "json_get_text(x, 'a', 'b'), or x ->> 'a'"),
     ("len", "length(x)"),
+    ("list", "array_agg(x)"),
     ("percentile", "approx_percentile_cont(x, 0.99)"),
     ("quantile", "approx_percentile_cont(x, 0.99)"),
+    ("regexp_extract", "regexp_match(x, 'a(b)')[1]"),
+    ("regexp_substr", "regexp_match(x, 'a(b)')[1]"),
     ("rlike", "regexp_like(x, 'pattern')"),
     ("strftime", "to_char(ts, '%Y-%m-%d')"),
+    ("time_bucket", "date_bin(INTERVAL '10 minutes', ts)"),
+    ("tostartofhour", "date_trunc('hour', ts)"),
+    ("tostartofinterval", "date_bin(INTERVAL '10 minutes', ts)"),
     ("tostartofminute", "date_trunc('minute', ts)"),
     ("uniq", "count(DISTINCT x)"),
 ];
@@ -146,6 +164,9 @@ pub(crate) fn for_function(name: &str) -> String {
     let name = name.to_lowercase();
     if let Some((_, same)) = FUNCTIONS_ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == name) {
         return format!("here it is {same}");
+    }
+    if let Some(percent) = name.strip_prefix('p').and_then(|digits| digits.parse::<u8>().ok()) {
+        return format!("here it is approx_percentile_cont(x, {})", f64::from(percent) / 100.0);
     }
     match nearest(&name, functions().iter().map(String::as_str)) {
         Some(near) => did_you_mean(near),

@@ -4,7 +4,7 @@
 //! of its own. A name that comes again gets a number, as in `pid_1`; what the whole statement answers is renamed back.
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Query, Select, SelectItem, SetExpr, Statement, VisitMut, VisitorMut,
+    Expr, Ident, Query, Select, SelectItem, SetExpr, Statement, VisitMut, VisitorMut, visit_expressions_mut,
 };
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -61,24 +61,28 @@ fn first_select(body: &mut SetExpr) -> Option<&mut Select> {
 }
 
 /// What a column of a SELECT is called, and of which table it is.
-#[derive(PartialEq)]
 struct Name {
     table: Option<String>,
     column: String,
+    /// What the planner takes it for: it does not see casts.
+    planned: String,
 }
 
 impl Name {
     fn of(item: &SelectItem) -> Option<Self> {
-        let plain = |column| Some(Self { table: None, column });
+        let plain = |column: String| Some(Self { table: None, planned: column.clone(), column });
         match item {
             SelectItem::ExprWithAlias { alias, .. } => plain(folded(alias)),
             SelectItem::UnnamedExpr(Expr::Identifier(name)) => plain(folded(name)),
             SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => {
                 let (column, table) = parts.split_last()?;
                 let table = table.iter().map(folded).collect::<Vec<_>>().join(".");
-                Some(Self { table: Some(table), column: folded(column) })
+                let column = folded(column);
+                Some(Self { table: Some(table), planned: column.clone(), column })
             }
-            SelectItem::UnnamedExpr(expr) => plain(expr.to_string()),
+            SelectItem::UnnamedExpr(expr) => {
+                Some(Self { table: None, column: expr.to_string(), planned: without_casts(expr.clone()).to_string() })
+            }
             _ => None,
         }
     }
@@ -86,8 +90,19 @@ impl Name {
     /// Whether both may be one column to the planner. Outside of a query columns of two tables are told apart by nobody.
     fn collides(&self, other: &Self, is_outermost: bool) -> bool {
         let are_of_two = self.table.is_some() && other.table.is_some() && self.table != other.table;
-        self.column == other.column && !(is_outermost && are_of_two)
+        self.planned == other.planned && !(is_outermost && are_of_two)
     }
+}
+
+/// `expr` where each cast is what it casts.
+fn without_casts(mut expr: Expr) -> Expr {
+    let _: ControlFlow<()> = visit_expressions_mut(&mut expr, |expr| {
+        while let Expr::Cast { expr: inner, .. } | Expr::AtTimeZone { timestamp: inner, .. } = expr {
+            *expr = (**inner).clone();
+        }
+        ControlFlow::Continue(())
+    });
+    expr
 }
 
 /// As the planner folds names.

@@ -6,7 +6,7 @@ use bodkin_query::ErrorKind::{self, Denied, Execution, Limit, NotFound, Plan, Sy
 /// A text, what kind of mistake it is, the place (line 0: none), a part of the message and of the hint.
 type Mistake = (&'static str, ErrorKind, (u64, u64), &'static str, &'static str);
 
-const MISTAKES: [Mistake; 34] = [
+const MISTAKES: [Mistake; 42] = [
     ("SELECT comn FROM events", NotFound, (1, 8), "column comn does not exist", "did you mean `comm`?"),
     (
         "SELECT pid\nFROM events\nWHERE contaner_id = 'host'",
@@ -62,6 +62,20 @@ const MISTAKES: [Mistake; 34] = [
     ),
     ("SELECT cuont(*) FROM events", NotFound, (1, 8), "function cuont does not exist", "did you mean `count`?"),
     ("SELECT strftime('%Y', ts) FROM events", NotFound, (1, 8), "function strftime", "to_char"),
+    ("SELECT time_bucket('1m', ts) FROM events", NotFound, (1, 8), "function time_bucket", "date_bin"),
+    ("SELECT p99(result) FROM events", NotFound, (1, 8), "function p99", "approx_percentile_cont(x, 0.99)"),
+    ("SELECT sum(comm) FROM events", Plan, (0, 0), "sum does not take values of type String", ""),
+    ("SELECT comm + 1 FROM events", Plan, (1, 8), "there is no Utf8View + Int64", ""),
+    ("SELECT pid FROM events WHERE host = host-001", Plan, (0, 0), "there is no Utf8View - Int64", ""),
+    ("SELECT pid FROM events WHERE ts > 7", Plan, (0, 0), "there is no comparison Timestamp(", "RFC 3339"),
+    ("SELECT TOP 5 pid FROM events", Plan, (0, 0), "TOP is not supported", "LIMIT 5"),
+    (
+        "SELECT ntile(4) OVER (ORDER BY pid) q, count(*) FROM events GROUP BY 1",
+        Plan,
+        (0, 0),
+        "a window function stands where none can be",
+        "subquery",
+    ),
     ("SELECT * FROM snapshott('events', 1)", NotFound, (1, 15), "function snapshott", "did you mean `snapshot`?"),
     ("SELECT * FROM '/etc/passwd'", NotFound, (1, 15), "does not exist", "reads no files"),
     ("INSERT INTO events VALUES (1)", Denied, (0, 0), "INSERT is not allowed", "only reads"),

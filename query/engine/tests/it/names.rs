@@ -146,6 +146,10 @@ async fn a_name_may_come_twice() {
         ("SELECT count(*), count(*) FROM events", "count(*) count(*)"),
         ("SELECT a.pid, b.pid, a.pid FROM events a JOIN events b ON a.ts = b.ts", "pid pid pid"),
         ("SELECT *, x FROM (SELECT pid, pid AS x, pid FROM events)", "pid x pid_1 x"),
+        (
+            "SELECT min(pid), CAST(min(pid) AS BIGINT), min(pid)::TEXT FROM events",
+            "min(events.pid) CAST(min(pid) AS BIGINT) min(pid)::TEXT",
+        ),
         ("SELECT pid_1 FROM (SELECT pid, pid FROM events)", "pid_1"),
         ("SELECT pid, pid FROM events UNION SELECT cpu, cpu FROM events", "pid pid"),
         ("WITH a AS (SELECT comm, comm FROM events) SELECT * FROM a WHERE comm = comm_1", "comm comm_1"),
