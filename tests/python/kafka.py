@@ -22,6 +22,7 @@ import harness
 
 parser = harness.arguments(__doc__)
 parser.add_argument("--messages", type=int, default=100_000)
+parser.add_argument("--codec", default="lz4", help="of the messages; zstd needs the feature kafka-zstd")
 parser.add_argument("--kills", type=int, default=5)
 parser.add_argument("--seed", type=int, default=int(time.time()))
 args = parser.parse_args()
@@ -54,7 +55,7 @@ def broker(folder):
 
 
 def produce(address, numbers):
-    producer = Producer({"bootstrap.servers": address, "linger.ms": 5, "compression.codec": "zstd"})
+    producer = Producer({"bootstrap.servers": address, "linger.ms": 5, "compression.codec": args.codec})
     for number in numbers:
         row = f'{{"ts":"2026-01-02T03:04:05Z","producer":"p","class":"security","reason":"number","count":{number}}}'
         while True:

@@ -8,6 +8,7 @@ use bodkin_ingest::{IngestService, Refusal};
 use bodkin_schema::{Clock, Tenant};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -176,7 +177,15 @@ impl Reader {
                 Ok(message) => batch.add(&message),
                 Err(error) => {
                     self.stats.failed.fetch_add(1, Ordering::Relaxed);
-                    tracing::warn!(source = self.consumer.context().source, %error, "kafka");
+                    let source = &self.consumer.context().source;
+                    match error.rdkafka_error_code() {
+                        // The client asks for them again and again: nothing is lost, and nothing goes on.
+                        Some(RDKafkaErrorCode::NotImplemented) => tracing::warn!(
+                            source,
+                            "messages are compressed in a way that this binary cannot read: for zstd build it with --features kafka-zstd"
+                        ),
+                        _ => tracing::warn!(source, %error, "kafka"),
+                    }
                 }
             }
             let until: Instant = *until.get_or_insert_with(|| Instant::now() + LINGER);
