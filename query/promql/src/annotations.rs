@@ -128,6 +128,11 @@ impl Annotations {
         }
     }
 
+    /// Says whether there is nothing to say.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Takes over what another set says.
     pub(crate) fn merge(&mut self, other: Self) {
         if self.0.is_empty() {

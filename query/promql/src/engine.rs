@@ -15,8 +15,9 @@ use crate::error::Error;
 use crate::eval::instant::TIME_MAX_MS;
 use crate::eval::matrix::{StepMatrix, Steps, is_absent};
 use crate::eval::samples::Clean;
+use crate::eval::sums;
 use crate::eval::{Evaluated, Evaluator, QueryRange, SampleCounts};
-use crate::options::{EngineOptions, QueryOptions};
+use crate::options::{EngineOptions, QueryOptions, Release};
 use crate::parser;
 use crate::storage::{SelectHints, Storage};
 use crate::value::{MatrixSeries, QueryResult, QueryStats, SampleValue, Value, VectorSample};
@@ -49,7 +50,7 @@ impl Engine {
 
     /// Parses a query with the features of this engine.
     pub fn parse(&self, query: &str) -> Result<Expr, Error> {
-        parser::parse_with(query, &self.options.features)
+        parser::parse_as(query, &self.options.features, self.options.release)
     }
 
     /// Evaluates a query at one time. Blocks; use a thread that may.
@@ -106,7 +107,11 @@ impl Engine {
             return Err(Error::BadData("the time of the query is out of range".to_owned()));
         }
         let steps = steps_of(&range)?;
-        let evaluator = self.evaluator(storage, Arc::clone(&control), range, &steps, options);
+        let mut evaluator = self.evaluator(storage, Arc::clone(&control), range, &steps, options);
+        if self.options.release == Release::V3_5 {
+            evaluator.reads_sums_at = sums::selector(&expr);
+        }
+        evaluator.check_durations(&expr)?;
         let mut notes = Annotations::default();
         let parsed = control.elapsed();
         let value = evaluator.value(&expr, &steps, &mut notes)?;
@@ -136,6 +141,7 @@ impl Engine {
             default_subquery_step_ms: millis(self.options.default_subquery_step).max(1),
             query,
             resolves_hints: false,
+            reads_sums_at: None,
             is_exact: options.is_exact,
             counts: Arc::new(SampleCounts {
                 total: AtomicU64::new(0),

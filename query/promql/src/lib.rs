@@ -44,13 +44,19 @@
 //!
 //! # Where it differs from Prometheus 3.5
 //!
-//! Compared with a 3.5.3 server by thousands of random queries, what is left is on purpose:
+//! `tests/python/random_promql.py` compares thousands of random queries with a 3.5.3 server: values, order, errors,
+//! warnings, infos, trees and formats. What is left is on purpose:
 //!
 //! - what later releases repaired, where no script of 3.5 says otherwise: names of series that went through
-//!   `last_over_time` over a subquery, `info` with overlapping labels or only negative matchers, sums of histograms whose
-//!   rounding cancels, `label_replace` that makes series meet at different times, `timestamp(x offset d @ t)`;
+//!   `last_over_time` over a subquery, sums of histograms whose rounding cancels, `label_replace` that makes series meet
+//!   at different times, `timestamp(x offset d @ t)`, and `info` over a range, which remembers labels and series of the
+//!   steps before;
 //! - which of several equal series `topk`, `bottomk`, `limitk` and the text of a matching error name: here the first by
 //!   labels, there the oldest;
+//! - the last digit of functions that differ between languages, where `count_values` makes a label of it;
+//! - buckets without observations, which Prometheus stores or not as chunks happen to be: they show in fractions of a zero
+//!   bucket and, times infinity, as NaN;
+//! - `format_query` keeps the group of `ignoring () group_left (a)`;
 //! - `__type__` decides what is a counter only for series that have it;
 //! - `min(a, b)` and `max(a, b)` in durations, as 3.6 to 3.13 spell `min_of` and `max_of`.
 

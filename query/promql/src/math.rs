@@ -65,6 +65,24 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     values[lower as usize] * (1.0 - weight) + values[upper as usize] * weight
 }
 
+/// From here on a square of a number loses what is added to it.
+const LARGE: f64 = (1u64 << 28) as f64;
+
+/// The inverse of `sinh`; that of the standard library is infinite from half the largest number on.
+#[inline]
+pub(crate) fn asinh(value: f64) -> f64 {
+    if value.abs() > LARGE && value.is_finite() {
+        return (value.abs().ln() + std::f64::consts::LN_2).copysign(value);
+    }
+    value.asinh()
+}
+
+/// The inverse of `cosh`; as for [`asinh`].
+#[inline]
+pub(crate) fn acosh(value: f64) -> f64 {
+    if value > LARGE && value.is_finite() { value.ln() + std::f64::consts::LN_2 } else { value.acosh() }
+}
+
 /// Go's `math.Mod`.
 #[inline]
 pub(crate) fn modulo(a: f64, b: f64) -> f64 {
@@ -92,4 +110,19 @@ pub(crate) fn min(a: f64, b: f64) -> f64 {
         return if a == f64::NEG_INFINITY || b == f64::NEG_INFINITY { f64::NEG_INFINITY } else { f64::NAN };
     }
     a.min(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inverse_hyperbolic_functions_of_large_numbers() {
+        let large = 709.889_355_822_726;
+        for (found, wanted) in [(asinh(1e308), large), (asinh(-1e308), -large), (acosh(1e308), large)] {
+            assert!((found - wanted).abs() < 1e-12, "{found}");
+        }
+        assert_eq!((asinh(f64::INFINITY), acosh(1.0)), (f64::INFINITY, 0.0));
+        assert!((asinh(3e8) - 3e8f64.asinh()).abs() < 1e-12 && asinh(0.5) == 0.5f64.asinh());
+    }
 }

@@ -92,16 +92,16 @@ pub(super) async fn exemplars(State(state): State<AppState>, params: Params) -> 
 }
 
 pub(super) async fn format(State(state): State<AppState>, params: Params) -> Result<Response, ApiFailure> {
-    api(&state)?;
-    let pretty = bodkin_promql::format_query(params.get("query")).map_err(query_error)?;
+    let release = api(&state)?.engine.options().release;
+    let pretty = bodkin_promql::format_query(params.get("query"), release).map_err(query_error)?;
     let mut out = begin();
     json::text(&mut out, &pretty);
     Ok(end(out, &[], &[]))
 }
 
 pub(super) async fn parse(State(state): State<AppState>, params: Params) -> Result<Response, ApiFailure> {
-    api(&state)?;
-    super::answer::data(&bodkin_promql::parse_query(params.get("query")).map_err(query_error)?)
+    let release = api(&state)?.engine.options().release;
+    super::answer::data(&bodkin_promql::parse_query(params.get("query"), release).map_err(query_error)?)
 }
 
 /// The matchers of every selector in an expression.
@@ -124,7 +124,7 @@ fn selectors(expr: &Expr, into: &mut Vec<Vec<Matcher>>) {
 /// An error of the query's text names the parameter, as others do.
 fn query_error(error: bodkin_promql::Error) -> ApiFailure {
     match error {
-        bodkin_promql::Error::Parse(_) => invalid("query", &error.to_string()),
+        bodkin_promql::Error::Parse(_) | bodkin_promql::Error::BadData(_) => invalid("query", &error.to_string()),
         other => other.into(),
     }
 }

@@ -50,8 +50,8 @@ impl Evaluator<'_> {
             }
             AggregateOp::Quantile => {
                 let param = self.param(aggregate, steps, notes)?;
-                note_quantile(&param, aggregate, notes);
                 let matrix = self.vector(&aggregate.expr, steps, notes)?;
+                note_quantile(&param, aggregate, notes);
                 quantile::quantile(&matrix, &param.values, grouping, aggregate.expr.span, notes).charged(&self.control)
             }
             op => self.accumulate(op, &aggregate.expr, grouping, steps, notes),
@@ -114,7 +114,7 @@ impl Evaluator<'_> {
         matrix: &StepMatrix,
         notes: &mut Annotations,
     ) -> Result<StepMatrix, Error> {
-        let param_span = aggregate.param.as_ref().map_or(span, |p| p.span);
+        let param_span = aggregate.param.as_ref().map_or(span, |p| p.unwrap_parens().span);
         let fail = |text: String| Err(Error::Execution(text));
         if aggregate.op == AggregateOp::LimitRatio {
             if param.has_nan {
@@ -155,7 +155,7 @@ impl Evaluator<'_> {
 }
 
 fn note_quantile(param: &Param, aggregate: &Aggregate, notes: &mut Annotations) {
-    let span = aggregate.param.as_ref().map_or(aggregate.expr.span, |p| p.span);
+    let span = aggregate.param.as_ref().map_or(aggregate.expr.span, |p| p.unwrap_parens().span);
     if param.has_nan {
         notes.add(&Annotation::InvalidQuantile(f64::NAN), span);
     }

@@ -1,5 +1,7 @@
 //! Arithmetic and comparisons between vectors: rows find each other by labels.
 
+use std::collections::BTreeMap;
+
 use rustc_hash::FxHashMap;
 
 use super::element::{Element, Outcome};
@@ -27,6 +29,12 @@ pub(super) struct Join<'a> {
     one: &'a StepMatrix,
     /// The left operand is the side of one.
     is_swapped: bool,
+}
+
+/// Why a join fails, and at which step. The first step counts, at which Prometheus would have stopped.
+struct Failure {
+    step: usize,
+    error: Error,
 }
 
 /// What has come of a join so far.
@@ -70,12 +78,20 @@ impl<'a> Join<'a> {
     pub(super) fn run(&self, notes: &mut Annotations) -> Result<StepMatrix, Error> {
         let steps = self.many.steps;
         let groups = Groups::new(&self.matching, self.many, self.one);
-        let both = self.steps_with_both();
+        let mut both = self.steps_with_both();
         let mut ones: Vec<Vec<usize>> = vec![Vec::new(); groups.count];
         for (i, group) in groups.right.iter().enumerate() {
             ones[*group].push(i);
         }
-        self.check_one(&ones, &both)?;
+        let mut failure = self.check_one(&ones, &both);
+        let mut fail = |found: Result<(), Failure>, both: &mut [bool]| {
+            failure = found.err().or_else(|| failure.take());
+            if let Some(failure) = &failure {
+                both[failure.step..].fill(false);
+            }
+        };
+        fail(Ok(()), &mut both);
+        let mut said = Said::new(self.release);
         let mut joined = Joined { matrix: StepMatrix::new(steps), row_of: FxHashMap::default(), group_of: Vec::new() };
         // Which steps of a group have had a match, where that matters.
         let needs_matched = self.fills().1.is_some() || self.matching.cardinality == Cardinality::OneToOne;
@@ -87,14 +103,18 @@ impl<'a> Join<'a> {
             let pair = Pair { many: self.many.row(i), ones: &ones[*group], group: *group };
             let must_track = needs_matched && (manys[*group] > 1 || self.fills().1.is_some());
             let slot = must_track.then(|| matched.entry(*group).or_insert_with(|| vec![false; steps]));
-            self.join_row(&pair, slot, &both, &mut joined, notes)?;
+            fail(self.join_row(&pair, slot, &both, &mut joined, &mut said), &mut both);
         }
         if let Some(fill) = self.fills().1 {
             for (i, group) in groups.right.iter().enumerate() {
                 let slot = matched.entry(*group).or_insert_with(|| vec![false; steps]);
-                self.fill_many(self.one.row(i), *group, fill, slot, &mut joined, notes)?;
+                fail(self.fill_many(self.one.row(i), *group, fill, slot, &both, &mut joined, &mut said), &mut both);
             }
         }
+        if let Some(failure) = failure {
+            return Err(failure.error);
+        }
+        said.tell(notes);
         let mut matrix = joined.matrix;
         matrix.drop_empty();
         Ok(matrix)
@@ -114,17 +134,21 @@ impl<'a> Join<'a> {
         many.into_iter().zip(one).map(|(m, o)| if fills { m || o } else { m && o }).collect()
     }
 
-    /// Fails where the side of one has two rows of a group at a step.
-    fn check_one(&self, ones: &[Vec<usize>], both: &[bool]) -> Result<(), Error> {
+    /// The first step at which the side of one has two rows of a group.
+    fn check_one(&self, ones: &[Vec<usize>], both: &[bool]) -> Option<Failure> {
+        let mut found: Option<(usize, usize, usize)> = None;
         for rows in ones.iter().filter(|rows| rows.len() > 1) {
-            for step in (0..self.one.steps).filter(|step| both[*step]) {
+            let steps = found.map_or(self.one.steps, |(step, ..)| step + 1);
+            for step in (0..steps).filter(|step| both[*step]) {
                 let mut present = rows.iter().filter(|i| self.one.row(**i).has(step));
                 if let (Some(first), Some(second)) = (present.next(), present.next()) {
-                    return Err(self.duplicate(*first, *second));
+                    let here = (step, *second, *first);
+                    found = Some(found.map_or(here, |known| known.min(here)));
+                    break;
                 }
             }
         }
-        Ok(())
+        found.map(|(step, second, first)| Failure { step, error: self.duplicate(first, second) })
     }
 
     fn duplicate(&self, first: usize, second: usize) -> Error {
@@ -147,14 +171,14 @@ impl<'a> Join<'a> {
         mut matched: Option<&mut Vec<bool>>,
         both: &[bool],
         joined: &mut Joined,
-        notes: &mut Annotations,
-    ) -> Result<(), Error> {
+        said: &mut Said,
+    ) -> Result<(), Failure> {
         let fill = self.fills().0;
         if pair.ones.is_empty() && fill.is_none() {
             return Ok(());
         }
         if let ([one], None, None) = (pair.ones, fill, matched.as_ref())
-            && self.join_floats(pair, self.one.row(*one), joined)?
+            && self.join_floats(pair, self.one.row(*one), joined)
         {
             return Ok(());
         }
@@ -169,14 +193,14 @@ impl<'a> Join<'a> {
                 (None, Some(fill)) => (fill, None),
                 (None, None) => continue,
             };
-            let outcome = self.compute(operand(&pair.many, step), one, notes);
+            let outcome = self.compute(operand(&pair.many, step), one, said.at(step));
             if matches!(outcome, Outcome::Nothing) {
                 continue;
             }
             if self.release == Release::V3_5 && matches!(outcome, Outcome::Dropped) && !self.binary.returns_bool {
                 continue;
             }
-            self.mark(matched.as_deref_mut(), step)?;
+            self.mark(matched.as_deref_mut(), step).map_err(|error| Failure { step, error })?;
             if matches!(outcome, Outcome::Dropped) && !self.binary.returns_bool {
                 continue;
             }
@@ -190,21 +214,21 @@ impl<'a> Join<'a> {
                     target
                 }
             };
-            self.put(outcome, target, step, pair.group, joined)?;
+            self.put(outcome, target, step, pair.group, joined).map_err(|error| Failure { step, error })?;
         }
         Ok(())
     }
 
     /// The fast way: one row with one row, floats only, arithmetic. False where it is not that.
-    fn join_floats(&self, pair: &Pair<'_>, one: RowRef<'_>, joined: &mut Joined) -> Result<bool, Error> {
-        let Some(f) = arithmetic(self.binary.op) else { return Ok(false) };
+    fn join_floats(&self, pair: &Pair<'_>, one: RowRef<'_>, joined: &mut Joined) -> bool {
+        let Some(f) = arithmetic(self.binary.op) else { return false };
         let has_histograms = |row: &RowRef<'_>| row.histograms.iter().any(Option::is_some);
         if has_histograms(&pair.many) || has_histograms(&one) {
-            return Ok(false);
+            return false;
         }
         let labels = self.result_labels(&pair.many.row.labels, &one.row.labels);
         if joined.row_of.contains_key(&labels) {
-            return Ok(false);
+            return false;
         }
         let steps = self.many.steps;
         let target = joined.add(labels, false, pair.group);
@@ -214,35 +238,37 @@ impl<'a> Join<'a> {
                 *out = if self.is_swapped { f(*one, *many) } else { f(*many, *one) };
             }
         }
-        Ok(true)
+        true
     }
 
     /// Computes rows of the side of one that nothing has matched, with a value filled in for the other side.
+    #[allow(clippy::too_many_arguments, reason = "what a join knows so far")]
     fn fill_many(
         &self,
         one: RowRef<'_>,
         group: usize,
         fill: f64,
         matched: &mut Vec<bool>,
+        both: &[bool],
         joined: &mut Joined,
-        notes: &mut Annotations,
-    ) -> Result<(), Error> {
+        said: &mut Said,
+    ) -> Result<(), Failure> {
         let mut target = None;
         let filled = match_labels(&one.row.labels, &self.matching);
         for step in 0..self.one.steps {
-            if matched[step] || !one.has(step) {
+            if !both[step] || matched[step] || !one.has(step) {
                 continue;
             }
-            let outcome = self.compute((fill, None), operand(&one, step), notes);
+            let outcome = self.compute((fill, None), operand(&one, step), said.at(step));
             if matches!(outcome, Outcome::Nothing) {
                 continue;
             }
-            self.mark(Some(&mut *matched), step)?;
+            self.mark(Some(&mut *matched), step).map_err(|error| Failure { step, error })?;
             if matches!(outcome, Outcome::Dropped) && !self.binary.returns_bool {
                 continue;
             }
             let target = *target.get_or_insert_with(|| self.target(&filled, &one.row.labels, group, joined));
-            self.put(outcome, target, step, group, joined)?;
+            self.put(outcome, target, step, group, joined).map_err(|error| Failure { step, error })?;
         }
         Ok(())
     }
@@ -310,6 +336,44 @@ impl<'a> Join<'a> {
             labels = labels.with(name, one.get(name));
         }
         labels
+    }
+}
+
+/// What is to be said of a join. Prometheus 3.5 tells of the last pair of each step that had anything to say.
+struct Said {
+    is_last_only: bool,
+    all: Annotations,
+    last: BTreeMap<usize, Annotations>,
+    next: Option<usize>,
+}
+
+impl Said {
+    fn new(release: Release) -> Self {
+        let is_last_only = release == Release::V3_5;
+        Self { is_last_only, all: Annotations::default(), last: BTreeMap::new(), next: None }
+    }
+
+    /// Where the next pair, of this step, is written down.
+    fn at(&mut self, step: usize) -> &mut Annotations {
+        if self.is_last_only {
+            self.settle();
+            self.next = Some(step);
+        }
+        &mut self.all
+    }
+
+    fn settle(&mut self) {
+        if let Some(step) = self.next.take()
+            && !self.all.is_empty()
+        {
+            self.last.insert(step, std::mem::take(&mut self.all));
+        }
+    }
+
+    fn tell(mut self, notes: &mut Annotations) {
+        self.settle();
+        self.last.into_values().for_each(|said| notes.merge(said));
+        notes.merge(self.all);
     }
 }
 

@@ -119,7 +119,7 @@ impl<'e> Evaluator<'_> {
             range_ms: self.range_ms(range)?,
             edges,
             bounds: self.bounds(),
-            first_argument: first_argument(call),
+            first_argument: first_argument(call, function),
             uses_start_timestamps: uses_starts,
             has_type_labels: self.features.type_and_unit_labels,
             release: self.release,
@@ -210,8 +210,9 @@ impl<'e> Evaluator<'_> {
     fn histogram_call(&self, call: &Call, steps: &Steps, notes: &mut Annotations) -> Result<StepMatrix, Error> {
         let is_quantile = call.function.name == "histogram_quantile";
         let vector = argument(call, if is_quantile { 1 } else { 2 })?;
+        let vector_span = self.argument_span(call, vector);
         let first = self.scalar(argument(call, 0)?, steps, notes)?;
-        let first_span = call.args[0].span;
+        let first_span = self.argument_span(call, &call.args[0]);
         let question = if is_quantile {
             note_quantiles(&first, first_span, notes);
             Question::Quantile(first)
@@ -219,8 +220,15 @@ impl<'e> Evaluator<'_> {
             Question::Fraction(first, self.scalar(argument(call, 1)?, steps, notes)?)
         };
         let matrix = self.with_hints(false).vector(vector, steps, notes)?;
-        let native = if self.release == Release::V3_5 { first_span } else { vector.span };
-        self.ask_histograms(&matrix, &question, Spans { vector: vector.span, native }, steps, notes)
+        let native = if self.release == Release::V3_5 { first_span } else { vector_span };
+        self.ask_histograms(&matrix, &question, Spans { vector: vector_span, native }, steps, notes)
+    }
+
+    /// What annotations of an argument point at: inside its parentheses, but for one that is the same at every step where
+    /// others are not, which Prometheus wraps with them.
+    fn argument_span(&self, call: &Call, argument: &Expr) -> Span {
+        let is_wrapped = self.is_invariant(argument) && !call.args.iter().all(|arg| self.is_invariant(arg));
+        if is_wrapped { argument.span } else { argument.unwrap_parens().span }
     }
 
     /// `histogram_quantiles(v, label, q...)`
@@ -230,11 +238,12 @@ impl<'e> Evaluator<'_> {
         let mut questions = Vec::new();
         for arg in &call.args[2..] {
             let q = self.scalar(arg, steps, notes)?;
-            note_quantiles(&q, arg.span, notes);
+            note_quantiles(&q, self.argument_span(call, arg), notes);
             questions.push(q);
         }
         let matrix = self.with_hints(false).vector(vector, steps, notes)?;
-        let spans = Spans { vector: vector.span, native: vector.span };
+        let span = self.argument_span(call, vector);
+        let spans = Spans { vector: span, native: span };
         let mut result = StepMatrix::new(steps.count);
         for q in questions {
             let name_at = q.clone();
@@ -265,8 +274,9 @@ impl<'e> Evaluator<'_> {
 }
 
 /// What annotations of a range function point at. As in Prometheus, the result of a subquery is nowhere in the query.
-fn first_argument(call: &Call) -> Span {
-    let first = call.args[0].unwrap_parens();
+fn first_argument(call: &Call, function: RangeFunction) -> Span {
+    let is_range = function.range_argument() == 0;
+    let first = if is_range { call.args[0].unwrap_parens() } else { &call.args[0] };
     if matches!(first.kind, ExprKind::Subquery(_)) { Span::default() } else { first.span }
 }
 

@@ -1,7 +1,7 @@
 //! Durations that the range and the step of a query give a value.
 
 use super::Evaluator;
-use crate::ast::{BinaryOp, DurationExpr, DurationKind, DurationValue, UnaryOp};
+use crate::ast::{BinaryOp, DurationExpr, DurationKind, DurationValue, Expr, ExprKind, UnaryOp};
 use crate::error::Error;
 
 /// 64 bits of nanoseconds, in seconds.
@@ -16,6 +16,34 @@ impl Evaluator<'_> {
     /// A range or a step in milliseconds, above zero.
     pub(crate) fn positive(&self, value: &DurationValue) -> Result<i64, Error> {
         self.duration(value, false)
+    }
+
+    /// Computes every duration of an expression once, so that a wrong one is told of wherever it stands.
+    pub(crate) fn check_durations(&self, expr: &Expr) -> Result<(), Error> {
+        crate::stack::grow(|| match &expr.kind {
+            ExprKind::Number(_) | ExprKind::String(_) => Ok(()),
+            ExprKind::Paren(inner) | ExprKind::Unary(_, inner) => self.check_durations(inner),
+            ExprKind::Vector(selector) => self.offset(&selector.offset).map(drop),
+            ExprKind::Matrix(matrix) => {
+                self.offset(&matrix.selector.offset)?;
+                self.positive(&matrix.range).map(drop)
+            }
+            ExprKind::Subquery(subquery) => {
+                self.check_durations(&subquery.expr)?;
+                self.offset(&subquery.offset)?;
+                self.positive(&subquery.range)?;
+                subquery.step.as_ref().map_or(Ok(()), |step| self.positive(step).map(drop))
+            }
+            ExprKind::Aggregate(aggregate) => {
+                self.check_durations(&aggregate.expr)?;
+                aggregate.param.as_ref().map_or(Ok(()), |param| self.check_durations(param))
+            }
+            ExprKind::Binary(binary) => {
+                self.check_durations(&binary.lhs)?;
+                self.check_durations(&binary.rhs)
+            }
+            ExprKind::Call(call) => call.args.iter().try_for_each(|arg| self.check_durations(arg)),
+        })
     }
 
     fn duration(&self, value: &DurationValue, may_be_negative: bool) -> Result<i64, Error> {

@@ -2,6 +2,7 @@
 
 use super::Evaluator;
 use crate::ast::{Expr, ExprKind};
+use crate::options::Release;
 
 /// Functions that look at the time of the step.
 const UNSAFE: &[&str] = &[
@@ -29,7 +30,10 @@ impl Evaluator<'_> {
             ExprKind::Paren(inner) | ExprKind::Unary(_, inner) => self.is_invariant(inner),
             ExprKind::Binary(binary) => self.is_invariant(&binary.lhs) && self.is_invariant(&binary.rhs),
             ExprKind::Aggregate(aggregate) => {
-                self.is_invariant(&aggregate.expr) && aggregate.param.as_ref().is_none_or(|p| self.is_invariant(p))
+                // Prometheus 3.5 forgets that a parameter may change.
+                let is_forgotten = self.release == Release::V3_5;
+                let is_constant = |param| is_forgotten || self.is_invariant(param);
+                self.is_invariant(&aggregate.expr) && aggregate.param.as_ref().is_none_or(is_constant)
             }
             ExprKind::Call(call) => {
                 !UNSAFE.contains(&call.function.name) && call.args.iter().all(|arg| self.is_invariant(arg))

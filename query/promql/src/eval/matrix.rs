@@ -164,6 +164,16 @@ impl StepMatrix {
                 row.values.iter().any(|v| !is_absent(*v)) || row.histograms.iter().any(Option::is_some)
             })
             .collect();
+        self.keep(&keep);
+    }
+
+    /// Drops the rows that a test does not hold for.
+    pub(crate) fn retain_rows(&mut self, mut is_kept: impl FnMut(&Row) -> bool) {
+        let keep: Vec<bool> = self.rows.iter().map(&mut is_kept).collect();
+        self.keep(&keep);
+    }
+
+    fn keep(&mut self, keep: &[bool]) {
         if keep.iter().all(|k| *k) {
             return;
         }

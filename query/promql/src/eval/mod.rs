@@ -14,6 +14,7 @@ pub(crate) mod range;
 pub(crate) mod samples;
 pub(crate) mod source;
 pub(crate) mod subquery;
+pub(crate) mod sums;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +25,7 @@ use crate::control::QueryControl;
 use crate::error::Error;
 use crate::histogram::Bounds;
 use crate::options::{Features, Release};
+use crate::position::Span;
 use crate::storage::Storage;
 use matrix::{StepMatrix, Steps};
 
@@ -41,6 +43,8 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) counts: Arc<SampleCounts>,
     /// Readers of nothing but the sums of histograms are told of resets by comparison, as in Prometheus since 3.6.
     pub(crate) resolves_hints: bool,
+    /// The selector whose histograms are read without their buckets.
+    pub(crate) reads_sums_at: Option<Span>,
     /// Samples are read even where a store has summaries of their windows.
     pub(crate) is_exact: bool,
 }

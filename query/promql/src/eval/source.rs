@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::functions::elementwise::Elementwise;
 use crate::histogram::{Bounds, ResetHint};
 use crate::position::Span;
-use crate::storage::{Select, SelectHints, Selection, Windows, is_stale};
+use crate::storage::{HistogramColumns, Select, SelectHints, Selection, Windows, is_stale};
 
 /// The most series that are read at once: hours of their samples stay in a core's cache until they are used.
 const SERIES_MAX: usize = 256;
@@ -27,6 +27,8 @@ pub(crate) struct Pipeline<'e> {
     stages: Vec<Stage<'e>>,
     /// What is read is told of resets.
     resolves_hints: bool,
+    /// Histograms are read without their buckets.
+    reads_sums: bool,
 }
 
 /// Where the rows of a pipeline come from.
@@ -80,7 +82,7 @@ impl<'e> Evaluator<'_> {
             ExprKind::Paren(inner) => self.pipeline(inner, steps, notes),
             ExprKind::Vector(selector) => {
                 let source = self.instant_source(selector, steps, Give::Value, notes)?;
-                Ok(Some(Pipeline { source, stages: Vec::new(), resolves_hints: self.resolves_hints }))
+                Ok(Some(self.pipeline_of(source, Some(selector))))
             }
             ExprKind::Unary(op, inner) => {
                 let Some(mut pipeline) = self.pipeline(inner, steps, notes)? else { return Ok(None) };
@@ -100,7 +102,7 @@ impl<'e> Evaluator<'_> {
                 if let Some(give) = selected_time(call.function.name) {
                     if let ExprKind::Vector(selector) = &call.args[0].unwrap_parens().kind {
                         let source = self.instant_source(selector, steps, give, notes)?;
-                        return Ok(Some(Pipeline { source, stages: Vec::new(), resolves_hints: self.resolves_hints }));
+                        return Ok(Some(self.pipeline_of(source, None)));
                     }
                     return Ok(None);
                 }
@@ -116,6 +118,11 @@ impl<'e> Evaluator<'_> {
             }
             _ => Ok(None),
         }
+    }
+
+    fn pipeline_of(&self, source: Source, selector: Option<&VectorSelector>) -> Pipeline<'e> {
+        let reads_sums = selector.is_some_and(|selector| self.reads_sums_at == Some(selector.span));
+        Pipeline { source, stages: Vec::new(), resolves_hints: self.resolves_hints, reads_sums }
     }
 
     fn scalar_stage(
@@ -200,6 +207,10 @@ impl<'e> Evaluator<'_> {
         notes: &mut Annotations,
     ) -> Result<Pipeline<'e>, Error> {
         let argument = call.args[context.function.range_argument()].unwrap_parens();
+        let selector = match &argument.kind {
+            ExprKind::Matrix(matrix) => Some(&matrix.selector),
+            _ => None,
+        };
         let source = match &argument.kind {
             ExprKind::Matrix(matrix) => {
                 let (before_ms, after_ms) = context.margins_ms();
@@ -222,7 +233,7 @@ impl<'e> Evaluator<'_> {
             }
             _ => return Err(Error::Execution("expected a range vector".to_owned())),
         };
-        Ok(Pipeline { source, stages: Vec::new(), resolves_hints: self.resolves_hints })
+        Ok(self.pipeline_of(source, selector))
     }
 
     /// Runs a pipeline to a whole matrix.
@@ -287,10 +298,7 @@ impl<'e> Evaluator<'_> {
         matrix.values.reserve(range.len() * steps.count);
         match &pipeline.source {
             Source::Instant { selection, look, give } => {
-                let mut batch = self.read(selection.as_ref(), range.clone())?;
-                if pipeline.resolves_hints {
-                    batch.resolve_hints(self.bounds());
-                }
+                let batch = self.read_for(pipeline, selection.as_ref(), range.clone())?;
                 let series = &selection.series()[range];
                 let mut task = InstantTask::new(steps, look, *give);
                 task.fill(&mut matrix, series, &batch.batch)?;
@@ -320,10 +328,7 @@ impl<'e> Evaluator<'_> {
                     self.counts.add(steps, &task.counts);
                     return self.finish_piece(pipeline, matrix, task.notes);
                 }
-                let mut batch = self.read(selection.as_ref(), range.clone())?;
-                if pipeline.resolves_hints {
-                    batch.resolve_hints(self.bounds());
-                }
+                let batch = self.read_for(pipeline, selection.as_ref(), range.clone())?;
                 for (i, labels) in selection.series()[range].iter().enumerate() {
                     task.fill(&mut matrix, labels, false, &Clean::of_batch(&batch.batch, i))?;
                 }
@@ -377,6 +382,24 @@ impl<'e> Evaluator<'_> {
         }
     }
 
+    /// Reads samples, and does with their histograms what the pipeline wants.
+    fn read_for(
+        &self,
+        pipeline: &Pipeline<'_>,
+        selection: &dyn Selection,
+        range: std::ops::Range<usize>,
+    ) -> Result<ChargedBatch, Error> {
+        let mut batch = self.read(selection, range)?;
+        if let Some(columns) = &mut batch.batch.histograms {
+            if pipeline.reads_sums {
+                super::sums::keep_sums(columns, self.bounds());
+            } else if pipeline.resolves_hints {
+                resolve_hints(columns, self.bounds());
+            }
+        }
+        Ok(batch)
+    }
+
     /// Reads samples and charges them until they are dropped.
     pub(crate) fn read(&self, selection: &dyn Selection, range: std::ops::Range<usize>) -> Result<ChargedBatch, Error> {
         let batch = selection.read(range)?;
@@ -398,22 +421,18 @@ pub(crate) struct ChargedBatch {
     control: Arc<crate::control::QueryControl>,
 }
 
-impl ChargedBatch {
-    /// Says of each histogram whether it was reset since the one before it.
-    fn resolve_hints(&mut self, bounds: Bounds) {
-        let Some(columns) = &mut self.batch.histograms else { return };
-        for series in columns.offsets.windows(2) {
-            let values = columns.values.get_mut(series[0]..series[1]).unwrap_or_default();
-            for i in (1..values.len()).rev() {
-                if values[i].reset_hint == ResetHint::Unknown
-                    && !is_stale(values[i].sum)
-                    && !is_stale(values[i - 1].sum)
-                {
-                    let is_reset = values[i].is_reset_since(&values[i - 1], bounds);
-                    let hint = if is_reset { ResetHint::Reset } else { ResetHint::NotReset };
-                    Arc::make_mut(&mut values[i]).reset_hint = hint;
-                }
+/// Says of each histogram whether it was reset since the one before it.
+pub(crate) fn resolve_hints(columns: &mut HistogramColumns, bounds: Bounds) {
+    for series in columns.offsets.windows(2) {
+        let values = columns.values.get_mut(series[0]..series[1]).unwrap_or_default();
+        for i in (1..values.len()).rev() {
+            let is_known = values[i].reset_hint != ResetHint::Unknown;
+            if is_known || is_stale(values[i].sum) || is_stale(values[i - 1].sum) {
+                continue;
             }
+            let is_reset = values[i].is_reset_since(&values[i - 1], bounds);
+            let hint = if is_reset { ResetHint::Reset } else { ResetHint::NotReset };
+            Arc::make_mut(&mut values[i]).reset_hint = hint;
         }
     }
 }

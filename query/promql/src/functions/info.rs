@@ -10,6 +10,7 @@ use crate::eval::instant::{Give, InstantTask, Look};
 use crate::eval::matrix::{Row, StepMatrix, Steps, is_absent, same_labelset};
 use crate::labels::{Labels, METRIC_NAME};
 use crate::matcher::{MatchOp, Matcher};
+use crate::options::Release;
 use crate::storage::SelectHints;
 
 /// The labels by which an info series belongs to a series.
@@ -27,13 +28,31 @@ impl Evaluator<'_> {
         };
         let (name_matchers, data_matchers): (Vec<&Matcher>, Vec<&Matcher>) =
             selector.iter().partition(|m| m.name == METRIC_NAME);
+        let is_named = name_matchers.iter().any(|m| !m.matches(""));
+        // To 3.5, no series is an info series where a selector names no metric.
+        let knows_infos = self.release != Release::V3_5 || !name_matchers.is_empty() || call.args.len() < 2;
         let name_matchers = effective_name_matchers(&name_matchers)?;
-        let is_info: Vec<bool> =
-            base.rows.iter().map(|row| name_matchers.iter().all(|m| m.matches(row.labels.metric_name()))).collect();
+        let names = |row: &Row| name_matchers.iter().all(|m| m.matches(row.labels.metric_name()));
+        let is_info: Vec<bool> = base.rows.iter().map(|row| knows_infos && names(row)).collect();
         let infos = self.select_infos(&base, &is_info, &name_matchers, &data_matchers, &call.args[0], steps, notes)?;
         let has_room = |rows: usize| self.check_size(rows, steps.count);
-        let enriched = Enrich { base: &base, infos: &infos, is_info: &is_info, data_matchers: &data_matchers };
-        enriched.run(has_room)?.charged(&self.control)
+        let enriched = Enrich {
+            base: &base,
+            infos: &infos,
+            is_info: &is_info,
+            data_matchers: &data_matchers,
+            release: self.release,
+        };
+        let mut matrix = enriched.run(has_room)?.charged(&self.control)?;
+        if self.release == Release::V3_5 {
+            // As 3.5 does: names are kept, and where nothing identifies any series, one that is to have an info metric
+            // by its name is left out.
+            matrix.rows.iter_mut().for_each(|row| row.drops_name = false);
+            if is_named && !(0..base.len()).any(|i| !is_info[i] && is_identified(&base.rows[i].labels)) {
+                matrix.retain_rows(|row| name_matchers.iter().all(|m| m.matches(row.labels.metric_name())));
+            }
+        }
+        Ok(matrix)
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
@@ -71,11 +90,15 @@ impl Evaluator<'_> {
         matchers.extend(data_matchers.iter().map(|m| (*m).clone()));
         matchers.extend(name_matchers.iter().cloned());
         let (at_ms, offset_ms) = self.reference(argument, 0)?.unwrap_or((None, 0));
-        let look = Look { at_ms, offset_ms, lookback_ms: self.lookback_ms };
+        let mut look = Look { at_ms, offset_ms, lookback_ms: self.lookback_ms };
         let from = look.time(steps.start_ms).saturating_sub(self.lookback_ms).saturating_add(1);
         let to = look.time(steps.last());
         let hints = SelectHints { function: "info", step_ms: self.query.step_ms, ..SelectHints::default() };
         let selection = self.select(&matchers, (from, to), hints, notes)?;
+        if self.release == Release::V3_5 && at_ms.is_none() {
+            // 3.5 reads what lies behind the offset and then forgets it.
+            look.offset_ms = 0;
+        }
         let mut task = InstantTask::new(steps, &look, Give::InfoTime);
         let series = selection.series();
         for (i, chunk) in series.chunks(1024).enumerate() {
@@ -150,6 +173,7 @@ struct Enrich<'a> {
     infos: &'a StepMatrix,
     is_info: &'a [bool],
     data_matchers: &'a [&'a Matcher],
+    release: Release,
 }
 
 /// What an info series is found by: its name and the identifying labels.
@@ -235,7 +259,8 @@ impl Enrich<'_> {
 
     /// The labels with those of info series; `None` where the series is left out.
     fn labels(&self, base: &Labels, found: &[usize]) -> Result<Option<Labels>, Error> {
-        if found.is_empty() && !self.data_matchers.iter().all(|m| m.matches("")) {
+        let must_add = !self.data_matchers.iter().all(|m| m.matches(""));
+        if found.is_empty() && must_add {
             return Ok(None);
         }
         let mut added = Labels::empty();
@@ -254,9 +279,16 @@ impl Enrich<'_> {
                 }
             }
         }
+        if self.release == Release::V3_5 && must_add && added.iter().next().is_none() {
+            return Ok(None);
+        }
         let labels = added.iter().fold(base.clone(), |labels, (name, value)| labels.with(name, value));
         Ok(Some(labels))
     }
+}
+
+fn is_identified(labels: &Labels) -> bool {
+    identity(labels).iter().any(|value| !value.is_empty())
 }
 
 fn identity(labels: &Labels) -> [&str; 2] {

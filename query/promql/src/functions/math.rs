@@ -68,9 +68,9 @@ impl MathFunction {
         match self {
             Self::Abs => each(values, f64::abs),
             Self::Acos => each(values, f64::acos),
-            Self::Acosh => each(values, f64::acosh),
+            Self::Acosh => each(values, crate::math::acosh),
             Self::Asin => each(values, f64::asin),
-            Self::Asinh => each(values, f64::asinh),
+            Self::Asinh => each(values, crate::math::asinh),
             Self::Atan => each(values, f64::atan),
             Self::Atanh => each(values, f64::atanh),
             Self::Ceil => each(values, f64::ceil),

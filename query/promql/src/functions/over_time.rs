@@ -6,6 +6,7 @@ use super::range::{Output, RangeFunction};
 use crate::eval::range::Window;
 use crate::eval::samples::Floats;
 use crate::math::{KahanSum, kahan_inc, quantile};
+use crate::options::Release;
 
 /// A function of floats alone; `None` for no floats.
 pub(crate) fn float(function: RangeFunction, floats: &Floats<'_>) -> Option<f64> {
@@ -21,7 +22,6 @@ pub(crate) fn float(function: RangeFunction, floats: &Floats<'_>) -> Option<f64>
         F::Max => max(values),
         F::Stddev => variance(values).sqrt(),
         F::Stdvar => variance(values),
-        F::Mad => mad(values),
         F::TsOfMax => extreme_time(floats, |value, best| value >= best),
         F::TsOfMin => extreme_time(floats, |value, best| value <= best),
         _ => return None,
@@ -84,9 +84,9 @@ fn variance(values: &[f64]) -> f64 {
     squares.total() / count
 }
 
-/// Median of the distances from the median.
-fn mad(values: &[f64]) -> f64 {
-    if values.iter().any(|v| v.is_nan()) {
+/// Median of the distances from the median. In 3.5 a NaN is below all other values, later it is the result.
+pub(crate) fn mad(values: &[f64], release: Release) -> f64 {
+    if release != Release::V3_5 && values.iter().any(|v| v.is_nan()) {
         return f64::NAN;
     }
     let mut distances = values.to_vec();
@@ -143,6 +143,8 @@ mod tests {
         assert_eq!(avg(&[1e308, 1e308, 1e308]), 1e308);
         assert_eq!(sum(&[f64::MAX, f64::MAX]), f64::INFINITY);
         assert_eq!((min(&[f64::NAN, 2.0, 1.0]), max(&[f64::NAN, 2.0, 1.0])), (1.0, 2.0));
-        assert_eq!(mad(&[4.0, 6.0, 2.0, 1.0, 999.0, 1.0, 2.0]), 1.0);
+        assert_eq!(mad(&[4.0, 6.0, 2.0, 1.0, 999.0, 1.0, 2.0], Release::V3_5), 1.0);
+        assert_eq!(mad(&[f64::NAN, 0.0, -1e308], Release::V3_5), 0.0);
+        assert!(mad(&[f64::NAN, 0.0, -1e308], Release::V3_14).is_nan());
     }
 }

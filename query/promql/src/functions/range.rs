@@ -202,6 +202,7 @@ impl RangeFunction {
                 regression::smooth(floats.values, smoothing, trend)
             }
             Self::Quantile => Some(crate::math::quantile(context.param(0, step), &mut floats.values.to_vec())),
+            Self::Mad => Some(over_time::mad(floats.values, context.release)),
             _ => over_time::float(self, floats),
         })
     }
@@ -232,6 +233,7 @@ impl RangeFunction {
                 | Self::DoubleExponentialSmoothing
                 | Self::Idelta
                 | Self::Irate
+                | Self::Mad
                 | Self::PredictLinear
                 | Self::Quantile
                 | Self::Resets

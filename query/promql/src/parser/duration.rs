@@ -3,6 +3,7 @@
 use super::token::{Keyword, TokenKind};
 use super::{Failure, Parsed, Parser, fail};
 use crate::ast::{AggregateOp, BinaryOp, DurationExpr, DurationKind, DurationValue, NumberLiteral, UnaryOp};
+use crate::options::Release;
 use crate::position::Span;
 
 /// 64 bits of nanoseconds, in seconds.
@@ -105,7 +106,9 @@ impl Parser<'_> {
                 if let DurationKind::Number(_) = inner.kind {
                     inner.span = open.span.to(close.span);
                 }
-                inner.is_wrapped = true;
+                // To 3.5 a literal in parentheses is the literal.
+                let is_literal = matches!(inner.kind, DurationKind::Number(_));
+                inner.is_wrapped = !(is_literal && self.release == Release::V3_5);
                 Ok(inner)
             }
             TokenKind::Keyword(word @ (Keyword::Step | Keyword::Range)) => {

@@ -92,7 +92,9 @@ impl<'q> Parser<'q> {
             if let Some(cardinality) = cardinality {
                 self.next()?;
                 matching.cardinality = cardinality;
-                if self.peek()? == TokenKind::LeftParen {
+                // What begins no operand was meant to be labels.
+                let next = self.peek()?;
+                if next == TokenKind::LeftParen || !next.begins_operand() {
                     matching.include = self.label_list()?;
                 }
             }

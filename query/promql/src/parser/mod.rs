@@ -18,7 +18,7 @@ pub use number::{format_duration_ms, parse_duration_ms};
 use crate::ast::{Expr, ExprKind};
 use crate::error::{Error, ParseError};
 use crate::matcher::Matcher;
-use crate::options::Features;
+use crate::options::{Features, Release};
 use crate::position::{Span, line_column};
 use lexer::Lexer;
 use token::{Token, TokenKind};
@@ -33,7 +33,13 @@ pub fn parse(query: &str) -> Result<Expr, Error> {
 
 /// Parses a query; what a switch hides is an error.
 pub fn parse_with(query: &str, features: &Features) -> Result<Expr, Error> {
+    parse_as(query, features, Release::V3_14)
+}
+
+/// The same, with the error texts of a release.
+pub(crate) fn parse_as(query: &str, features: &Features, release: Release) -> Result<Expr, Error> {
     let mut parser = Parser::new(query, features);
+    parser.release = release;
     let parsed = parser.query();
     parser.finish(parsed)
 }
@@ -60,6 +66,7 @@ type Parsed<T> = Result<T, Failure>;
 struct Parser<'q> {
     query: &'q str,
     features: &'q Features,
+    release: Release,
     lexer: Lexer<'q>,
     /// The token that comes next, if it was looked at.
     peeked: Option<Token<'q>>,
@@ -71,7 +78,7 @@ struct Parser<'q> {
 impl<'q> Parser<'q> {
     fn new(query: &'q str, features: &'q Features) -> Self {
         let last = Token { kind: TokenKind::Eof, text: "", span: Span::default() };
-        Self { query, features, lexer: Lexer::new(query), peeked: None, last, depth: 0 }
+        Self { query, features, release: Release::default(), lexer: Lexer::new(query), peeked: None, last, depth: 0 }
     }
 
     fn finish<T>(&mut self, parsed: Parsed<T>) -> Result<T, Error> {
@@ -156,6 +163,10 @@ impl<'q> Parser<'q> {
             Err(failure) => return failure,
         };
         let mut message = format!("unexpected {}", token.describe());
+        if token.kind == TokenKind::At && self.release == Release::V3_5 {
+            // A kind of token without a name; the text is Prometheus's.
+            message = format!("unexpected \"<Item 57400>\" {}", token.describe());
+        }
         if !context.is_empty() {
             message.push_str(" in ");
             message.push_str(context);

@@ -3,6 +3,7 @@
 use super::token::{Keyword, TokenKind};
 use super::{Parsed, Parser, fail};
 use crate::ast::{AtModifier, BinaryOp, DurationValue, Edges, Expr, ExprKind, MatrixSelector, Subquery};
+use crate::options::Release;
 use crate::position::Span;
 
 const AFTER_SELECTOR: &str = "must be preceded by an instant vector selector or range vector selector or a subquery";
@@ -23,10 +24,10 @@ impl Parser<'_> {
 
     /// `[5m]`, `[5m:]`, `[5m:1m]`
     fn brackets(&mut self, expr: Expr) -> Parsed<Expr> {
-        const DURATION: &str = "number, duration, step(), or range()";
+        let duration = self.duration_words();
         let open = self.next()?;
         let parsed = self.positive_duration();
-        let range = self.within(parsed, "subquery or range selector", DURATION)?;
+        let range = self.within(parsed, "subquery or range selector", duration)?;
         match self.peek()? {
             TokenKind::RightBracket => {
                 let close = self.next()?;
@@ -37,7 +38,7 @@ impl Parser<'_> {
                 let step = if self.peek()? == TokenKind::RightBracket {
                     None
                 } else {
-                    let expected = format!("{DURATION}, or \"]\"").replace("(), or range()", "(), range()");
+                    let expected = format!("{duration}, or \"]\"").replace("(), or range()", "(), range()");
                     let parsed = self.positive_duration();
                     Some(self.within(parsed, "subquery selector", &expected)?)
                 };
@@ -50,6 +51,14 @@ impl Parser<'_> {
                 Ok(Expr { kind: ExprKind::Subquery(Box::new(subquery)), span })
             }
             _ => Err(self.unexpected("subquery or range", "\":\" or \"]\"")),
+        }
+    }
+
+    /// What may stand for a duration, in the words of the release.
+    fn duration_words(&self) -> &'static str {
+        match self.release {
+            Release::V3_5 => "number or duration",
+            Release::V3_14 => "number, duration, step(), or range()",
         }
     }
 
@@ -70,7 +79,7 @@ impl Parser<'_> {
     fn offset(&mut self, expr: &mut Expr) -> Parsed<()> {
         self.next()?;
         let parsed = self.offset_duration();
-        let offset = self.within(parsed, "offset", "number, duration, step(), or range()")?;
+        let offset = self.within(parsed, "offset", self.duration_words())?;
         let slot = match &mut expr.kind {
             ExprKind::Vector(selector) => &mut selector.offset,
             ExprKind::Matrix(matrix) => &mut matrix.selector.offset,

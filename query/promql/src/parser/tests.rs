@@ -99,7 +99,7 @@ proptest! {
             let printed = tree.to_string();
             let again = parse(&printed).map_err(|e| TestCaseError::fail(format!("{printed}: {e}")))?;
             prop_assert_eq!(&again.to_string(), &printed);
-            let pretty = crate::format_query(&text).unwrap_or_default();
+            let pretty = crate::format_query(&text, crate::Release::V3_14).unwrap_or_default();
             let again = parse(&pretty).map_err(|e| TestCaseError::fail(format!("{pretty}: {e}")))?;
             prop_assert_eq!(again.to_string(), printed);
         }

@@ -57,6 +57,19 @@ pub(super) enum Keyword {
     MinOf,
 }
 
+impl TokenKind {
+    /// Says whether an operand may begin with it.
+    pub(super) fn begins_operand(self) -> bool {
+        match self {
+            Self::Identifier | Self::MetricIdentifier | Self::Number | Self::Duration | Self::String => true,
+            Self::LeftParen | Self::LeftBrace | Self::Aggregate(_) => true,
+            Self::Operator(op) => op.is_set() || matches!(op, BinaryOp::Add | BinaryOp::Sub),
+            Self::Keyword(word) => word.can_be_metric(),
+            _ => false,
+        }
+    }
+}
+
 impl Keyword {
     /// Says whether the word may be the name of a metric.
     pub(super) fn can_be_metric(self) -> bool {
