@@ -1,6 +1,7 @@
 """Metrics of a server as a Prometheus would have them: rules, scraping, alerts at a real Alertmanager, and the same answers
 from memory, from files, after a restart and after compaction. At the end, what would hurt: floods, huge queries."""
 
+import http.server
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -161,6 +163,28 @@ def shown(answer):
     return status, json.dumps(body, sort_keys=True)
 
 
+class Exporter(http.server.BaseHTTPRequestHandler):
+    """Pages with exemplars: OpenMetrics, and the same as protocol buffers."""
+
+    def do_GET(self):
+        if self.path == "/families":
+            at = wire.field(3, wire.varint(1 << 3) + wire.varint(int(time.time())))
+            exemplar = wire.field(1, wire.field(1, b"trace_id") + wire.field(2, b"in-buffers")) + wire.double(2, 0.25) + at
+            counter = wire.double(1, 7.0) + wire.field(2, exemplar)
+            family = wire.field(1, b"traced_total") + wire.varint(3 << 3) + wire.varint(0) + wire.field(4, wire.field(3, counter))
+            kind, page = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited", wire.varint(len(family)) + family
+        else:
+            kind = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+            page = b'# TYPE traced counter\ntraced_total 7 # {trace_id="in-text"} 0.25\n# EOF\n'
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.end_headers()
+        self.wfile.write(page)
+
+    def log_message(self, *_):
+        pass
+
+
 def rules_and_scraping(args, folder):
     """A Prometheus configuration as it is: scraping this server, rules over that, an alert that reaches an Alertmanager."""
     alertmanager, am_port = None, free_port()
@@ -170,25 +194,29 @@ def rules_and_scraping(args, folder):
         command = ["prometheus-alertmanager", f"--config.file={folder}/am.yml", f"--storage.path={folder}/am",
                    f"--web.listen-address=127.0.0.1:{am_port}", "--cluster.listen-address="]
         alertmanager = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=open(os.path.join(folder, "am.log"), "wb"))
-    http, statsd_port = f"127.0.0.1:{free_port()}", free_port()
+    exporter = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Exporter)
+    threading.Thread(target=exporter.serve_forever, daemon=True).start()
+    own, statsd_port = f"127.0.0.1:{free_port()}", free_port()
     rules = os.path.join(folder, "a.rules.yml")
     with open(rules, "w") as file:
         file.write(
             "groups:\n- name: g\n  interval: 1s\n  rules:\n  - {record: 'job:up:sum', expr: sum by (job) (up), labels: {made: by-rule}}\n"
-            "  - alert: SelfUp\n    expr: job:up:sum == 1\n    for: 2s\n    labels: {severity: page}\n"
+            "  - alert: SelfUp\n    expr: \"job:up:sum{job='self'} == 1\"\n    for: 2s\n    labels: {severity: page}\n"
             "    annotations: {summary: '{{ $labels.job }} has {{ $value }}'}\n"
         )
     with open(os.path.join(folder, "prometheus.yml"), "w") as file:
         file.write(
             f"global: {{scrape_interval: 1s, external_labels: {{dc: test}}}}\nrule_files: ['*.rules.yml']\n"
             f"alerting: {{alertmanagers: [{{static_configs: [{{targets: ['127.0.0.1:{am_port}']}}]}}]}}\n"
-            f"scrape_configs:\n- job_name: self\n  static_configs: [{{targets: ['{http}'], labels: {{zone: z}}}}]\n"
+            f"scrape_configs:\n- job_name: self\n  static_configs: [{{targets: ['{own}'], labels: {{zone: z}}}}]\n"
+            f"- job_name: traced\n  static_configs: [{{targets: ['127.0.0.1:{exporter.server_port}']}}]\n"
+            f"- job_name: families\n  metrics_path: /families\n  static_configs: [{{targets: ['127.0.0.1:{exporter.server_port}']}}]\n"
             "- job_name: nobody\n  static_configs: [{targets: ['127.0.0.1:1']}]\n"
         )
     with open(os.path.join(folder, "bodkin.yaml"), "w") as file:
         file.write(f"statsd: {{udp: '127.0.0.1:{statsd_port}', unix: '{folder}/statsd.sock'}}\n")
         file.write("prometheus: {file: prometheus.yml, external_url: 'http://here'}\n".replace("prometheus.yml", f"{folder}/prometheus.yml"))
-    server = harness.Server(args, folder, extra=["--config", os.path.join(folder, "bodkin.yaml")], http=http)
+    server = harness.Server(args, folder, extra=["--config", os.path.join(folder, "bodkin.yaml")], http=own)
     try:
         with harness.running(server):
             result = lambda query: api(server, "query", query=query)[1]["data"]["result"]
@@ -196,7 +224,7 @@ def rules_and_scraping(args, folder):
                 udp.sendto(b"shop.orders:2|c|#zone:a\nshop.time:250|ms", ("127.0.0.1", statsd_port))
                 unix.sendto(b"shop.orders:3|c|#zone:a", f"{folder}/statsd.sock")
             up = until("up", lambda: result('up{job="self"} == 1'), args.deadline)
-            assert up[0]["metric"] == {"__name__": "up", "instance": http, "job": "self", "zone": "z"}, up
+            assert up[0]["metric"] == {"__name__": "up", "instance": own, "job": "self", "zone": "z"}, up
             until("down", lambda: result('up{job="nobody"} == 0'), args.deadline)
             assert result("bodkin_ingest_rows_stored_total{job='self'}"), "a counter of the page"
             until("recorded", lambda: result('job:up:sum{job="self", made="by-rule"} == 1'), args.deadline)
@@ -207,7 +235,11 @@ def rules_and_scraping(args, folder):
             alert = api(server, "alerts")[1]["data"]["alerts"][0]
             assert alert["state"] == "firing" and alert["annotations"] == {"summary": "self has 1"}, alert
             pools = {t["scrapePool"]: t["health"] for t in api(server, "targets")[1]["data"]["activeTargets"]}
-            assert pools == {"self": "up", "nobody": "down"}, pools
+            assert pools == {"self": "up", "traced": "up", "families": "up", "nobody": "down"}, pools
+            exemplars = lambda: api(server, "query_exemplars", query="rate(traced_total[1m])", start=time.time() - 300, end=time.time() + 60)[1]["data"]
+            found = until("exemplars", lambda: len(exemplars()) == 2 and exemplars(), args.deadline)
+            traces = {(one["seriesLabels"]["job"], one["exemplars"][-1]["labels"]["trace_id"], one["exemplars"][-1]["value"]) for one in found}
+            assert traces == {("traced", "in-text", "0.25"), ("families", "in-buffers", "0.25")}, found
             if alertmanager:
                 told = lambda: json.loads(get(f"http://127.0.0.1:{am_port}/api/v2/alerts")[1])
                 until("Alertmanager listens", lambda: reachable(am_port), args.deadline)
@@ -228,6 +260,7 @@ def rules_and_scraping(args, folder):
             until("stale", lambda: not result("job:up:sum"), args.deadline)
             assert server.stop()[0] == 0
     finally:
+        exporter.shutdown()
         if alertmanager:
             alertmanager.kill()
             alertmanager.wait()
@@ -264,9 +297,12 @@ def abuse(args, folder, series):
             status, body = api(server, "query", query=f'flood{{id=~"{pattern}"}}')
             assert status in (200, 400, 422), (pattern, body)
         text = write(server, wire.body([({"__name__": "big", "x": "y" * 10_000_000}, [(now_ms, 1.0)])]), 400)
-        assert "bytes of labels" in text, text
+        assert "labels exceed the limit in bytes (actual: 10000012, limit: 65536)" in text, text[:500]
         text = write(server, wire.body([({"__name__": "wide", **{f"l{n}": "v" for n in range(1000)}}, [(now_ms, 1.0)])]), 400)
-        assert "labels; at most" in text, text
+        assert "number of labels exceeds the limit (actual: 1001, limit: 256)" in text, text[:500]
+        for limit in ("label_bytes", "labels"):
+            counted = f'bodkin_gateway_limits_met_total{{tenant="default",limit="{limit}"}} 1'
+            assert counted in get(server.http + "/metrics")[1].decode(), limit
         started = time.monotonic()
         write(server, wire.body([({"__name__": "small"}, [(now_ms, 4.0)])]))
         assert api(server, "query", query="small")[1]["data"]["result"][0]["value"][1] == "4"

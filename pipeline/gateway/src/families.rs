@@ -5,7 +5,7 @@
 
 use crate::histogram::{Buckets, Histogram};
 use crate::memory::Metadata;
-use crate::own::OwnValue;
+use crate::own::{OwnExemplar, OwnValue};
 use crate::page::{Histograms, PageSample};
 use crate::wire::{Field, Reader, WireError, zigzag};
 use std::fmt::Write as _;
@@ -76,6 +76,7 @@ impl Scratch {
         (name, suffix): (&str, &str),
         more: Option<(&str, f64)>,
         value: OwnValue,
+        exemplars: Vec<OwnExemplar>,
         sample: &mut impl FnMut(PageSample<'_>) -> Result<(), String>,
     ) -> Result<(), Fault> {
         self.series.clear();
@@ -89,7 +90,7 @@ impl Scratch {
             let _ = write!(self.series, ",\"{label}\"=\"{}\"", bound_text(bound));
         }
         self.series.push('}');
-        let found = PageSample { series: &self.series, value, ts_ms: self.ts_ms, kind: self.kind };
+        let found = PageSample { series: &self.series, value, ts_ms: self.ts_ms, kind: self.kind, exemplars };
         sample(found).map_err(Fault::Refused)
     }
 }
@@ -167,22 +168,56 @@ fn metric(
             let read = histogram(message, kind == GAUGE_HISTOGRAM)?;
             read.emit(name, histograms, scratch, sample)
         }
-        _ => scratch.sample((name, ""), None, OwnValue::Float(first_double(message)?), sample),
-    }
-}
-
-/// Field 1 of a gauge, a counter or an untyped value.
-fn first_double(mut message: Reader<'_>) -> Result<f64, WireError> {
-    let mut value = 0.0;
-    while let Some(field) = message.field()? {
-        if field.number == 1 {
-            value = field.double()?;
+        _ => {
+            let (value, exemplars) = number(message, kind == COUNTER)?;
+            scratch.sample((name, ""), None, OwnValue::Float(value), exemplars, sample)
         }
     }
-    Ok(value)
 }
 
-fn label(mut message: Reader<'_>, labels: &mut String) -> Result<(), WireError> {
+/// The value of a gauge, a counter or an untyped metric, and a counter's exemplar.
+fn number(mut message: Reader<'_>, is_counter: bool) -> Result<(f64, Vec<OwnExemplar>), WireError> {
+    let (mut value, mut exemplars) = (0.0, Vec::new());
+    while let Some(field) = message.field()? {
+        match field.number {
+            1 => value = field.double()?,
+            2 if is_counter => exemplars.push(exemplar(field.message()?)?),
+            _ => {}
+        }
+    }
+    Ok((value, exemplars))
+}
+
+fn exemplar(mut message: Reader<'_>) -> Result<OwnExemplar, WireError> {
+    let mut exemplar = OwnExemplar { labels: Vec::new(), value: 0.0, ts_ms: None };
+    while let Some(field) = message.field()? {
+        match field.number {
+            1 => {
+                let (name, value) = pair(field.message()?)?;
+                exemplar.labels.push((name.to_owned(), value.to_owned()));
+            }
+            2 => exemplar.value = field.double()?,
+            3 => exemplar.ts_ms = Some(timestamp(field.message()?)?),
+            _ => {}
+        }
+    }
+    Ok(exemplar)
+}
+
+/// A `google.protobuf.Timestamp` in milliseconds.
+fn timestamp(mut message: Reader<'_>) -> Result<i64, WireError> {
+    let (mut seconds, mut nanos) = (0i64, 0i64);
+    while let Some(field) = message.field()? {
+        match field.number {
+            1 => seconds = field.int64()?,
+            2 => nanos = field.int64()?,
+            _ => {}
+        }
+    }
+    Ok(seconds.saturating_mul(1000).saturating_add(nanos.div_euclid(1_000_000)))
+}
+
+fn pair(mut message: Reader<'_>) -> Result<(&str, &str), WireError> {
     let (mut name, mut value) = ("", "");
     while let Some(field) = message.field()? {
         match field.number {
@@ -191,6 +226,11 @@ fn label(mut message: Reader<'_>, labels: &mut String) -> Result<(), WireError> 
             _ => {}
         }
     }
+    Ok((name, value))
+}
+
+fn label(message: Reader<'_>, labels: &mut String) -> Result<(), WireError> {
+    let (name, value) = pair(message)?;
     labels.push_str(",\"");
     escape(name, labels);
     labels.push_str("\"=\"");
@@ -236,25 +276,34 @@ fn summary(
             _ => {}
         }
     }
-    scratch.sample((name, "_count"), None, OwnValue::Float(count as f64), sample)?;
-    scratch.sample((name, "_sum"), None, OwnValue::Float(sum), sample)?;
+    scratch.sample((name, "_count"), None, OwnValue::Float(count as f64), Vec::new(), sample)?;
+    scratch.sample((name, "_sum"), None, OwnValue::Float(sum), Vec::new(), sample)?;
     for (quantile, value) in quantiles {
-        scratch.sample((name, ""), Some(("quantile", quantile)), OwnValue::Float(value), sample)?;
+        scratch.sample((name, ""), Some(("quantile", quantile)), OwnValue::Float(value), Vec::new(), sample)?;
     }
     Ok(())
+}
+
+/// A bucket of a classic histogram.
+struct ClassicBucket {
+    upper: f64,
+    /// Observations up to that.
+    count: f64,
+    exemplars: Vec<OwnExemplar>,
 }
 
 /// A histogram of both kinds.
 struct Both {
     native: Histogram,
-    /// Upper bound and cumulative count of each classic bucket.
-    classic: Vec<(f64, f64)>,
+    classic: Vec<ClassicBucket>,
+    /// Exemplars of the whole.
+    exemplars: Vec<OwnExemplar>,
     is_native: bool,
 }
 
 fn histogram(mut message: Reader<'_>, is_gauge: bool) -> Result<Both, WireError> {
     let mut native = Histogram { reset_hint: if is_gauge { GAUGE } else { 0 }, ..Histogram::default() };
-    let (mut classic, mut deltas) = (Vec::new(), [Vec::new(), Vec::new()]);
+    let (mut classic, mut exemplars, mut deltas) = (Vec::new(), Vec::new(), [Vec::new(), Vec::new()]);
     let (mut count, mut zero_count) = ([0.0; 2], [0.0; 2]);
     while let Some(field) = message.field()? {
         match field.number {
@@ -272,6 +321,7 @@ fn histogram(mut message: Reader<'_>, is_gauge: bool) -> Result<Both, WireError>
             12 => span(field.message()?, &mut native.positive)?,
             13 => field.varints(|delta| deltas[1].push(zigzag(delta)))?,
             14 => field.doubles(&mut native.positive.counts)?,
+            16 => exemplars.push(exemplar(field.message()?)?),
             _ => {}
         }
     }
@@ -283,20 +333,21 @@ fn histogram(mut message: Reader<'_>, is_gauge: bool) -> Result<Both, WireError>
     native.zero_count = if zero_count[1] > 0.0 { zero_count[1] } else { zero_count[0] };
     let has_spans = !native.positive.lengths.is_empty() || !native.negative.lengths.is_empty();
     let is_native = has_spans || native.zero_threshold > 0.0 || native.zero_count > 0.0;
-    Ok(Both { native, classic, is_native })
+    Ok(Both { native, classic, exemplars, is_native })
 }
 
-fn bucket(mut message: Reader<'_>) -> Result<(f64, f64), WireError> {
-    let (mut bound, mut count, mut exact) = (0.0, 0.0, 0.0);
+fn bucket(mut message: Reader<'_>) -> Result<ClassicBucket, WireError> {
+    let (mut upper, mut count, mut exact, mut exemplars) = (0.0, 0.0, 0.0, Vec::new());
     while let Some(field) = message.field()? {
         match field.number {
             1 => count = field.varint()? as f64,
-            2 => bound = field.double()?,
+            2 => upper = field.double()?,
+            3 => exemplars.push(exemplar(field.message()?)?),
             4 => exact = field.double()?,
             _ => {}
         }
     }
-    Ok((bound, if exact > 0.0 { exact } else { count }))
+    Ok(ClassicBucket { upper, count: if exact > 0.0 { exact } else { count }, exemplars })
 }
 
 fn span(mut message: Reader<'_>, buckets: &mut Buckets) -> Result<(), WireError> {
@@ -321,22 +372,27 @@ impl Both {
         scratch: &mut Scratch,
         sample: &mut impl FnMut(PageSample<'_>) -> Result<(), String>,
     ) -> Result<(), Fault> {
-        let Self { native, classic, is_native } = self;
+        let Self { native, mut classic, mut exemplars, is_native } = self;
         let is_native = is_native && histograms != Histograms::Classic;
         let (count, sum) = (native.count, native.sum);
         if is_native {
-            scratch.sample((name, ""), None, OwnValue::Histogram(Arc::new(native)), sample)?;
+            if exemplars.is_empty() {
+                exemplars = classic.iter().flat_map(|bucket| bucket.exemplars.clone()).collect();
+            }
+            // As in Prometheus: those of a native histogram must say when they were.
+            exemplars.retain(|exemplar| exemplar.ts_ms.is_some());
+            scratch.sample((name, ""), None, OwnValue::Histogram(Arc::new(native)), exemplars, sample)?;
             if histograms == Histograms::Native || classic.is_empty() {
                 return Ok(());
             }
         }
-        scratch.sample((name, "_count"), None, OwnValue::Float(count), sample)?;
-        scratch.sample((name, "_sum"), None, OwnValue::Float(sum), sample)?;
-        for (bound, count) in &classic {
-            scratch.sample((name, "_bucket"), Some(("le", *bound)), OwnValue::Float(*count), sample)?;
+        scratch.sample((name, "_count"), None, OwnValue::Float(count), Vec::new(), sample)?;
+        scratch.sample((name, "_sum"), None, OwnValue::Float(sum), Vec::new(), sample)?;
+        if classic.last().is_none_or(|bucket| bucket.upper != f64::INFINITY) {
+            classic.push(ClassicBucket { upper: f64::INFINITY, count, exemplars: Vec::new() });
         }
-        if classic.last().is_none_or(|(bound, _)| *bound != f64::INFINITY) {
-            scratch.sample((name, "_bucket"), Some(("le", f64::INFINITY)), OwnValue::Float(count), sample)?;
+        for ClassicBucket { upper, count, exemplars } in classic {
+            scratch.sample((name, "_bucket"), Some(("le", upper)), OwnValue::Float(count), exemplars, sample)?;
         }
         Ok(())
     }

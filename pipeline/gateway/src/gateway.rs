@@ -1,23 +1,20 @@
 //! The gateway: bodies in, rows in the log, an answer once they are durable (ACK-1, ACK-2).
 
-use crate::bodies::Bodies;
 use crate::decompress::{DecompressError, Encoding, decompress};
-use crate::delta::Deltas;
 use crate::intake::{Intake, Problems, Taken, Written};
-use crate::limits::GatewayLimits;
+use crate::limits::{GatewayLimits, Limit, TenantLimits};
 use crate::memory::{Memory, Metadata};
 use crate::otlp;
 use crate::own::{self, OwnSample};
 use crate::page::{self, PageFormat};
 use crate::remote_write::{Version, read_v1, read_v2};
-use crate::series::SeriesCache;
+use crate::tenants::{Holding, Tenants};
 use crate::wire::WireError;
 use arrow::error::ArrowError;
 use bodkin_ingest::{LocalProducer, Refusal};
 use bodkin_schema::Tenant;
 use bodkin_wal::Error as LogError;
 use std::borrow::Cow;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use xxhash_rust::xxh3::xxh3_128;
@@ -91,34 +88,34 @@ pub struct GatewayStats {
 /// Takes metrics of other protocols.
 pub struct Gateway {
     producer: LocalProducer,
-    cache: SeriesCache,
-    memory: Arc<dyn Memory>,
-    bodies: Bodies,
-    deltas: Deltas,
-    limits: GatewayLimits,
+    tenants: Tenants,
     stats: GatewayStats,
+}
+
+/// What a tenant has, and what it was refused.
+#[derive(Clone, Debug)]
+pub struct TenantUse {
+    /// Who.
+    pub tenant: Tenant,
+    /// Its series that this process was sent.
+    pub series: usize,
+    /// Its limits.
+    pub limits: GatewayLimits,
+    /// How often each limit was met.
+    pub refused: [(Limit, u64); Limit::ALL.len()],
 }
 
 impl std::fmt::Debug for Gateway {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gateway").field("limits", &self.limits).field("stats", &self.stats).finish_non_exhaustive()
+        f.debug_struct("Gateway").field("stats", &self.stats).finish_non_exhaustive()
     }
 }
 
 impl Gateway {
-    /// A gateway that writes as `producer`. `memory` must hold what was durable before its first body.
-    pub fn new(producer: LocalProducer, memory: Arc<dyn Memory>, limits: GatewayLimits) -> Self {
-        let seed = RandomState::new().hash_one(0);
-        let cache = SeriesCache::new(limits, seed, memory.clone());
-        Self {
-            producer,
-            cache,
-            memory,
-            bodies: Bodies::default(),
-            deltas: Deltas::default(),
-            limits,
-            stats: GatewayStats::default(),
-        }
+    /// A gateway that writes as `producer`. `memory` must hold what was durable of the default tenant before its first
+    /// body.
+    pub fn new(producer: LocalProducer, memory: Arc<dyn Memory>, limits: impl Into<TenantLimits>) -> Self {
+        Self { producer, tenants: Tenants::new(limits.into(), memory), stats: GatewayStats::default() }
     }
 
     /// Its counters.
@@ -126,9 +123,15 @@ impl Gateway {
         &self.stats
     }
 
-    /// Series that it knows.
-    pub fn series(&self) -> usize {
-        self.cache.len()
+    /// The tenants that have sent anything.
+    pub fn tenants(&self) -> Vec<TenantUse> {
+        let of = |holding: Arc<Holding>| TenantUse {
+            tenant: holding.tenant.clone(),
+            series: holding.cache.len(),
+            limits: holding.limits,
+            refused: Limit::ALL.map(|limit| (limit, holding.refusals.of(limit))),
+        };
+        self.tenants.all().into_iter().map(of).collect()
     }
 
     /// Stores a body of remote write; answers when all of it is durable and visible.
@@ -142,8 +145,9 @@ impl Gateway {
         encoding: Encoding,
         body: impl AsRef<[u8]> + Send + 'static,
     ) -> Result<Written, WriteError> {
+        let holding = self.tenants.of(tenant)?;
         let (hash, now_us) = (xxh3_128(body.as_ref()), self.producer.now().micros());
-        if self.bodies.is_stored(hash, now_us) {
+        if holding.bodies.is_stored(hash, now_us) {
             self.stats.duplicate_bodies.fetch_add(1, Relaxed);
             return Ok(Written::default());
         }
@@ -151,9 +155,9 @@ impl Gateway {
             Version::V1 => |bytes, intake| read_v1(bytes, intake),
             Version::V2 => |bytes, intake| read_v2(bytes, intake),
         };
-        let taken = self.take(encoding, body, now_us, version == Version::V2, read).await?;
-        let written = self.store(tenant, taken, now_us).await?;
-        self.bodies.store(hash, now_us);
+        let taken = self.take(&holding, encoding, body, now_us, version == Version::V2, read).await?;
+        let written = self.store(&holding, taken, now_us).await?;
+        holding.bodies.store(hash, now_us);
         Ok(written)
     }
 
@@ -167,16 +171,17 @@ impl Gateway {
         encoding: Encoding,
         body: impl AsRef<[u8]> + Send + 'static,
     ) -> Result<Written, WriteError> {
+        let holding = self.tenants.of(tenant)?;
         let (hash, now_us) = (xxh3_128(body.as_ref()), self.producer.now().micros());
-        if self.bodies.is_stored(hash, now_us) {
+        if holding.bodies.is_stored(hash, now_us) {
             self.stats.duplicate_bodies.fetch_add(1, Relaxed);
             return Ok(Written::default());
         }
-        let gateway = self.clone();
-        let read = move |bytes: &[u8], intake: &mut Intake<'_>| otlp::read(bytes, &gateway.deltas, intake);
-        let taken = self.take(encoding, body, now_us, true, read).await?;
-        let written = self.store(tenant, taken, now_us).await?;
-        self.bodies.store(hash, now_us);
+        let deltas = holding.clone();
+        let read = move |bytes: &[u8], intake: &mut Intake<'_>| otlp::read(bytes, &deltas.deltas, intake);
+        let taken = self.take(&holding, encoding, body, now_us, true, read).await?;
+        let written = self.store(&holding, taken, now_us).await?;
+        holding.bodies.store(hash, now_us);
         Ok(written)
     }
 
@@ -192,11 +197,12 @@ impl Gateway {
         encoding: Encoding,
         body: impl AsRef<[u8]> + Send + 'static,
     ) -> Result<Written, WriteError> {
+        let holding = self.tenants.of(tenant)?;
         let now_us = self.producer.now().micros();
         let now_ms = now_us.div_euclid(1000);
         let read = move |bytes: &[u8], intake: &mut Intake<'_>| page::read(bytes, format, now_ms, intake);
-        let taken = self.take(encoding, body, now_us, true, read).await?;
-        self.store(tenant, taken, now_us).await
+        let taken = self.take(&holding, encoding, body, now_us, true, read).await?;
+        self.store(&holding, taken, now_us).await
     }
 
     /// Stores samples that this process made, and what is said of their metrics; answers when they are durable and
@@ -210,15 +216,16 @@ impl Gateway {
         samples: Vec<OwnSample>,
         metadata: Vec<Metadata>,
     ) -> Result<Written, WriteError> {
+        let holding = self.tenants.of(tenant)?;
         let now_us = self.producer.now().micros();
-        let gateway = self.clone();
+        let own = holding.clone();
         let is_large = samples.len() > INLINE_SAMPLES_MAX;
         let work = move || {
-            let mut intake = Intake::new(&gateway.cache, &gateway.limits, now_us);
+            let mut intake = Intake::new(&own, now_us);
             intake.metadata = metadata;
             let mut key = Vec::new();
             samples.iter().for_each(|sample| own::take(sample, &mut key, &mut intake));
-            intake.end(gateway.memory.as_ref(), true)
+            intake.end(true)
         };
         let taken = if is_large {
             let joined = tokio::task::spawn_blocking(work).await;
@@ -226,12 +233,13 @@ impl Gateway {
         } else {
             work()
         };
-        self.store(tenant, taken, now_us).await
+        self.store(&holding, taken, now_us).await
     }
 
     /// Decompresses and reads a body; a large one on a thread that may block.
     pub(crate) async fn take<E: Into<WriteError> + Send + 'static>(
         self: &Arc<Self>,
+        holding: &Arc<Holding>,
         encoding: Encoding,
         body: impl AsRef<[u8]> + Send + 'static,
         now_us: i64,
@@ -239,12 +247,12 @@ impl Gateway {
         read: impl FnOnce(&[u8], &mut Intake<'_>) -> Result<(), E> + Send + 'static,
     ) -> Result<Taken, WriteError> {
         let is_large = body.as_ref().len() > INLINE_BYTES_MAX;
-        let gateway = self.clone();
+        let own = holding.clone();
         let work = move || {
-            let bytes: Cow<'_, [u8]> = decompress(encoding, body.as_ref(), gateway.limits.body_bytes_max)?;
-            let mut intake = Intake::new(&gateway.cache, &gateway.limits, now_us);
+            let bytes: Cow<'_, [u8]> = decompress(encoding, body.as_ref(), own.limits.body_bytes_max)?;
+            let mut intake = Intake::new(&own, now_us);
             read(&bytes, &mut intake).map_err(Into::into)?;
-            Ok(intake.end(gateway.memory.as_ref(), with_series))
+            Ok(intake.end(with_series))
         };
         let taken = if is_large {
             let joined = tokio::task::spawn_blocking(work).await;
@@ -252,6 +260,9 @@ impl Gateway {
         } else {
             work()
         };
+        if matches!(taken, Err(WriteError::Decompress(DecompressError::TooLarge { .. }))) {
+            holding.refusals.count(Limit::BodyBytes);
+        }
         if taken.is_err() {
             self.stats.refused_bodies.fetch_add(1, Relaxed);
         }
@@ -259,20 +270,20 @@ impl Gateway {
     }
 
     /// Logs what was taken and waits until it is durable.
-    pub(crate) async fn store(&self, tenant: &Tenant, mut taken: Taken, now_us: i64) -> Result<Written, WriteError> {
+    pub(crate) async fn store(&self, holding: &Holding, mut taken: Taken, now_us: i64) -> Result<Written, WriteError> {
         let (written, problems) = (std::mem::take(&mut taken.written), std::mem::take(&mut taken.problems));
         let (exemplars, metadata) = (std::mem::take(&mut taken.exemplars), std::mem::take(&mut taken.metadata));
         let due = std::mem::take(&mut taken.due);
         let batches = taken.batches(now_us)?;
-        for ticket in self.producer.put(tenant, batches).await? {
+        for ticket in self.producer.put(&holding.tenant, batches).await? {
             ticket.await?;
         }
-        self.cache.announced(&due, now_us);
+        holding.cache.announced(&due, now_us);
         if !exemplars.is_empty() {
-            self.memory.exemplars(exemplars);
+            holding.memory.exemplars(exemplars);
         }
         if !metadata.is_empty() {
-            self.memory.metadata(metadata);
+            holding.memory.metadata(metadata);
         }
         self.count(&written, &problems);
         if problems.count > 0 {

@@ -54,6 +54,8 @@ pub(crate) enum HistogramError {
     Wire(#[from] WireError),
     #[error("{0}")]
     Invalid(String),
+    #[error("received a native histogram sample with too many buckets (actual: {actual}, limit: {limit})")]
+    TooManyBuckets { actual: usize, limit: usize },
 }
 
 /// A message `Histogram` of remote write, which is the same in both versions, and its time in milliseconds.
@@ -180,7 +182,7 @@ fn check_spans(buckets: &Buckets, buckets_max: usize) -> Result<(), HistogramErr
         ));
     }
     if buckets.counts.len() > buckets_max {
-        return invalid(format!("histogram of {} buckets exceeds the limit of {buckets_max}", buckets.counts.len()));
+        return Err(HistogramError::TooManyBuckets { actual: buckets.counts.len(), limit: buckets_max });
     }
     match buckets.counts.iter().position(|count| *count < 0.0) {
         Some(bucket) => invalid(format!(

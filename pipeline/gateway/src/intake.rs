@@ -1,10 +1,11 @@
 //! One request on its way to rows, whatever its protocol.
 
-use crate::histogram::Histogram;
-use crate::limits::GatewayLimits;
-use crate::memory::{Exemplar, Memory, Metadata, Suspect, SuspectValue, Verdict};
+use crate::histogram::{Histogram, HistogramError};
+use crate::limits::{GatewayLimits, Limit};
+use crate::memory::{Exemplar, Metadata, Suspect, SuspectValue, Verdict};
 use crate::rows::{Left, Rows};
-use crate::series::{Resolved, Resolver, SeriesCache, SeriesError};
+use crate::series::{Resolved, Resolver, SeriesError};
+use crate::tenants::Holding;
 use arrow::error::ArrowError;
 use bodkin_schema::SeriesId;
 
@@ -53,6 +54,7 @@ impl Problems {
 /// Collects what a request holds.
 pub(crate) struct Intake<'a> {
     resolver: Resolver<'a>,
+    holding: &'a Holding,
     pub(crate) limits: &'a GatewayLimits,
     rows: Rows,
     suspects: Vec<(Place, Suspect)>,
@@ -82,10 +84,11 @@ pub(crate) struct Taken {
 }
 
 impl<'a> Intake<'a> {
-    pub(crate) fn new(cache: &'a SeriesCache, limits: &'a GatewayLimits, now_us: i64) -> Self {
+    pub(crate) fn new(holding: &'a Holding, now_us: i64) -> Self {
         Self {
-            resolver: cache.resolver(now_us),
-            limits,
+            resolver: holding.cache.resolver(now_us),
+            holding,
+            limits: &holding.limits,
             rows: Rows::default(),
             suspects: Vec::new(),
             due: Vec::new(),
@@ -98,13 +101,29 @@ impl<'a> Intake<'a> {
 
     /// The series whose labels came as `bytes`; where they are new to the log they go there with this request.
     pub(crate) fn series<'b>(&mut self, bytes: &[u8], source: &impl LabelSource<'b>) -> Result<Resolved, SeriesError> {
+        let resolved = self.resolved(bytes, source);
+        if let Some(limit) = resolved.as_ref().err().and_then(SeriesError::limit) {
+            self.holding.refusals.count(limit);
+        }
+        resolved
+    }
+
+    /// A histogram is not taken; `before` goes before the reason.
+    pub(crate) fn refuse_histogram(&mut self, before: &str, error: &HistogramError) {
+        if matches!(error, HistogramError::TooManyBuckets { .. }) {
+            self.holding.refusals.count(Limit::Buckets);
+        }
+        self.problems.add(|| format!("{before}{error}"));
+    }
+
+    fn resolved<'b>(&mut self, bytes: &[u8], source: &impl LabelSource<'b>) -> Result<Resolved, SeriesError> {
         let resolved = self.resolver.resolve(bytes, |into| source.labels(into))?;
         if resolved.is_due && self.due.last() != Some(&resolved.place) {
             let mut labels = Vec::new();
             source.labels(&mut labels)?;
             crate::series::canonical(&mut labels, self.limits)?;
             let pushed = self.rows.series.push(resolved.series_id, resolved.metric_id, &labels);
-            pushed.map_err(|error| SeriesError::TooLarge(error.to_string()))?;
+            pushed.map_err(|error| SeriesError::Unfit(error.to_string()))?;
             self.due.push(resolved.place);
         }
         Ok(resolved)
@@ -146,12 +165,12 @@ impl<'a> Intake<'a> {
 
     /// Ends the request: samples that are there already stay away from the log, and those that differ from what is
     /// there are problems. `with_series` names the series in their texts, as remote write v2 does.
-    pub(crate) fn end(self, memory: &dyn Memory, with_series: bool) -> Taken {
-        let Self { rows, suspects, due, mut written, mut problems, exemplars, metadata, .. } = self;
+    pub(crate) fn end(self, with_series: bool) -> Taken {
+        let Self { holding, rows, suspects, due, mut written, mut problems, exemplars, metadata, .. } = self;
         let mut left = Left::default();
         if !suspects.is_empty() {
             let asked: Vec<Suspect> = suspects.iter().map(|(_, suspect)| *suspect).collect();
-            for ((place, suspect), verdict) in suspects.iter().zip(memory.compare(&asked)) {
+            for ((place, suspect), verdict) in suspects.iter().zip(holding.memory.compare(&asked)) {
                 if verdict == Verdict::New {
                     continue;
                 }

@@ -32,7 +32,8 @@
 //! | `bodies` | bodies that are sent again |
 //! | [`own`] | samples that this process makes itself |
 //! | [`memory`] | [`Memory`]: who holds recent samples, exemplars and metadata |
-//! | [`limits`] | [`GatewayLimits`] |
+//! | [`limits`] | [`TenantLimits`]: limits by tenant, and what they refused |
+//! | `tenants` | what is kept of each tenant |
 
 mod bodies;
 mod decompress;
@@ -50,16 +51,17 @@ mod remote_write;
 mod rows;
 mod series;
 pub mod statsd;
+mod tenants;
 mod text;
 mod wire;
 
 pub use decompress::{DecompressError, Encoding};
-pub use gateway::{Gateway, GatewayStats, WriteError};
+pub use gateway::{Gateway, GatewayStats, TenantUse, WriteError};
 pub use histogram::{Buckets, Histogram};
 pub use intake::{Problems, Written};
-pub use limits::GatewayLimits;
+pub use limits::{GatewayLimits, Limit, Refusals, TenantLimits};
 pub use memory::{Exemplar, Memory, Metadata, Suspect, SuspectValue, Verdict};
-pub use own::{OwnLabels, OwnSample, OwnValue};
+pub use own::{OwnExemplar, OwnLabels, OwnSample, OwnValue};
 pub use page::{Histograms, PageFormat, PageSample, read_page};
 pub use remote_write::Version;
 pub use series::SeriesError;

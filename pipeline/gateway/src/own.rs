@@ -17,6 +17,26 @@ pub struct OwnSample {
     pub ts_ms: i64,
     /// Its value.
     pub value: OwnValue,
+    /// Observations with traces that came with it.
+    pub exemplars: Vec<OwnExemplar>,
+}
+
+impl OwnSample {
+    /// A sample without exemplars.
+    pub fn new(labels: OwnLabels, ts_ms: i64, value: OwnValue) -> Self {
+        Self { labels, ts_ms, value, exemplars: Vec::new() }
+    }
+}
+
+/// One observation, with a trace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnExemplar {
+    /// Its own labels, the trace's id among them.
+    pub labels: Vec<(String, String)>,
+    /// What was observed.
+    pub value: f64,
+    /// When, in milliseconds; the time of its sample where it says none.
+    pub ts_ms: Option<i64>,
 }
 
 /// The value of an [`OwnSample`].
@@ -50,11 +70,14 @@ pub(crate) fn take(sample: &OwnSample, key: &mut Vec<u8>, intake: &mut Intake<'_
         Ok(series) => series,
         Err(error) => return intake.problems.add(|| error.to_string()),
     };
+    for OwnExemplar { labels, value, ts_ms } in &sample.exemplars {
+        intake.exemplar(series.series_id, labels.clone(), *value, ts_ms.unwrap_or(sample.ts_ms));
+    }
     match &sample.value {
         OwnValue::Float(value) => intake.sample(series, sample.ts_ms, *value),
         OwnValue::Histogram(histogram) => match check(histogram, intake.limits.buckets_max) {
             Ok(()) => intake.histogram(series, sample.ts_ms, histogram.as_ref().clone()),
-            Err(error) => intake.problems.add(|| error.to_string()),
+            Err(error) => intake.refuse_histogram("", &error),
         },
     }
 }

@@ -4,7 +4,7 @@ use crate::families;
 use crate::gateway::WriteError;
 use crate::intake::Intake;
 use crate::memory::Metadata;
-use crate::own::{self, OwnSample, OwnValue};
+use crate::own::{self, OwnExemplar, OwnSample, OwnValue};
 use crate::text::{self, TextFormat};
 
 /// How a page is written.
@@ -50,6 +50,8 @@ pub struct PageSample<'a> {
     pub ts_ms: Option<i64>,
     /// What the page said last that a metric is.
     pub kind: &'static str,
+    /// Observations with traces.
+    pub exemplars: Vec<OwnExemplar>,
 }
 
 impl PageSample<'_> {
@@ -104,7 +106,8 @@ pub(crate) fn read(page: &[u8], format: PageFormat, now_ms: i64, intake: &mut In
     let mut key = Vec::new();
     let metadata = families::read(page, Histograms::Both, |sample| {
         let ts_ms = sample.ts_ms.unwrap_or(now_ms);
-        let sample = OwnSample { labels: sample.labels()?.into(), ts_ms, value: sample.value };
+        let labels = sample.labels()?.into();
+        let sample = OwnSample { labels, ts_ms, value: sample.value, exemplars: sample.exemplars };
         own::take(&sample, &mut key, intake);
         Ok(())
     });

@@ -4,7 +4,7 @@
 //! of the process, so that nobody can make two sets meet) and looked up; only a set of bytes that was never seen is
 //! parsed. Two encodings of one label set lead to the same series.
 
-use crate::limits::GatewayLimits;
+use crate::limits::{GatewayLimits, Limit};
 use crate::memory::Memory;
 use bodkin_schema::{MetricId, SeriesId};
 use rustc_hash::FxBuildHasher;
@@ -17,6 +17,8 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 const METRIC_NAME: &str = "__name__";
 /// A series is announced again, which moves its `last_seen`, when its last announcement is older.
 const ANNOUNCE_US: i64 = 3_600_000_000;
+/// How much of a series an error shows.
+const SHOWN_CHARS: usize = 200;
 /// Encodings that are remembered per series on average; beyond, all are forgotten and looked up again.
 const ENCODINGS_PER_SERIES: usize = 4;
 
@@ -29,15 +31,51 @@ pub enum SeriesError {
     /// A label occurs twice.
     #[error("duplicate label {0:?}")]
     Duplicate(String),
-    /// Labels or texts beyond the limits.
-    #[error("{0}")]
-    TooLarge(String),
-    /// As many series as are allowed.
-    #[error("the limit of {0} series is reached")]
+    /// More labels than are allowed.
+    #[error(
+        "received a series whose number of labels exceeds the limit (actual: {actual}, limit: {limit}) series: '{series}'"
+    )]
+    TooManyLabels {
+        /// Labels of the series.
+        actual: usize,
+        /// How many are allowed.
+        limit: usize,
+        /// The beginning of the series.
+        series: String,
+    },
+    /// Larger labels than are allowed.
+    #[error(
+        "received a series whose labels exceed the limit in bytes (actual: {actual}, limit: {limit}) series: '{series}'"
+    )]
+    LabelsTooLarge {
+        /// Bytes of names and values.
+        actual: usize,
+        /// How many are allowed.
+        limit: usize,
+        /// The beginning of the series.
+        series: String,
+    },
+    /// As many series as the tenant may have.
+    #[error("per-tenant series limit of {0} exceeded")]
     TooMany(usize),
+    /// The columns of a request cannot hold it.
+    #[error("{0}")]
+    Unfit(String),
     /// Another label set has the same id.
     #[error("the id of the series is taken by another one")]
     Collision,
+}
+
+impl SeriesError {
+    /// The limit that was met.
+    pub(crate) fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::TooMany(_) => Some(Limit::Series),
+            Self::TooManyLabels { .. } => Some(Limit::Labels),
+            Self::LabelsTooLarge { .. } => Some(Limit::LabelBytes),
+            _ => None,
+        }
+    }
 }
 
 /// A series that can be written to.
@@ -67,7 +105,7 @@ struct Inner {
     known: Vec<Known>,
 }
 
-/// All series that this process was sent. Memory: about 150 bytes per series, bounded by
+/// All series that this process was sent by a tenant. Memory: about 150 bytes per series, bounded by
 /// [`GatewayLimits::series_max`].
 pub(crate) struct SeriesCache {
     inner: RwLock<Inner>,
@@ -200,15 +238,39 @@ pub(crate) fn canonical(labels: &mut Vec<(&str, &str)>, limits: &GatewayLimits) 
         return Err(SeriesError::Invalid);
     }
     if labels.len() > limits.labels_max {
-        let message = format!("{} labels; at most {} are taken", labels.len(), limits.labels_max);
-        return Err(SeriesError::TooLarge(message));
+        return Err(SeriesError::TooManyLabels {
+            actual: labels.len(),
+            limit: limits.labels_max,
+            series: beginning(labels),
+        });
     }
     let bytes: usize = labels.iter().map(|(name, value)| name.len() + value.len()).sum();
     if bytes > limits.label_bytes_max {
-        let message = format!("{bytes} bytes of labels; at most {} are taken", limits.label_bytes_max);
-        return Err(SeriesError::TooLarge(message));
+        return Err(SeriesError::LabelsTooLarge {
+            actual: bytes,
+            limit: limits.label_bytes_max,
+            series: beginning(labels),
+        });
     }
     Ok(())
+}
+
+/// The first characters of a series as Prometheus writes it.
+fn beginning(labels: &[(&str, &str)]) -> String {
+    let mut text = labels.iter().find(|(name, _)| *name == METRIC_NAME).map_or("", |(_, name)| name).to_owned();
+    text.push('{');
+    let pairs = labels.iter().filter(|(name, _)| *name != METRIC_NAME);
+    for (index, (name, value)) in pairs.enumerate() {
+        if text.len() > SHOWN_CHARS {
+            break;
+        }
+        let value: String = value.chars().take(SHOWN_CHARS).collect();
+        text.push_str(if index > 0 { ", " } else { "" });
+        text.extend(name.chars().take(SHOWN_CHARS));
+        text.push_str(&format!("={value:?}"));
+    }
+    text.push('}');
+    text.chars().take(SHOWN_CHARS).collect()
 }
 
 fn check(labels: &[(&str, &str)], seed: u64) -> u64 {
@@ -285,8 +347,12 @@ mod tests {
         let twice = [("__name__", "a"), ("b", "1"), ("b", "2")];
         assert_eq!(resolve(&cache, "4", &twice), Err(SeriesError::Duplicate("b".to_owned())));
         let many = [("__name__", "a"), ("b", "1"), ("c", "2")];
-        assert!(matches!(resolve(&cache, "5", &many), Err(SeriesError::TooLarge(_))));
-        assert!(matches!(resolve(&cache, "6", &[("__name__", &"a".repeat(13))]), Err(SeriesError::TooLarge(_))));
+        let error = resolve(&cache, "5", &many).unwrap_err();
+        assert_eq!(error.limit(), Some(Limit::Labels));
+        assert!(error.to_string().ends_with("(actual: 3, limit: 2) series: 'a{b=\"1\", c=\"2\"}'"), "{error}");
+        let error = resolve(&cache, "6", &[("__name__", &"a".repeat(300))]).unwrap_err();
+        assert_eq!(error.limit(), Some(Limit::LabelBytes));
+        assert!(error.to_string().len() < 400, "{error}");
         assert!(resolve(&cache, "7", &[("__name__", "a")]).is_ok());
         assert_eq!(resolve(&cache, "8", &[("__name__", "b")]), Err(SeriesError::TooMany(1)));
     }

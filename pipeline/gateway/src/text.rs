@@ -5,7 +5,7 @@
 use crate::gateway::WriteError;
 use crate::intake::{Intake, LabelSource};
 use crate::memory::Metadata;
-use crate::own::OwnValue;
+use crate::own::{OwnExemplar, OwnValue};
 use crate::page::PageSample;
 use crate::series::SeriesError;
 use std::borrow::Cow;
@@ -23,8 +23,15 @@ pub enum TextFormat {
 #[derive(Clone, Debug, PartialEq)]
 struct Line<'a> {
     labels: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    numbers: Numbers,
+}
+
+/// What follows name and labels.
+#[derive(Clone, Debug, PartialEq)]
+struct Numbers {
     value: f64,
     ts_ms: Option<i64>,
+    exemplar: Option<OwnExemplar>,
 }
 
 /// The labels of a series as it was written, the name as `__name__` among them.
@@ -66,9 +73,10 @@ pub(crate) fn read_page(
         }
         let end = series_end(line).ok_or_else(|| format!("line {}: no value", number + 1))?;
         let (series, rest) = line.split_at(end);
-        let (value, ts_ms) = numbers_of(rest, format).map_err(|why| format!("line {}: {why}", number + 1))?;
-        let value = OwnValue::Float(value);
-        sample(PageSample { series, value, ts_ms, kind }).map_err(|why| format!("line {}: {why}", number + 1))?;
+        let numbers = numbers_of(rest, format).map_err(|why| format!("line {}: {why}", number + 1))?;
+        let (value, exemplars) = (OwnValue::Float(numbers.value), numbers.exemplar.into_iter().collect());
+        let found = PageSample { series, value, ts_ms: numbers.ts_ms, kind, exemplars };
+        sample(found).map_err(|why| format!("line {}: {why}", number + 1))?;
     }
     metadata.extend(said);
     Ok(metadata)
@@ -119,7 +127,7 @@ pub(crate) fn read(page: &[u8], format: TextFormat, now_ms: i64, intake: &mut In
             continue;
         }
         match parse_line(line, format) {
-            Ok(parsed) => take(&parsed, now_ms, &mut key, intake, number),
+            Ok(parsed) => take(parsed, now_ms, &mut key, intake, number),
             Err(why) => intake.problems.add(|| format!("line {}: {why}", number + 1)),
         }
     }
@@ -127,7 +135,7 @@ pub(crate) fn read(page: &[u8], format: TextFormat, now_ms: i64, intake: &mut In
     Ok(())
 }
 
-fn take(line: &Line<'_>, now_ms: i64, key: &mut Vec<u8>, intake: &mut Intake<'_>, number: usize) {
+fn take(line: Line<'_>, now_ms: i64, key: &mut Vec<u8>, intake: &mut Intake<'_>, number: usize) {
     key.clear();
     for (name, value) in &line.labels {
         for text in [name, value] {
@@ -136,7 +144,14 @@ fn take(line: &Line<'_>, now_ms: i64, key: &mut Vec<u8>, intake: &mut Intake<'_>
         }
     }
     match intake.series(key, &Pairs(&line.labels)) {
-        Ok(series) => intake.sample(series, line.ts_ms.unwrap_or(now_ms), line.value),
+        Ok(series) => {
+            let Numbers { value, ts_ms, exemplar } = line.numbers;
+            let ts_ms = ts_ms.unwrap_or(now_ms);
+            intake.sample(series, ts_ms, value);
+            if let Some(OwnExemplar { labels, value, ts_ms: own_ms }) = exemplar {
+                intake.exemplar(series.series_id, labels, value, own_ms.unwrap_or(ts_ms));
+            }
+        }
         Err(error) => intake.problems.add(|| format!("line {}: {error}", number + 1)),
     }
 }
@@ -168,8 +183,7 @@ fn kind_of(text: &str) -> &'static str {
 
 fn parse_line(line: &str, format: TextFormat) -> Result<Line<'_>, String> {
     let (labels, rest) = series_of(line)?;
-    let (value, ts_ms) = numbers_of(rest, format)?;
-    Ok(Line { labels, value, ts_ms })
+    Ok(Line { labels, numbers: numbers_of(rest, format)? })
 }
 
 type Labels<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
@@ -189,10 +203,13 @@ fn series_of(line: &str) -> Result<(Labels<'_>, &str), String> {
     Ok((labels, rest))
 }
 
-/// Value and time.
-fn numbers_of(rest: &str, format: TextFormat) -> Result<(f64, Option<i64>), String> {
-    // What follows a "#" is an exemplar.
-    let numbers = rest.split_once(" #").map_or(rest, |(numbers, _)| numbers);
+/// Value, time, and what follows a "#": an exemplar in OpenMetrics, nothing that is looked at elsewhere.
+fn numbers_of(rest: &str, format: TextFormat) -> Result<Numbers, String> {
+    let (numbers, exemplar) = match rest.split_once(" #") {
+        Some((numbers, text)) if format == TextFormat::OpenMetrics => (numbers, Some(exemplar_of(text)?)),
+        Some((numbers, _)) => (numbers, None),
+        None => (rest, None),
+    };
     let mut numbers = numbers.split_ascii_whitespace();
     let value = numbers.next().ok_or("no value").and_then(|text| number(text).ok_or("the value is no number"))?;
     let ts_ms = match numbers.next() {
@@ -201,8 +218,26 @@ fn numbers_of(rest: &str, format: TextFormat) -> Result<(f64, Option<i64>), Stri
     };
     match numbers.next() {
         Some(more) => Err(format!("{more:?} after the time")),
-        None => Ok((value, ts_ms)),
+        None => Ok(Numbers { value, ts_ms, exemplar }),
     }
+}
+
+/// Labels, value, and perhaps a time.
+fn exemplar_of(text: &str) -> Result<OwnExemplar, String> {
+    let inside = text.trim_start().strip_prefix('{').ok_or("an exemplar without labels")?;
+    let mut labels = Vec::new();
+    let rest = label_list(inside, &mut labels)?;
+    let mut numbers = rest.split_ascii_whitespace();
+    let value = numbers.next().and_then(number).ok_or("an exemplar without a value")?;
+    let ts_ms = match numbers.next() {
+        None => None,
+        Some(text) => Some(time(text, TextFormat::OpenMetrics).ok_or("an exemplar's time is none")?),
+    };
+    if numbers.next().is_some() {
+        return Err("more than a time after an exemplar".to_owned());
+    }
+    let labels = labels.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+    Ok(OwnExemplar { labels, value, ts_ms })
 }
 
 fn number(text: &str) -> Option<f64> {
@@ -305,7 +340,8 @@ mod tests {
 
     fn line(text: &str) -> Result<Parts, String> {
         let line = parse_line(text, TextFormat::Prometheus)?;
-        Ok((line.labels.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect(), line.value, line.ts_ms))
+        let labels = line.labels.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
+        Ok((labels, line.numbers.value, line.numbers.ts_ms))
     }
 
     fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -358,7 +394,25 @@ mod tests {
         assert_eq!(read, [(of("}\""), 1.0, None), (of("c"), 2.0, Some(7000)), b]);
         assert!(read_page("a 1\nb x\n", TextFormat::Prometheus, |_| Ok(())).unwrap_err().starts_with("line 2"));
         let open = parse_line("up 1 1.5", TextFormat::OpenMetrics).unwrap();
-        assert_eq!(open.ts_ms, Some(1500));
+        assert_eq!((open.numbers.ts_ms, open.numbers.exemplar), (Some(1500), None));
+    }
+
+    #[test]
+    fn exemplars_of_open_metrics() {
+        let exemplar = |text: &str| parse_line(text, TextFormat::OpenMetrics).map(|line| line.numbers.exemplar);
+        let labels = || vec![("trace_id".to_owned(), "a #}".to_owned())];
+        assert_eq!(
+            exemplar(r#"h_bucket{le="1"} 3 # {trace_id="a #}"} 0.5 1.25"#),
+            Ok(Some(OwnExemplar { labels: labels(), value: 0.5, ts_ms: Some(1250) }))
+        );
+        assert_eq!(
+            exemplar(r#"c_total 3 7 # {trace_id="a #}"} 1"#),
+            Ok(Some(OwnExemplar { labels: labels(), value: 1.0, ts_ms: None }))
+        );
+        assert_eq!(parse_line("c_total 3 # {} x", TextFormat::Prometheus).unwrap().numbers.exemplar, None);
+        for nonsense in ["c 1 # a", "c 1 # {a=\"b\"}", "c 1 # {a=\"b\"} 1 x", "c 1 # {a=\"b\"} 1 2 3", "c 1 # {a} 1"] {
+            assert!(exemplar(nonsense).is_err(), "{nonsense}");
+        }
     }
 
     proptest! {

@@ -81,7 +81,8 @@ impl Memory {
             if own_time.is_none() || job.config.track_timestamps_staleness {
                 tracked.push(labels.clone());
             }
-            read.samples.push(OwnSample { labels, ts_ms: own_time.unwrap_or(now_ms), value: sample.value });
+            let (ts_ms, exemplars) = (own_time.unwrap_or(now_ms), sample.exemplars);
+            read.samples.push(OwnSample { labels, ts_ms, value: sample.value, exemplars });
             Ok(())
         });
         read.metadata = metadata?;
@@ -108,7 +109,7 @@ impl Memory {
             let is_gone = is_gone(*page);
             if is_gone {
                 let value = OwnValue::Float(f64::from_bits(STALE_NAN));
-                stale.push(OwnSample { labels: labels.clone(), ts_ms: now_ms, value });
+                stale.push(OwnSample::new(labels.clone(), now_ms, value));
             }
             !is_gone
         });
@@ -200,7 +201,7 @@ impl Report {
 fn own(target: &LabelMap, name: &str, ts_ms: i64, value: f64) -> OwnSample {
     let name = (METRIC_NAME.to_owned(), name.to_owned());
     let labels = std::iter::once(name).chain(target.iter().map(|(name, value)| (name.clone(), value.clone())));
-    OwnSample { labels: labels.collect::<Vec<_>>().into(), ts_ms, value: OwnValue::Float(value) }
+    OwnSample::new(labels.collect::<Vec<_>>().into(), ts_ms, OwnValue::Float(value))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod cloudtrail;
 mod feed;
 mod flight;
 mod flow;
+mod gateway_metrics;
 mod graph;
 #[cfg(feature = "kafka")]
 pub(crate) mod kafka;

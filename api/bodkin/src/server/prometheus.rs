@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct PrometheusJobs {
     pub(crate) rules: Arc<RuleManager>,
     pub(crate) scraper: Arc<Scraper>,
+    gateway: Arc<Gateway>,
 }
 
 impl PrometheusJobs {
@@ -36,6 +37,7 @@ impl PrometheusJobs {
         Arc::new(Self {
             rules: RuleManager::new(engine, Arc::new(view), sink, notifier, clock.clone()),
             scraper: Scraper::new(Arc::new(gateway.clone()), clock.clone()),
+            gateway: gateway.clone(),
         })
     }
 
@@ -70,7 +72,8 @@ impl MetricsSource for PrometheusJobs {
     fn families(&self) -> Vec<Family> {
         let read = |counter: &AtomicU64| counter.load(Relaxed);
         let (rules, notified, scraped) = (self.rules.stats(), self.rules.notifier().stats(), self.scraper.stats());
-        vec![
+        let mut families = super::gateway_metrics::families(&self.gateway);
+        families.extend([
             Family::counter(
                 "bodkin_promrules_rules_evaluated_total",
                 "Evaluations of rules.",
@@ -105,7 +108,8 @@ impl MetricsSource for PrometheusJobs {
                 "Lookups of targets that failed.",
                 read(&scraped.discovery_failures),
             ),
-        ]
+        ]);
+        families
     }
 }
 
@@ -128,7 +132,7 @@ fn own(ts_ms: i64, sample: &VectorSample) -> OwnSample {
         SampleValue::Float(value) => OwnValue::Float(*value),
         SampleValue::Histogram(histogram) => OwnValue::Histogram(Arc::new(stored(histogram))),
     };
-    OwnSample { labels, ts_ms, value }
+    OwnSample::new(labels, ts_ms, value)
 }
 
 fn stored(histogram: &FloatHistogram) -> Histogram {

@@ -1,7 +1,7 @@
 //! Data points of each kind to samples.
 
 use super::{Context, attributes};
-use crate::histogram::{Buckets, Histogram, validate};
+use crate::histogram::{Buckets, Histogram, HistogramError, validate};
 use crate::series::Resolved;
 use crate::wire::{Field, Reader, WireError};
 
@@ -133,7 +133,8 @@ pub(super) fn histograms(
             }
         }
         if bounds.len() > context.intake.limits.buckets_max {
-            context.intake.problems.add(|| format!("histogram {name} has {} buckets", bounds.len()));
+            let (actual, limit) = (bounds.len(), context.intake.limits.buckets_max);
+            context.intake.refuse_histogram(&format!("{name}: "), &HistogramError::TooManyBuckets { actual, limit });
             return Ok(());
         }
         context.saw(point.ts_ms);
@@ -239,7 +240,7 @@ pub(super) fn exponentials(
         (value.positive, value.negative) = (positive.buckets(shift), negative.buckets(shift));
         value.sum = point.value(value.sum);
         if let Err(error) = validate(&value, false, context.intake.limits.buckets_max) {
-            context.intake.problems.add(|| format!("{name}: {error}"));
+            context.intake.refuse_histogram(&format!("{name}: "), &error);
             return Ok(());
         }
         context.saw(point.ts_ms);

@@ -116,7 +116,7 @@ pub(super) fn native(message: Reader<'_>, series: Resolved, intake: &mut Intake<
     match histogram::read(message, intake.limits.buckets_max) {
         Ok((value, ts_ms)) => intake.histogram(series, ts_ms, value),
         Err(HistogramError::Wire(error)) => return Err(error),
-        Err(error) => intake.problems.add(|| error.to_string()),
+        Err(error) => intake.refuse_histogram("", &error),
     }
     Ok(())
 }

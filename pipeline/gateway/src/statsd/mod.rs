@@ -188,7 +188,7 @@ impl State {
     fn samples(&mut self, key: &Key, ts_ms: i64, is_gone: bool, samples: &mut Vec<OwnSample>) {
         let mut push = |suffix: &str, value: f64| {
             let value = if is_gone { f64::from_bits(STALE_NAN) } else { value };
-            samples.push(OwnSample { labels: key.series(suffix), ts_ms, value: OwnValue::Float(value) });
+            samples.push(OwnSample::new(key.series(suffix), ts_ms, OwnValue::Float(value)));
         };
         match self {
             Self::Counter(total) => push("", *total),
@@ -201,11 +201,7 @@ impl State {
                 if is_gone {
                     histogram = Histogram { sum: f64::from_bits(STALE_NAN), ..Histogram::default() };
                 }
-                samples.push(OwnSample {
-                    labels: key.series(""),
-                    ts_ms,
-                    value: OwnValue::Histogram(Arc::new(histogram)),
-                });
+                samples.push(OwnSample::new(key.series(""), ts_ms, OwnValue::Histogram(Arc::new(histogram))));
             }
         }
     }

@@ -7,9 +7,29 @@ use bodkin_schema::{Stream, Tenant};
 use prost::Message;
 
 #[derive(Clone, PartialEq, Message)]
+struct Timestamp {
+    #[prost(int64, tag = "1")]
+    seconds: i64,
+    #[prost(int32, tag = "2")]
+    nanos: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Exemplar {
+    #[prost(message, repeated, tag = "1")]
+    labels: Vec<Label>,
+    #[prost(double, tag = "2")]
+    value: f64,
+    #[prost(message, optional, tag = "3")]
+    at: Option<Timestamp>,
+}
+
+#[derive(Clone, PartialEq, Message)]
 struct Value {
     #[prost(double, tag = "1")]
     value: f64,
+    #[prost(message, optional, tag = "2")]
+    exemplar: Option<Exemplar>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -36,6 +56,8 @@ struct Bucket {
     count: u64,
     #[prost(double, tag = "2")]
     bound: f64,
+    #[prost(message, optional, tag = "3")]
+    exemplar: Option<Exemplar>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -56,6 +78,8 @@ struct Histogram {
     spans: Vec<Span>,
     #[prost(sint64, repeated, tag = "13")]
     deltas: Vec<i64>,
+    #[prost(message, repeated, tag = "16")]
+    exemplars: Vec<Exemplar>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -94,25 +118,35 @@ fn label(name: &str, value: &str) -> Vec<Label> {
     vec![Label { name: name.into(), value: value.into() }]
 }
 
+/// An observation of 0.5 with a trace, perhaps so many seconds after 1970 and a bit.
+fn traced(trace: &str, seconds: Option<i64>) -> Exemplar {
+    let at = seconds.map(|seconds| Timestamp { seconds, nanos: 250_000_000 });
+    Exemplar { labels: label("trace_id", trace), value: 0.5, at }
+}
+
 fn page() -> Vec<u8> {
     let counter = Metric {
         labels: label("path", "C:\\a \"b\"\n"),
-        counter: Some(Value { value: 5.0 }),
+        counter: Some(Value { value: 5.0, exemplar: Some(traced("c", None)) }),
         timestamp_ms: 1000,
         ..Default::default()
     };
-    let gauge = Metric { gauge: Some(Value { value: -0.5 }), ..Default::default() };
+    let gauge = Metric { gauge: Some(Value { value: -0.5, exemplar: None }), ..Default::default() };
     let quantiles = vec![Quantile { quantile: 0.5, value: 3.0 }];
     let summary = Metric { summary: Some(Summary { count: 2, sum: 6.0, quantiles }), ..Default::default() };
     let histogram = Histogram {
         count: 6,
         sum: 9.5,
-        buckets: vec![Bucket { count: 4, bound: 1.0 }, Bucket { count: 5, bound: 2.5 }],
+        buckets: vec![
+            Bucket { count: 4, bound: 1.0, exemplar: Some(traced("b", Some(2))) },
+            Bucket { count: 5, bound: 2.5, exemplar: None },
+        ],
         schema: 3,
         zero_threshold: 1e-128,
         zero_count: 1,
         spans: vec![Span { offset: 0, length: 2 }],
         deltas: vec![2, 1],
+        exemplars: vec![traced("n", Some(3)), traced("timeless", None)],
     };
     let plain =
         Histogram { schema: 0, zero_threshold: 0.0, zero_count: 0, spans: vec![], deltas: vec![], ..histogram.clone() };
@@ -179,6 +213,28 @@ fn samples_of_every_kind() {
 }
 
 #[test]
+fn exemplars_stay_with_their_series() {
+    let traced = |histograms| {
+        let mut found = Vec::new();
+        let read = read_page(&page(), PageFormat::Families, histograms, |sample| {
+            let name = sample.labels()?.into_iter().map(|(_, value)| value).collect::<Vec<_>>().join(",");
+            found.extend(sample.exemplars.iter().map(|exemplar| {
+                assert_eq!((exemplar.labels[0].0.as_str(), exemplar.value), ("trace_id", 0.5));
+                format!("{name} {} {:?}", exemplar.labels[0].1, exemplar.ts_ms)
+            }));
+            Ok(())
+        });
+        read.unwrap();
+        found
+    };
+    let counter = "requests_total,C:\\a \"b\"\n c None";
+    let classic = "classic_seconds_bucket,1.0 b Some(2250)";
+    // Those of a native histogram say when they were.
+    assert_eq!(traced(Histograms::Native), [counter, "native_seconds n Some(3250)", classic]);
+    assert_eq!(traced(Histograms::Classic), [counter, "native_seconds_bucket,1.0 b Some(2250)", classic]);
+}
+
+#[test]
 fn what_is_cut_off_is_refused_with_its_number() {
     let page = page();
     for end in [1, page.len() / 2, page.len() - 1] {
@@ -196,7 +252,7 @@ async fn a_page_that_is_pushed() {
     let tenant = Tenant::default();
     let write = |page: Vec<u8>| rig.gateway.page(&tenant, PageFormat::Families, Encoding::Identity, page);
     let written = write(page()).await.unwrap();
-    assert_eq!((written.samples, written.histograms), (15, 1));
+    assert_eq!((written.samples, written.histograms, written.exemplars), (15, 1, 4));
     assert_eq!(rig.kept.samples().len(), 15);
     assert_eq!(rig.kept.batches(Stream::Histograms)[0].num_rows(), 1);
     assert!(

@@ -3,8 +3,8 @@
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use bodkin_gateway::{
-    Encoding, Exemplar, Gateway, GatewayLimits, Memory, Metadata, Suspect, SuspectValue, Verdict, Version, WriteError,
-    Written,
+    Encoding, Exemplar, Gateway, GatewayLimits, Memory, Metadata, Suspect, SuspectValue, TenantLimits, Verdict,
+    Version, WriteError, Written,
 };
 use bodkin_ingest::{Downstream, IngestLimits, IngestService, IngestedBatch, LocalProducer};
 use bodkin_schema::{SeriesId, Stream, SystemClock, Tenant};
@@ -114,7 +114,7 @@ impl Rig {
         Self::with(GatewayLimits::default())
     }
 
-    pub(crate) fn with(limits: GatewayLimits) -> Self {
+    pub(crate) fn with(limits: impl Into<TenantLimits>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(SystemClock::default());
         let wal = Arc::new(Wal::open(folder.path(), WalOptions::default(), clock.clone()).unwrap());

@@ -7,9 +7,9 @@ use crate::messages::{
 };
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Float64Type, Int32Type};
-use bodkin_gateway::{GatewayLimits, Version, WriteError};
+use bodkin_gateway::{Encoding, GatewayLimits, Limit, TenantLimits, Version, WriteError};
 use bodkin_ingest::{IngestLimits, read_log};
-use bodkin_schema::{Position, Stream, metrics};
+use bodkin_schema::{Position, Stream, Tenant, metrics};
 use proptest::prelude::*;
 use prost::Message;
 
@@ -66,7 +66,7 @@ async fn labels_are_logged_once_and_samples_each_time() {
     assert_eq!((rig.kept.batches(Stream::Series).len(), rig.kept.samples().len()), (1, 5));
     // Another order of labels is the same series.
     rig.write(Version::V1, &request(vec![series(&[("job", "a"), ("__name__", "up")], &[(9, 1.0)])])).await.unwrap();
-    assert_eq!((rig.kept.batches(Stream::Series).len(), rig.gateway.series()), (1, 1));
+    assert_eq!((rig.kept.batches(Stream::Series).len(), rig.gateway.tenants()[0].series), (1, 1));
 }
 
 #[tokio::test]
@@ -207,8 +207,39 @@ async fn safe_1_what_is_too_much_is_refused() {
     rig.write(Version::V1, &request(vec![series(&[("__name__", "a")], &[(1, 1.0)])])).await.unwrap();
     let two = request(vec![series(&[("__name__", "b")], &[(1, 1.0)]), series(&[("__name__", "a")], &[(2, 1.0)])]);
     let error = rig.write(Version::V1, &two).await.unwrap_err().to_string();
-    assert_eq!(error, "the limit of 1 series is reached; 1 samples are not stored");
+    assert_eq!(error, "per-tenant series limit of 1 exceeded; 1 samples are not stored");
     assert_eq!(rig.kept.samples().len(), 2);
+}
+
+#[tokio::test]
+async fn iso_1_limits_bodies_and_series_are_of_one_tenant() {
+    let small =
+        GatewayLimits { series_max: 1, labels_max: 2, buckets_max: 1, body_bytes_max: 500, ..Default::default() };
+    let (acme, other) = (Tenant("acme".into()), Tenant("other".into()));
+    let limits = TenantLimits::new(GatewayLimits::default(), [(acme.clone(), small)].into());
+    let rig = Rig::with(limits);
+    let write = async |tenant: &Tenant, all: Vec<TimeSeries>| {
+        let body = snap::raw::Encoder::new().compress_vec(&request(all)).unwrap();
+        rig.gateway.remote_write(tenant, Version::V1, Encoding::Snappy, body).await
+    };
+    let one = || vec![series(&[("__name__", "a")], &[(1, 1.0)])];
+    let two = || vec![series(&[("__name__", "b"), ("c", "d"), ("e", "f")], &[(1, 1.0)])];
+    // The very same body of another tenant is another body, and its series goes to the log again.
+    for tenant in [&acme, &other, &Tenant::default()] {
+        assert_eq!(write(tenant, one()).await.unwrap().samples, 1);
+    }
+    assert_eq!(rig.kept.batches(Stream::Series).len(), 3);
+    assert_eq!(write(&other, two()).await.unwrap().samples, 1);
+    let refused = write(&acme, two()).await.unwrap_err().to_string();
+    assert!(refused.contains("number of labels exceeds the limit (actual: 3, limit: 2) series: 'b{"), "{refused}");
+    let refused = write(&acme, vec![series(&[("__name__", "b")], &[(1, 1.0)])]).await.unwrap_err().to_string();
+    assert!(refused.starts_with("per-tenant series limit of 1 exceeded"), "{refused}");
+    write(&acme, vec![series(&[("__name__", &"a".repeat(600))], &[])]).await.unwrap_err();
+    let used: Vec<_> = rig.gateway.tenants().into_iter().map(|used| (used.tenant, used.series, used.refused)).collect();
+    let none = Limit::ALL.map(|limit| (limit, 0));
+    let mut met = none;
+    (met[0].1, met[1].1, met[3].1) = (1, 1, 1);
+    assert_eq!(used, [(acme, 1, met), (Tenant::default(), 1, none), (other, 2, none)]);
 }
 
 fn arbitrary_request() -> impl Strategy<Value = Vec<TimeSeries>> {

@@ -25,3 +25,16 @@ async fn a_page_of_an_exporter() {
     let said: Vec<_> = metadata.iter().map(|said| (said.name.as_str(), said.kind, said.help.as_str())).collect();
     assert_eq!(said, [("http_requests_total", "counter", "Requests."), ("up", "gauge", "")]);
 }
+
+#[tokio::test]
+async fn a_page_with_exemplars() {
+    let rig = Rig::new();
+    let page =
+        "# TYPE c counter\nc_total 5 1 # {trace_id=\"a\"} 1 0.5\nc_total{x=\"y\"} 6 2 # {trace_id=\"b\"} 1\n# EOF\n";
+    let format = PageFormat::Text(TextFormat::OpenMetrics);
+    let written = rig.gateway.page(&Tenant::default(), format, Encoding::Identity, page.as_bytes()).await.unwrap();
+    assert_eq!((written.samples, written.exemplars), (2, 2));
+    let exemplars = rig.kept.exemplars.lock().unwrap();
+    let kept: Vec<_> = exemplars.iter().map(|kept| (kept.labels[0].1.as_str(), kept.value, kept.ts_ms)).collect();
+    assert_eq!(kept, [("a", 1.0, 500), ("b", 1.0, 2000)]);
+}
