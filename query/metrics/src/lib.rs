@@ -5,12 +5,12 @@
 //! writes nothing: what it holds is made again from tables and log at each start.
 //!
 //! ```
-//! use bodkin_metrics::{MetricOptions, MetricStore};
+//! use bodkin_metrics::{MetricOptions, MetricStore, Times};
 //! use bodkin_promql::{MatchOp, Matcher};
 //!
 //! let store = MetricStore::new(MetricOptions::default());
 //! let up = vec![Matcher::new(MatchOp::Equal, "__name__", "up")?];
-//! assert!(store.series(&[up], 10).is_empty());
+//! assert!(store.series(&[up], Times::ALL, 10).is_empty());
 //! # Ok::<(), String>(())
 //! ```
 //!
@@ -22,6 +22,7 @@
 //! | `head` | recent samples by series, packed, bounded in bytes |
 //! | [`cold`] | older samples from files and tail; [`Tables`] |
 //! | [`rollup`] | windows of a metric from the rollup ladder, as rows |
+//! | `times` | [`Times`]: when a look at series and labels is about |
 //! | `tiers` | which stretch is read from which tier; windows from cells |
 //! | `file` | a file in the store, for the Parquet reader |
 //! | `load` | what a start reads |
@@ -40,9 +41,11 @@ pub mod select;
 mod side;
 pub mod store;
 mod tiers;
+mod times;
 
 pub use cold::{ColdError, Tables};
 pub use rollup::{RollupAsked, RollupWindow};
 pub use select::StoreView;
 pub use side::StoredExemplar;
 pub use store::{MetricOptions, MetricStore, StoreStats};
+pub use times::Times;

@@ -5,6 +5,7 @@ use crate::columns::{HistogramColumns, SampleColumns, SeriesColumns};
 use crate::head::{At, Head};
 use crate::index::Index;
 use crate::side::{ExemplarRing, MetadataBook, StoredExemplar};
+use crate::times::Times;
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use bodkin_gateway::{Exemplar, Memory, Metadata, Suspect, SuspectValue, Verdict};
@@ -149,11 +150,11 @@ impl MetricStore {
         })
     }
 
-    /// The series that are accepted by all matchers of one of the sets, sorted; at most `limit`. A set without matchers
-    /// accepts every series.
-    pub fn series(&self, sets: &[Vec<Matcher>], limit: usize) -> Vec<Labels> {
+    /// The series that are accepted by all matchers of one of the sets and have samples within the times, as far as that
+    /// is known without a look at files; sorted, at most `limit`. A set without matchers accepts every series.
+    pub fn series(&self, sets: &[Vec<Matcher>], times: Times, limit: usize) -> Vec<Labels> {
         let index = self.ranked();
-        let places: Vec<u32> = match sets {
+        let mut places: Vec<u32> = match sets {
             [only] => index.select(only),
             _ => {
                 let among = union(&index, sets);
@@ -162,21 +163,41 @@ impl MetricStore {
                 all
             }
         };
+        let head = self.head();
+        if times.are_known_to(&head) {
+            places.retain(|place| times.hold_any_of(&head, *place));
+        }
         places.into_iter().filter_map(|place| index.labels(place).cloned()).take(limit).collect()
     }
 
-    /// Names of the labels of the series that one of the sets accepts, sorted; of all series where there is no set.
-    pub fn label_names(&self, sets: &[Vec<Matcher>], limit: usize) -> Vec<String> {
+    /// Names of the labels of the series that one of the sets accepts, sorted; of all series where there is no set. Of
+    /// times the two hours count in which they lie, as in Prometheus's blocks.
+    pub fn label_names(&self, sets: &[Vec<Matcher>], times: Times, limit: usize) -> Vec<String> {
         let index = self.index();
-        let mut names = index.names(among(&index, sets).as_ref());
+        let mut names = index.names(self.among(&index, sets, times).as_ref());
         names.truncate(limit);
         names
     }
 
-    /// Values of a label in the series that one of the sets accepts, sorted; of all series where there is no set.
-    pub fn label_values(&self, name: &str, sets: &[Vec<Matcher>], limit: usize) -> Vec<String> {
+    /// Values of a label in the series that one of the sets accepts, sorted; of all series where there is no set. Times
+    /// are as for [`MetricStore::label_names`].
+    pub fn label_values(&self, name: &str, sets: &[Vec<Matcher>], times: Times, limit: usize) -> Vec<String> {
         let index = self.index();
-        index.values(name, among(&index, sets).as_ref(), limit)
+        index.values(name, self.among(&index, sets, times).as_ref(), limit)
+    }
+
+    /// The series that one of the sets accepts and that the times leave; none where that is all of them.
+    fn among(&self, index: &Index, sets: &[Vec<Matcher>], times: Times) -> Option<RoaringBitmap> {
+        let accepted = (!sets.is_empty()).then(|| union(index, sets));
+        let (head, blocks) = (self.head(), times.of_blocks());
+        if times == Times::ALL || !blocks.are_known_to(&head) {
+            return accepted;
+        }
+        if head.time_range().is_none_or(|(first, last)| times.to_ms < first || times.from_ms > last) {
+            return Some(RoaringBitmap::new());
+        }
+        let is_alive = |place: &u32| blocks.hold_any_of(&head, *place);
+        Some(accepted.unwrap_or_else(|| index.matching(&[])).into_iter().filter(is_alive).collect())
     }
 
     /// What was said of metrics: of `metric` alone where it is given.
@@ -269,10 +290,6 @@ impl MetricStore {
     fn metadata_book(&self) -> MutexGuard<'_, MetadataBook> {
         self.metadata.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn among(index: &Index, sets: &[Vec<Matcher>]) -> Option<RoaringBitmap> {
-    (!sets.is_empty()).then(|| union(index, sets))
 }
 
 fn union(index: &Index, sets: &[Vec<Matcher>]) -> RoaringBitmap {

@@ -1,4 +1,4 @@
-//! Series, labels and metadata: answered from the index, never by a look at samples.
+//! Series, labels and metadata: answered from the index and by when samples in memory are, never by a look at files.
 
 use super::answer::{ApiFailure, begin, end};
 use super::params::{Params, invalid, quoted};
@@ -6,6 +6,7 @@ use super::{api, json};
 use crate::state::AppState;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use bodkin_metrics::Times;
 use bodkin_promql::{Matcher, Value};
 
 /// The warning of an answer that `limit` cut.
@@ -18,9 +19,9 @@ pub(super) async fn series(State(state): State<AppState>, params: Params) -> Res
     if sets.is_empty() {
         return Err(ApiFailure::bad_data("no match[] parameter provided"));
     }
-    times(&params)?;
+    let times = times(&params)?;
     let store = api.store().clone();
-    let mut found = blocking(move || store.series(&sets, limit.saturating_add(1))).await?;
+    let mut found = blocking(move || store.series(&sets, times, limit.saturating_add(1))).await?;
     let warnings = truncate(&mut found, limit);
     let mut out = begin();
     json::list(&mut out, &found, json::labels);
@@ -30,10 +31,10 @@ pub(super) async fn series(State(state): State<AppState>, params: Params) -> Res
 pub(super) async fn names(State(state): State<AppState>, params: Params) -> Result<Response, ApiFailure> {
     let api = api(&state)?;
     let limit = params.limit()?;
-    times(&params)?;
+    let times = times(&params)?;
     let sets = match_sets(&params)?;
     let store = api.store().clone();
-    let found = blocking(move || store.label_names(&sets, limit.saturating_add(1))).await?;
+    let found = blocking(move || store.label_names(&sets, times, limit.saturating_add(1))).await?;
     Ok(texts(found, limit))
 }
 
@@ -48,10 +49,10 @@ pub(super) async fn values(
         return Err(ApiFailure::bad_data(format!("invalid label name: {}", quoted(&name))));
     }
     let limit = params.limit()?;
-    times(&params)?;
+    let times = times(&params)?;
     let sets = match_sets(&params)?;
     let store = api.store().clone();
-    let found = blocking(move || store.label_values(&name, &sets, limit.saturating_add(1))).await?;
+    let found = blocking(move || store.label_values(&name, &sets, times, limit.saturating_add(1))).await?;
     Ok(texts(found, limit))
 }
 
@@ -102,11 +103,10 @@ pub(super) fn match_sets(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiFailur
     Ok(sets)
 }
 
-/// The times are checked; the index knows of no time.
-fn times(params: &Params) -> Result<(), ApiFailure> {
-    params.time("start")?;
-    params.time("end")?;
-    Ok(())
+/// `start` and `end`; all times where they are not given.
+fn times(params: &Params) -> Result<Times, ApiFailure> {
+    let (from_ms, to_ms) = (params.time("start")?, params.time("end")?);
+    Ok(Times { from_ms: from_ms.unwrap_or(i64::MIN), to_ms: to_ms.unwrap_or(i64::MAX) })
 }
 
 fn texts(mut found: Vec<String>, limit: usize) -> Response {
