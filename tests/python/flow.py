@@ -11,6 +11,7 @@ import http.server
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -28,12 +29,14 @@ SECRET = b"a secret of the test"
 
 
 class Receiver:
-    """An HTTP server that takes webhooks, and refuses as it is told: the next `busy` requests get 503, /bad gets 400."""
+    """An HTTP server that takes webhooks, and refuses as it is told: the next `busy` requests get 503, those of
+    paths that are `down` always do, /bad gets 400."""
 
     def __init__(self):
         self.lock = threading.Lock()
         self.got = []  # (path, webhook-id, body, time)
         self.busy = 0
+        self.down = set()
         self.refused = 0
         outer = self
 
@@ -47,6 +50,8 @@ class Receiver:
                         outer.refused += 1
                 if self.path == "/bad":
                     self.send_response(400)
+                elif self.path in outer.down:
+                    self.send_response(503)
                 elif is_busy:
                     self.send_response(503)
                     self.send_header("Retry-After", "0")
@@ -216,9 +221,40 @@ def main():
             assert receiver.refused == 5, receiver.refused
 
             silence(server, receiver, lane)
+            reload(server, receiver, lane, path)
             status, seconds = server.stop()
             assert status == 0, status
     print(f"{len(receiver.got)} deliveries, {len(by_rows)} of rows")
+
+
+def reload(server, receiver, lane, path):
+    """At SIGHUP what waits for a channel goes to where the channel goes now; new rules are asked, new channels are there."""
+    receiver.down.add("/rows")
+    lane.send(600, rows([(time.time(), "x", "reloaded", 1_000_000 + 100 * n) for n in range(20)]))
+    pending = re.compile(rb"^bodkin_outbox_deliveries_pending ([1-9].*)$", re.M)
+    until("nothing waits", lambda: pending.search(urllib.request.urlopen(server.http + "/metrics").read()), 10)
+    with open(path) as file:
+        text = file.read()
+    text = text.replace("/rows}}", "/elsewhere}}").replace("channels:", f"channels:\n  late: {{webhook: {{url: {receiver.url}/late}}}}")
+    text = text.replace("  refused:", "  late: {inputs: [drops], filter: reason = 'late', to: late}\n  refused:")
+    text = text.replace("  rules:", "  rules:\n    - {alert: New, sql: SELECT count(*) AS value FROM drops, when: value > 1, every: 1s}")
+    with open(path, "w") as file:
+        file.write(text)
+    os.kill(server.pid, signal.SIGHUP)
+    counts = {1_000_000 + 100 * n for n in range(20)}
+    until("what waited is lost", lambda: {row["count"] for one in receiver.of("/elsewhere") for row in one[2]} >= counts, 30)
+    lane.send(601, rows([(time.time(), "x", "late", 7)]))
+    until("the new channel gets nothing", lambda: receiver.of("/late"), 30)
+    until("the new rule does not fire", lambda: [one for one in receiver.of("/alerts")
+                                                if one[2]["commonLabels"]["alertname"] == "New"], 30)
+    # What is wrong changes nothing.
+    with open(path, "w") as file:
+        file.write(text.replace("to: late", "to: nowhere"))
+    os.kill(server.pid, signal.SIGHUP)
+    lane.send(602, rows([(time.time(), "x", "late", 8)]))
+    until("a wrong configuration breaks what runs", lambda: len(receiver.of("/late")) == 2, 30)
+    dead = server.sql("SELECT count(*) FROM deliveries WHERE state = 'dead' AND channel <> 'broken'")
+    assert dead == [[0]], dead
 
 
 def silence(server, receiver, lane):

@@ -27,6 +27,9 @@ pub(crate) struct Firing {
 /// Alerts that are notified together.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Group {
+    /// Where they are notified; empty where an older version wrote it.
+    #[serde(default)]
+    channel: String,
     /// Keys of its alerts.
     alerts: BTreeSet<String>,
     /// When it may be notified next.
@@ -60,16 +63,40 @@ pub(crate) struct Notice {
 impl Notifier {
     /// An alert fires.
     pub(crate) fn fires(&mut self, config: &AlertsConfig, key: &str, alert: Firing, now: i64) {
-        if let Some(route) = &config.route {
-            for (number, route) in route.takers(&alert.labels) {
-                let group = self
-                    .groups
-                    .entry((number, group_labels(route, &alert.labels)))
-                    .or_insert_with(|| Group { due: now.saturating_add(micros(route.group_wait)), ..Group::default() });
-                group.alerts.insert(key.to_owned());
-            }
-        }
+        self.join(config, key, &alert, now);
         self.alerts.insert(key.to_owned(), alert);
+    }
+
+    /// Puts an alert into the groups of its routes.
+    fn join(&mut self, config: &AlertsConfig, key: &str, alert: &Firing, now: i64) {
+        for (number, route) in config.route.iter().flat_map(|route| route.takers(&alert.labels)) {
+            let place = (number, group_labels(route, &alert.labels));
+            let group = self.groups.entry(place).or_insert_with(|| Group {
+                channel: route.channel.clone(),
+                due: now.saturating_add(micros(route.group_wait)),
+                ..Group::default()
+            });
+            group.alerts.insert(key.to_owned());
+        }
+    }
+
+    /// The routes may be others now: groups that none of them makes go, and alerts that fire join those that are made.
+    pub(crate) fn rerouted(&mut self, config: &AlertsConfig, now: i64) {
+        let routes = config.route.iter().flat_map(all_routes).collect::<Vec<_>>();
+        let alerts = &self.alerts;
+        self.groups.retain(|(number, labels), group| {
+            let Some(route) = routes.get(*number) else { return false };
+            let is_taken = |alert: &Firing| {
+                let takers = config.route.iter().flat_map(|route| route.takers(&alert.labels));
+                takers.into_iter().any(|(taker, _)| taker == *number) && group_labels(route, &alert.labels) == *labels
+            };
+            group.alerts.retain(|key| alerts.get(key).is_some_and(is_taken));
+            !group.alerts.is_empty() && [route.channel.as_str(), ""].contains(&group.channel.as_str())
+        });
+        let firing = self.alerts.iter().filter(|(_, alert)| alert.ends_at.is_none());
+        for (key, alert) in firing.map(|(key, alert)| (key.clone(), alert.clone())).collect::<Vec<_>>() {
+            self.join(config, &key, &alert, now);
+        }
     }
 
     /// An alert no longer fires.

@@ -25,7 +25,7 @@ use xxhash_rust::xxh3::xxh3_64;
 pub const SILENCES_INPUT: &str = "silences";
 /// Label sets of one rule; further ones are counted and not looked at.
 const INSTANCES_MAX: usize = 100_000;
-/// Label sets of a rule that learns what is usual for each: 30 KiB of them.
+/// Label sets of a rule that learns what is usual for each: 35 KiB each.
 const LEARNED_MAX: usize = 5_000;
 
 /// The states of all rules.
@@ -54,6 +54,9 @@ struct Kept {
     /// Alerts of others that fire, by key.
     #[serde(default)]
     posted: BTreeMap<String, PostedAlert>,
+    /// Rule and labels of alerts that fired when their rule was taken out of the configuration.
+    #[serde(default)]
+    orphans: Vec<(String, String)>,
     /// The newest time that was seen, in microseconds.
     now: i64,
 }
@@ -92,7 +95,7 @@ impl AlertOperator {
     }
 
     fn take(&mut self, observations: &[Observation]) -> Vec<Row> {
-        let mut rows = Vec::new();
+        let mut rows = self.bury();
         for observation in observations {
             match observation.kind {
                 Kind::Tick => self.step(&mut rows),
@@ -102,6 +105,31 @@ impl AlertOperator {
             }
         }
         rows
+    }
+
+    /// Alerts without a rule are over.
+    fn bury(&mut self) -> Vec<Row> {
+        let now = self.state.now;
+        let row = |(rule, labels): (String, String)| {
+            let key = key(&rule, &labels);
+            let firing = self.state.notifier.alerts.get(&key)?.clone();
+            let severity = firing.labels.get("severity").cloned().unwrap_or_default();
+            let Firing { labels, annotations, starts_at, generator_url, .. } = firing;
+            let change = Change::Resolved;
+            Some(Row {
+                rule,
+                severity,
+                labels,
+                annotations,
+                change,
+                value: None,
+                key,
+                starts_at,
+                generator_url,
+                ts: now,
+            })
+        };
+        std::mem::take(&mut self.state.orphans).into_iter().filter_map(row).collect()
     }
 
     fn observe(&mut self, seen: &Observation, rows: &mut Vec<Row>) {
@@ -410,7 +438,16 @@ impl Operator for AlertOperator {
 
     fn restore(&mut self, _: KeyGroup, state: Bytes) -> Result<(), RestoreError> {
         self.state = serde_json::from_slice(&state)?;
-        self.state.instances.retain(|rule, _| self.rules.contains_key(rule));
+        let (rules, orphans) = (&self.rules, &mut self.state.orphans);
+        self.state.instances.retain(|rule, instances| {
+            let is_known = rules.contains_key(rule);
+            if !is_known {
+                let fired = instances.iter().filter(|(_, instance)| instance.state == State::Firing);
+                orphans.extend(fired.map(|(labels, _)| (rule.clone(), labels.clone())));
+            }
+            is_known
+        });
+        self.state.notifier.rerouted(&self.config, self.state.now);
         self.show();
         Ok(())
     }

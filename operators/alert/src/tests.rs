@@ -350,3 +350,32 @@ fn configuration_errors_say_where() {
         assert!(error.contains(what), "{error}");
     }
 }
+
+#[test]
+fn a_reload_ends_alerts_without_a_rule_and_moves_the_others() {
+    let rules = r#"{"rules": [{"alert": "A", "from": "events", "when": "true"}, {"alert": "B", "from": "events", "when": "true"}],
+        "route": {"channel": "ops", "group_by": ["alertname"], "group_wait": "0s", "group_interval": "0s",
+        "routes": [{"match": {"alertname": "B"}, "channel": "ops"}]}, "shipped": false}"#;
+    let mut world = World::new(rules);
+    world.observe(1, &[("A", Kind::Firing, "a", 1.0), ("B", Kind::Firing, "a", 1.0)]);
+    assert_eq!(world.told().len(), 2);
+    let state = world.operator.on_barrier(Epoch(1)).remove(0);
+    let again = |config: &str| {
+        let mut next = World::new(config);
+        next.operator.restore(state.0, state.1.clone()).unwrap();
+        next.tick(2);
+        next
+    };
+    let mut same = again(rules);
+    assert!(same.told().is_empty() && same.states.is_empty(), "nothing has changed: {:?}", same.states);
+    // A is gone, and B goes to another channel.
+    let mut next = again(
+        r#"{"rules": [{"alert": "B", "from": "events", "when": "true"}], "shipped": false,
+        "route": {"channel": "ops", "group_by": ["alertname"], "group_wait": "0s", "group_interval": "0s",
+        "routes": [{"match": {"alertname": "B"}, "channel": "pager"}]}}"#,
+    );
+    assert_eq!(next.states, ["2 A resolved"]);
+    assert_eq!(next.told(), [("ops".into(), Status::Resolved, 1), ("pager".into(), Status::Firing, 1)]);
+    next.tick(90_000);
+    assert!(next.told().iter().all(|told| told.0 == "pager"), "what is over is not repeated");
+}

@@ -14,10 +14,11 @@ use crate::{Batch, Signal, Sink, SinkError, Timer};
 use arrow::array::{Array, AsArray, StringArray};
 use async_trait::async_trait;
 use bodkin_schema::{Epoch, Stream, dataflow};
+use futures::future::select;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -135,11 +136,15 @@ pub struct OutboxStats {
 /// What is to be delivered. It is a [`Sink`] of the graph: an epoch's intent holds what is pending.
 pub struct Outbox {
     options: OutboxOptions,
-    channels: HashMap<String, Arc<dyn Channel>>,
+    channels: RwLock<Channels>,
+    /// Told when there are other channels.
+    replaced: Signal,
     state: Mutex<State>,
     changed: Signal,
     stats: OutboxStats,
 }
+
+type Channels = HashMap<String, Arc<dyn Channel>>;
 
 #[derive(Default)]
 struct State {
@@ -169,8 +174,22 @@ impl std::fmt::Debug for Outbox {
 impl Outbox {
     /// An outbox that sends nothing until it is [opened](Self::open).
     pub fn new(options: OutboxOptions, channels: Vec<Arc<dyn Channel>>) -> Self {
-        let channels = channels.into_iter().map(|channel| (channel.name().to_owned(), channel)).collect();
-        Self { options, channels, state: Mutex::default(), changed: Signal::default(), stats: OutboxStats::default() }
+        Self {
+            options,
+            channels: RwLock::new(by_name(channels)),
+            replaced: Signal::default(),
+            state: Mutex::default(),
+            changed: Signal::default(),
+            stats: OutboxStats::default(),
+        }
+    }
+
+    /// Goes on with other channels. What is pending goes to the channel that now has its name, from the next attempt on,
+    /// which is made at once; what is pending for a name that is gone is given up.
+    pub fn set_channels(&self, channels: Vec<Arc<dyn Channel>>) {
+        *self.channels.write().unwrap_or_else(PoisonError::into_inner) = by_name(channels);
+        self.replaced.notify();
+        self.changed.notify();
     }
 
     /// The replay is over and the graph has caught up: what is pending now is sent.
@@ -183,16 +202,16 @@ impl Outbox {
 
     /// Names of its channels, and of those that no longer exist and have something pending.
     pub fn channels(&self) -> Vec<String> {
-        let state = self.lock();
-        let mut names: Vec<String> = self.channels.keys().chain(state.queues.keys()).cloned().collect();
+        let mut names: Vec<String> = self.now().keys().cloned().collect();
+        names.extend(self.lock().queues.keys().cloned());
         names.sort_unstable();
         names.dedup();
         names
     }
 
     /// The channel of that name.
-    pub fn channel(&self, name: &str) -> Option<&Arc<dyn Channel>> {
-        self.channels.get(name)
+    pub fn channel(&self, name: &str) -> Option<Arc<dyn Channel>> {
+        self.now().get(name).cloned()
     }
 
     /// Its counters.
@@ -211,17 +230,18 @@ impl Outbox {
         // Deliveries that go alone, because one of them spoils the run.
         let mut alone = 0_usize;
         loop {
-            let seen = self.changed.seen();
+            let (seen, replaced) = (self.changed.seen(), self.replaced.seen());
             self.end(self.given_up(channel), log, timer).await;
-            let run_max = self.channels.get(channel).map_or(1, |channel| channel.run_max().max(1));
+            let own = self.channel(channel);
+            let run_max = own.as_ref().map_or(1, |own| own.run_max().max(1));
             // After an error one delivery tries whether the receiver is back.
             let run = self.oldest(channel, if attempts > 0 || alone > 0 { 1 } else { run_max });
             let Some(first) = run.first() else {
                 self.changed.changed(seen).await;
                 continue;
             };
-            let outcome = match self.channels.get(channel) {
-                Some(channel) => channel.send(&run).await,
+            let outcome = match own {
+                Some(own) => own.send(&run).await,
                 None => Err(ChannelError {
                     reason: "there is no such channel any more".to_owned(),
                     is_final: true,
@@ -240,7 +260,9 @@ impl Outbox {
                     self.stats.failed.fetch_add(1, Ordering::Relaxed);
                     let wait = error.retry_after.unwrap_or_else(|| self.wait(&first.key, attempts));
                     tracing::warn!(channel, key = first.key, attempts, %error, "delivery waits and is tried again");
-                    timer.sleep(wait).await;
+                    // Whoever mends a channel does not wait for it.
+                    let replaced = std::pin::pin!(self.replaced.changed(replaced));
+                    select(timer.sleep(wait), replaced).await;
                     continue;
                 }
             };
@@ -321,6 +343,10 @@ impl Outbox {
         self.changed.notify();
     }
 
+    fn now(&self) -> RwLockReadGuard<'_, Channels> {
+        self.channels.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -359,6 +385,10 @@ impl State {
             }
         }
     }
+}
+
+fn by_name(channels: Vec<Arc<dyn Channel>>) -> Channels {
+    channels.into_iter().map(|channel| (channel.name().to_owned(), channel)).collect()
 }
 
 fn text<'a>(batch: &'a Batch, name: &str) -> Option<&'a StringArray> {
@@ -546,6 +576,37 @@ mod tests {
         second.open();
         run(&second, &world, 4).await;
         assert_eq!(*world.sent.lock().unwrap(), ["a", "b", "c", "d"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_channels_take_up_what_is_pending_at_once() {
+        let (broken, mended) = (Arc::new(World::default()), Arc::new(World::default()));
+        broken.failures.store(1000, Ordering::Relaxed);
+        let outbox = outbox(&broken);
+        outbox.write(rows(1, &["a", "b", "c"]));
+        outbox.open();
+        let sending = outbox.run("mail", mended.as_ref(), &TokioTimer);
+        let reload = async {
+            // By now it waits for minutes between two attempts.
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+            let start = tokio::time::Instant::now();
+            outbox.set_channels(vec![mended.clone()]);
+            while outbox.pending() > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            start.elapsed()
+        };
+        let took = tokio::select! {
+            () = sending => unreachable!("it runs for ever"),
+            took = reload => took,
+        };
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        assert_eq!(*mended.sent.lock().unwrap(), ["a", "b", "c"]);
+        // A name that is gone: given up, with a row that says so.
+        outbox.write(rows(1, &["d"]));
+        outbox.set_channels(Vec::new());
+        run(&outbox, &mended, 4).await;
+        assert!(mended.ended.lock().unwrap()[3].dead.as_ref().unwrap().contains("no such channel"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -60,7 +60,7 @@ use bodkin_promql::Engine;
 use bodkin_query::{QueryEngine, QueryOptions};
 use bodkin_schema::{Clock, Stream};
 use cloudtrail::CloudtrailReader;
-use flow::{Flow, FlowAlerts, Scheduler};
+use flow::{Deliveries, Flow, FlowAlerts, Scheduler};
 use listen::{Answerers, Listeners};
 use prometheus::PrometheusJobs;
 use promql_rows::PromqlRows;
@@ -96,13 +96,15 @@ pub(crate) struct Server {
     _query_threads: QueryThreads,
 }
 
-/// What of the configuration can change while the server runs: the graph, Prometheus's rules and scraping, what agents are
-/// to watch, how long tables keep their rows.
+/// What of the configuration can change while the server runs: the graph, alerts, channels, forwarders, Prometheus's rules
+/// and scraping, what agents are to watch, how long tables keep their rows.
 pub(crate) struct Reloader {
     agents: Arc<AgentConfigs>,
     engine: Arc<bodkin_engine::Engine>,
     rules: Arc<RuleKeeper>,
     flow: Arc<Flow>,
+    deliveries: Arc<Deliveries>,
+    clock: Arc<dyn Clock>,
     config: Option<PathBuf>,
     prometheus: Arc<PrometheusJobs>,
     upkeep: Arc<Upkeep>,
@@ -114,13 +116,19 @@ impl Reloader {
         let config = ServerConfig::read(self.config.as_deref())?;
         let settings = config.prometheus.settings()?;
         let flow = self.flow.again(&config.flow())?;
+        let channels = flow.channels(&self.clock)?;
         let graph = graph::configured(self.config.as_deref(), &self.rules, &flow)?;
         self.prometheus.load(settings).await?;
         self.agents.set(config.agents.clone());
         self.upkeep.keep(config.retention()?);
         let engine = self.engine.clone();
+        // While one graph follows the other, there are the channels of both.
+        self.deliveries.add_channels(&channels);
         // It waits until the shards have done what they have taken.
-        tokio::task::spawn_blocking(move || engine.reload(&graph)).await?.context("graph")
+        tokio::task::spawn_blocking(move || engine.reload(&graph)).await?.context("graph")?;
+        flow.come_into_force();
+        self.deliveries.set_channels(channels);
+        Ok(())
     }
 }
 
@@ -160,7 +168,7 @@ impl Server {
         let ladder = storage.ladder().clone();
         let upkeep = Arc::new(Upkeep::new(storage.tables().clone(), ladder, config.retention()?));
         let asked = Scheduler {
-            alerts: flow.alerts().clone(),
+            alerts: flow.in_force().clone(),
             engine: engine.clone(),
             producer: LocalProducer::new(storage.ingest().clone(), &format!("{}/alerts", storage.node_id()))?,
             own: Arc::new(metrics::ServerMetrics::new(&storage)),
@@ -183,7 +191,13 @@ impl Server {
             engine,
             node: node.clone(),
             rules: rules.clone(),
-            metrics: vec![query_log as Arc<dyn MetricsSource>, cloudtrail, jobs.clone(), statsd, flow.windows().clone()],
+            metrics: vec![
+                query_log as Arc<dyn MetricsSource>,
+                cloudtrail,
+                jobs.clone(),
+                statsd,
+                flow.windows().clone(),
+            ],
             prometheus: jobs.api(evaluator, &storage),
             alerting: Arc::new(FlowAlerts::new(&flow, &storage)?),
             agents: agents.clone(),
@@ -213,7 +227,8 @@ impl Server {
     pub(crate) fn reloader(&self) -> Reloader {
         let (engine, rules, flow) = (self.storage.engine().clone(), self.rules.clone(), self.flow.clone());
         let (agents, prometheus, upkeep) = (self.agents.clone(), self.prometheus.clone(), self.upkeep.clone());
-        Reloader { agents, engine, rules, flow, config: self.config.clone(), prometheus, upkeep }
+        let (deliveries, clock) = (self.storage.deliveries().clone(), self.storage.clock().clone());
+        Reloader { agents, engine, rules, flow, deliveries, clock, config: self.config.clone(), prometheus, upkeep }
     }
 
     /// What the process says of itself.

@@ -3,7 +3,7 @@
 use super::MetricsSection;
 use super::catalog::LiveCatalog;
 use super::feed::{Feed, LogSource, Notes};
-use super::flow::DeliveryEnds;
+use super::flow::{Deliveries, DeliveryEnds};
 use super::metric_store::{MetricFeed, MetricTables};
 use crate::store::TableStore;
 use anyhow::{Context, anyhow};
@@ -36,7 +36,7 @@ pub(crate) struct Storage {
     engine: Arc<Engine>,
     notes: Notes,
     outbox: Arc<Outbox>,
-    deliveries: Vec<JoinHandle<()>>,
+    deliveries: Arc<Deliveries>,
     flush: FlushHandle,
     epochs: Arc<EpochStats>,
     stop: Option<oneshot::Sender<()>>,
@@ -92,7 +92,7 @@ impl Storage {
         let notes = Notes { wal, inlet, clock: clock.clone() };
         let watching = tokio::spawn(notes.clone().watch_clocks());
         let ends = LocalProducer::new(ingest.clone(), &format!("{}/deliveries", data_dir.node()))?;
-        let deliveries = deliver(&outbox, &notes, Arc::new(DeliveryEnds { producer: ends })).await;
+        let deliveries = Deliveries::start(&outbox, &notes, Arc::new(DeliveryEnds { producer: ends })).await;
         Ok(Self {
             data_dir,
             tables,
@@ -173,6 +173,11 @@ impl Storage {
         &self.outbox
     }
 
+    /// What sends it.
+    pub(crate) fn deliveries(&self) -> &Arc<Deliveries> {
+        &self.deliveries
+    }
+
     /// What queries see.
     pub(crate) fn catalog(&self) -> Arc<dyn Catalog> {
         Arc::new(LiveCatalog { tables: self.tables.clone(), progress: self.engine.inlet().progress().clone() })
@@ -190,7 +195,7 @@ impl Storage {
     /// Ends the last epoch, then the log and the graph. Nothing may be put any more.
     pub(crate) async fn close(mut self) -> anyhow::Result<()> {
         self.watching.abort();
-        self.deliveries.iter().for_each(JoinHandle::abort);
+        self.deliveries.stop();
         if let Some(stop) = self.stop.take() {
             // Where the coordinator is gone already, its result says why.
             let _ = stop.send(());
@@ -204,18 +209,6 @@ impl Storage {
         .await?;
         result.context("the last epoch is not in the tables; its rows are in the log")
     }
-}
-
-/// Starts to send when the graph has taken all of the log: every row that says how a delivery ended is known by then, and
-/// every delivery that a replay offers again was offered.
-async fn deliver(outbox: &Arc<Outbox>, notes: &Notes, ends: Arc<DeliveryEnds>) -> Vec<JoinHandle<()>> {
-    notes.inlet.progress().caught_up().await;
-    outbox.open();
-    let run = |channel: String| {
-        let (outbox, ends) = (outbox.clone(), ends.clone());
-        tokio::spawn(async move { outbox.run(&channel, ends.as_ref(), &TokioTimer).await })
-    };
-    outbox.channels().into_iter().map(run).collect()
 }
 
 /// What the intent remembers of lanes, for ingest.

@@ -3,6 +3,7 @@
 use super::Flow;
 use crate::server::feed::Notes;
 use crate::server::storage::Storage;
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bodkin_alert::observe::evaluations;
 use bodkin_alert::{ActiveAlert, AlertsConfig, Board, PostedAlert, RuleKind, SILENCES_INPUT, Silence};
@@ -23,7 +24,7 @@ const SILENCES_MAX: usize = 10_000;
 
 /// Alerts of a running server.
 pub(crate) struct FlowAlerts {
-    alerts: Arc<AlertsConfig>,
+    alerts: Arc<ArcSwap<AlertsConfig>>,
     board: Arc<Board>,
     outbox: Arc<Outbox>,
     notes: Notes,
@@ -43,7 +44,7 @@ impl FlowAlerts {
         let producer = LocalProducer::new(storage.ingest().clone(), &format!("{}/posted", storage.node_id()))?;
         Ok(Self {
             producer,
-            alerts: flow.alerts.clone(),
+            alerts: flow.in_force.clone(),
             board: flow.board.clone(),
             outbox: storage.outbox().clone(),
             notes: storage.notes().clone(),
@@ -72,7 +73,7 @@ impl Alerting for FlowAlerts {
                 "annotations": rule.annotations, "for_seconds": rule.hold.as_secs_f64(), "every_seconds": rule.every.as_secs_f64(),
             })
         };
-        self.alerts.rules.iter().map(rule).collect()
+        self.alerts.load().rules.iter().map(rule).collect()
     }
 
     fn alerts(&self, principal: &Principal) -> Vec<ActiveAlert> {
@@ -81,7 +82,7 @@ impl Alerting for FlowAlerts {
     }
 
     async fn post_alerts(&self, principal: &Principal, alerts: Vec<PostedAlert>) -> Result<(), String> {
-        if self.alerts.route.is_none() {
+        if self.alerts.load().route.is_none() {
             return Err("no alert goes anywhere here: configure alerts.route".to_owned());
         }
         if principal.tenant != Tenant::default() {
@@ -134,7 +135,7 @@ impl Alerting for FlowAlerts {
     }
 
     async fn test(&self, channel: &str) -> Result<(), String> {
-        let found = self.outbox.channel(channel).ok_or_else(|| format!("there is no channel {channel:?}"))?.clone();
+        let found = self.outbox.channel(channel).ok_or_else(|| format!("there is no channel {channel:?}"))?;
         let body = serde_json::to_string(&test_message(channel, self.now())).map_err(|error| error.to_string())?;
         let delivery = Delivery::new(channel, &format!("test-{}", self.new_id()), &body);
         found.send(&[delivery]).await.map_err(|error| error.to_string())

@@ -7,6 +7,7 @@
 //! ```
 
 mod alerting;
+mod deliveries;
 mod ends;
 mod nodes;
 mod scheduler;
@@ -14,11 +15,13 @@ mod section;
 mod windows;
 
 pub(crate) use alerting::FlowAlerts;
+pub(crate) use deliveries::Deliveries;
 pub(crate) use ends::DeliveryEnds;
 pub(crate) use scheduler::Scheduler;
 pub(crate) use section::{FlowConfig, ForwardSection};
 pub(crate) use windows::Windows;
 
+use arc_swap::ArcSwap;
 use bodkin_alert::{AlertsConfig, Board};
 use bodkin_engine::Channel;
 use bodkin_schema::Clock;
@@ -29,6 +32,8 @@ use std::sync::Arc;
 pub(crate) struct Flow {
     config: FlowConfig,
     alerts: Arc<AlertsConfig>,
+    /// The rules that run: shared by all that come one after the other.
+    in_force: Arc<ArcSwap<AlertsConfig>>,
     board: Arc<Board>,
     windows: Arc<Windows>,
 }
@@ -39,18 +44,24 @@ impl Flow {
     /// # Errors
     /// What is wrong, with its key.
     pub(crate) fn new(config: &FlowConfig, scratch: PathBuf) -> anyhow::Result<Arc<Self>> {
-        Self::sharing(config, Arc::default(), Arc::new(Windows::new(scratch)))
+        config.check()?;
+        let alerts = Arc::new(config.alerts.clone().with_shipped());
+        let in_force = Arc::new(ArcSwap::new(alerts.clone()));
+        let windows = Arc::new(Windows::new(scratch));
+        Ok(Arc::new(Self { config: config.clone(), alerts, in_force, board: Arc::default(), windows }))
     }
 
     /// The same with another configuration; who looks at the board goes on to see it.
     pub(crate) fn again(&self, config: &FlowConfig) -> anyhow::Result<Arc<Self>> {
-        Self::sharing(config, self.board.clone(), self.windows.clone())
-    }
-
-    fn sharing(config: &FlowConfig, board: Arc<Board>, windows: Arc<Windows>) -> anyhow::Result<Arc<Self>> {
         config.check()?;
         let alerts = Arc::new(config.alerts.clone().with_shipped());
-        Ok(Arc::new(Self { config: config.clone(), alerts, board, windows }))
+        let (in_force, board, windows) = (self.in_force.clone(), self.board.clone(), self.windows.clone());
+        Ok(Arc::new(Self { config: config.clone(), alerts, in_force, board, windows }))
+    }
+
+    /// From now on its rules are asked.
+    pub(crate) fn come_into_force(&self) {
+        self.in_force.store(self.alerts.clone());
     }
 
     /// The channels.
@@ -66,8 +77,8 @@ impl Flow {
         &self.windows
     }
 
-    /// The rules.
-    pub(crate) fn alerts(&self) -> &Arc<AlertsConfig> {
-        &self.alerts
+    /// The rules that run.
+    pub(crate) fn in_force(&self) -> &Arc<ArcSwap<AlertsConfig>> {
+        &self.in_force
     }
 }

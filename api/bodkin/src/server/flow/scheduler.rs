@@ -1,6 +1,7 @@
 //! Asks the scheduled queries of alert rules, and lets time pass: answers and ticks are rows of `evaluations`, so that a
 //! replay has them again.
 
+use arc_swap::ArcSwap;
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
@@ -26,7 +27,8 @@ const SERIES_MAX: usize = 100_000;
 
 /// The clock of the alerts.
 pub(crate) struct Scheduler {
-    pub(crate) alerts: Arc<AlertsConfig>,
+    /// The rules that run.
+    pub(crate) alerts: Arc<ArcSwap<AlertsConfig>>,
     pub(crate) engine: Arc<QueryEngine>,
     pub(crate) producer: LocalProducer,
     /// Our own metrics.
@@ -34,11 +36,8 @@ pub(crate) struct Scheduler {
 }
 
 impl Scheduler {
-    /// Runs until the server stops. Does nothing where there are no alerts.
+    /// Runs until the server stops. Does nothing while there are no alerts.
     pub(crate) async fn run(self, stopping: CancellationToken) {
-        if !self.alerts.is_used() {
-            return;
-        }
         let this = Arc::new(self);
         let slots = Arc::new(Semaphore::new(PARALLEL));
         let mut ticks = tokio::time::interval(TICK);
@@ -48,6 +47,10 @@ impl Scheduler {
                 _ = ticks.tick() => {}
                 () = stopping.cancelled() => return,
             }
+            let alerts = this.alerts.load_full();
+            if !alerts.is_used() {
+                continue;
+            }
             let tick = Observation {
                 ts: this.producer.now().micros(),
                 rule: String::new(),
@@ -56,21 +59,18 @@ impl Scheduler {
                 value: None,
             };
             this.put(&[tick]).await;
-            for at in 0..this.alerts.rules.len() {
-                if this.alerts.rules.get(at).is_some_and(|rule| is_due(rule, second)) {
-                    let (this, slots) = (this.clone(), slots.clone());
-                    tokio::spawn(async move {
-                        // The semaphore is never closed.
-                        let _slot = slots.acquire().await;
-                        this.evaluate(at).await;
-                    });
-                }
+            for rule in alerts.rules.iter().filter(|rule| is_due(rule, second)) {
+                let (this, slots, rule) = (this.clone(), slots.clone(), rule.clone());
+                tokio::spawn(async move {
+                    // The semaphore is never closed.
+                    let _slot = slots.acquire().await;
+                    this.evaluate(&rule).await;
+                });
             }
         }
     }
 
-    async fn evaluate(&self, at: usize) {
-        let Some(rule) = self.alerts.rules.get(at) else { return };
+    async fn evaluate(&self, rule: &Rule) {
         let ts = self.producer.now().micros();
         let inner = match &rule.own {
             // Without samples there is nothing to ask; all that fired is over.
