@@ -25,6 +25,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`batch`] | [`Batch`], [`Message`]: what flows |
+//! | `absent` | [`absent_column`]: columns that did not come |
 //! | [`operator`] | [`Operator`], [`Output`]: one step, as nested calls |
 //! | [`graph`] | [`Graph`]: which operators read what and store where; pictures of it |
 //! | [`runtime`] | [`Engine`], [`Inlet`], [`ShardCore`]: the graph on threads, or step by step |
@@ -40,6 +41,7 @@
 //! | [`coordinator`] | [`Coordinator`]: barrier, prepare, intent, commit, trim; recovery |
 //! | [`timer`] | [`Timer`]: waiting as an argument |
 
+mod absent;
 pub mod batch;
 pub mod budget;
 pub mod coordinator;
@@ -58,6 +60,7 @@ mod state;
 pub mod timer;
 pub mod watermark;
 
+pub use absent::absent_column;
 pub use batch::{Batch, Message, Origin, TimeRange};
 pub use budget::{Budget, Permit};
 pub use coordinator::{Coordinator, EpochOptions, EpochStats, FlushHandle, FlushRequests, Run, Time, flush_channel};

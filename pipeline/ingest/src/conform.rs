@@ -2,9 +2,10 @@
 
 use crate::Refusal;
 use crate::retype::{kept, nearest, widened};
-use arrow::array::{Array, ArrayRef, AsArray, MapArray, RecordBatch, StructArray, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, MapArray, RecordBatch, StructArray};
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use bodkin_engine::absent_column;
 use bodkin_schema::{Fit, Stream, check_columns, fit};
 use std::sync::Arc;
 
@@ -88,7 +89,7 @@ impl Conform {
 impl Values {
     fn column(self, records: &RecordBatch, data_type: &DataType) -> Result<ArrayRef, ArrowError> {
         match self {
-            Self::Absent => Ok(new_null_array(data_type, records.num_rows())),
+            Self::Absent => Ok(absent_column(data_type, records.num_rows())),
             Self::Same(index) => with_type(records.column(index), data_type),
             Self::Widened(index) => widened(records.column(index), data_type),
             Self::Nearest(index) => nearest(records.column(index), data_type),

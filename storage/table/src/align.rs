@@ -1,10 +1,11 @@
 //! Rows as they came, brought to the columns of their table.
 
 use crate::suffixed::Suffixed;
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
+use bodkin_engine::absent_column;
 use bodkin_schema::Stream;
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ pub(crate) fn align(stream: Stream, records: &RecordBatch) -> Result<RecordBatch
         let column: ArrayRef = match records.column_by_name(field.name()) {
             Some(column) if is_kept(field.data_type(), column.data_type()) => column.clone(),
             Some(column) => cast(column, field.data_type())?,
-            None => new_null_array(field.data_type(), records.num_rows()),
+            None => absent_column(field.data_type(), records.num_rows()),
         };
         fields.push(Field::new(field.name(), column.data_type().clone(), field.is_nullable()));
         columns.push(column);
