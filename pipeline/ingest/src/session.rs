@@ -173,7 +173,7 @@ impl Session {
             return Err(Refusal::TooLarge { what: "body", bytes, limit });
         }
         let kind = message_kind(&data.data_header, limits)?;
-        let message = IpcMessage { header: data.data_header, body: data.data_body };
+        let message = IpcMessage { header: data.data_header, body: data.data_body }.aligned();
         match kind {
             MessageKind::Schema => Err(Refusal::Unexpected("a put has one schema")),
             MessageKind::Dictionary(id) => self.dictionary(opened, id, message).map(|()| None),

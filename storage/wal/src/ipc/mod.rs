@@ -16,8 +16,12 @@ pub use decode::{Decoder, MessageKind, body_length, decode, message_kind};
 pub use encode::{Encoder, encode, encode_schema};
 pub use verify::Extent;
 
+use arrow::buffer::Buffer;
 use bytes::Bytes;
 use thiserror::Error;
+
+/// The largest alignment of a value: that of 128-bit decimals.
+const BODY_ALIGNMENT: usize = 16;
 
 /// One IPC message as it stands on the wire and in the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +41,26 @@ impl IpcMessage {
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The same message with its body at an address that arrow decodes in place. From any other it copies buffer by
+    /// buffer, and what received the body keeps all of it for as long as the frame waits for the disk. One copy here
+    /// serves log and rows, and the receiver's memory is free for what comes next.
+    #[must_use]
+    pub fn aligned(self) -> Self {
+        if self.body.is_empty() || self.body.as_ptr().align_offset(BODY_ALIGNMENT) == 0 {
+            return self;
+        }
+        Self { body: Bytes::from_owner(Body(Buffer::from_slice_ref(&self.body))), ..self }
+    }
+}
+
+/// A body in memory of arrow's.
+struct Body(Buffer);
+
+impl AsRef<[u8]> for Body {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -151,5 +175,22 @@ impl IpcError {
             return Ok(());
         }
         Err(Self::TooLarge { what: what.to_owned(), found: found as u64, limit: limit as u64 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_copied_only_where_it_is_not_aligned() {
+        let body = Bytes::from_owner(Body(Buffer::from_slice_ref([7_u8; 100])));
+        for skipped in [0, 16, 3, 100] {
+            let message = IpcMessage { header: Bytes::from_static(b"h"), body: body.slice(skipped..) };
+            let aligned = message.clone().aligned();
+            assert_eq!(aligned, message);
+            assert_eq!(aligned.body.as_ptr() == message.body.as_ptr(), skipped != 3, "{skipped}");
+            assert!(aligned.is_empty() || aligned.body.is_empty() || aligned.body.as_ptr().align_offset(16) == 0);
+        }
     }
 }
