@@ -1,41 +1,64 @@
 //! Sorted rows to Parquet: a pure function from tail parts to the bytes of files (ORDER-1).
 
-use crate::align::is_text_dictionary;
-use crate::file_writer::{Effort, Encoded, FileWriter};
+use crate::file_writer::{ColumnRows, Effort, Encoded, FileWriter, ROWS_PER_GROUP};
+use crate::gather::{Place, gather};
 use crate::sort::sorted_order;
 use crate::suffixed::Suffixed;
 use crate::tail::TailPart;
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array, new_null_array};
-use arrow::compute::{cast, concat, interleave, take};
+use arrow::array::{Array, ArrayRef, UInt32Array};
+use arrow::compute::{cast, concat, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use bodkin_engine::absent_column;
 use bodkin_schema::Stream;
 use parquet::errors::ParquetError;
+use std::ops::Range;
 use std::sync::Arc;
 
-/// Rows that are copied into their order at a time.
+/// Rows that readers and writers pass on at a time.
 pub(crate) const ROWS_PER_CHUNK: usize = 8192;
+/// Bytes of rows that are put in order at a time, about: few large steps keep a column in the caches.
+const STEP_BYTES: usize = 64 << 20;
 
-/// Sorts the rows of all parts together and writes them to files of about `file_bytes_target`, at most `files_max`;
-/// `emit` takes each and says whether to go on. Holds a copy of the rows, one file and one chunk of plain rows.
+/// Where files end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut {
+    /// Bytes of a file, about.
+    pub(crate) file_bytes_target: usize,
+    /// Files, at most.
+    pub(crate) files_max: usize,
+    /// Rows between two places where a file may end, at most.
+    pub(crate) step_rows_max: usize,
+}
+
+impl Cut {
+    /// Files of row groups that are as large as they can be.
+    pub(crate) fn new(file_bytes_target: usize, files_max: usize) -> Self {
+        Self { file_bytes_target, files_max, step_rows_max: ROWS_PER_GROUP }
+    }
+}
+
+/// Sorts the rows of all parts together and writes them to files as `cut` says; `emit` takes each and says whether to go
+/// on. Holds one file, one column of a row group, and a copy of what is neither number nor text.
 pub(crate) fn encode(
     stream: Stream,
     parts: &[Arc<TailPart>],
-    file_bytes_target: usize,
-    files_max: usize,
+    cut: Cut,
     mut emit: impl FnMut(Encoded) -> bool,
 ) -> Result<(), ParquetError> {
     let rows = SortedRows::new(stream, parts)?;
+    let bytes: usize = parts.iter().map(|part| part.bytes).sum();
+    let step_rows = (STEP_BYTES / (bytes / rows.len().max(1)).max(1)).clamp(1, cut.step_rows_max);
     let mut files = 0;
     let mut start = 0;
     while start < rows.len() {
         files += 1;
         let mut file = FileWriter::new(stream, rows.schema.clone(), Effort::Flush)?;
         loop {
-            let end = rows.len().min(start + ROWS_PER_CHUNK);
-            file.write(&rows.chunk(start, end)?)?;
+            let end = rows.len().min(start + step_rows.min(file.room()));
+            rows.write(start..end, &mut file)?;
             start = end;
-            let is_full = file.bytes() >= file_bytes_target && files < files_max;
+            let is_full = file.bytes() >= cut.file_bytes_target && files < cut.files_max;
             if is_full || start == rows.len() {
                 break;
             }
@@ -59,9 +82,13 @@ struct SortedRows {
 
 /// One column of all parts.
 enum Column {
+    /// Nothing but nulls.
+    Null(DataType),
     /// As the parts have it: numbers are not copied before they are in order.
     Parts(Vec<ArrayRef>),
-    /// In one piece. Texts, which are compared by their values.
+    /// The same for texts, of which some may be dictionaries.
+    Texts(Vec<ArrayRef>),
+    /// In one piece: what is made of others.
     Joined(ArrayRef),
 }
 
@@ -96,20 +123,22 @@ impl SortedRows {
         self.order.len()
     }
 
-    /// Rows `start..end` of the sorted order. Texts stay dictionaries where they are: the writer looks up each value
-    /// once for the page's dictionary either way.
-    fn chunk(&self, start: usize, end: usize) -> Result<RecordBatch, ArrowError> {
-        let order = self.order.slice(start, end - start);
+    /// Writes rows of the sorted order. A column after the other, each in full: see [`crate::gather`].
+    fn write(&self, rows: Range<usize>, file: &mut FileWriter) -> Result<(), ParquetError> {
+        let order = self.order.slice(rows.start, rows.len());
         let place = |row: &u32| {
             let part = self.starts.partition_point(|start| start <= row).saturating_sub(1);
-            (part, (row - self.starts[part]) as usize)
+            Place { piece: part as u32, row: row - self.starts[part] }
         };
-        let places: Vec<(usize, usize)> = order.values().iter().map(place).collect();
-        let columns = self.columns.iter().map(|column| match column {
-            Column::Joined(column) => take(column, &order, None),
-            Column::Parts(parts) => interleave(&parts.iter().map(|part| part.as_ref()).collect::<Vec<_>>(), &places),
-        });
-        RecordBatch::try_new(self.schema.clone(), columns.collect::<Result<_, _>>()?)
+        let places: Vec<Place> = order.values().iter().map(place).collect();
+        file.write_columns(rows.len(), |index| {
+            Ok(match &self.columns[index] {
+                Column::Null(data_type) => ColumnRows::Values(absent_column(data_type, places.len())),
+                Column::Parts(pieces) => ColumnRows::Values(gather(pieces, &places)?),
+                Column::Texts(pieces) => ColumnRows::Texts(pieces, &places),
+                Column::Joined(column) => ColumnRows::Values(take(column, &order, None)?),
+            })
+        })
     }
 }
 
@@ -117,37 +146,41 @@ impl Column {
     /// The column of all parts; null in those that do not have it.
     fn new(parts: &[Arc<TailPart>], field: &Field) -> Result<Self, ArrowError> {
         let plain = field.data_type();
-        let piece = |part: &Arc<TailPart>| match part.records.column_by_name(field.name()) {
-            Some(column) => column.clone(),
-            None => new_null_array(plain, part.records.num_rows()),
-        };
+        let found = |part: &Arc<TailPart>| part.records.column_by_name(field.name()).cloned();
+        if field.is_nullable() && parts.iter().filter_map(found).all(|piece| piece.null_count() == piece.len()) {
+            return Ok(Self::Null(plain.clone()));
+        }
+        let piece = |part| found(part).unwrap_or_else(|| absent_column(plain, part.records.num_rows()));
         let pieces: Vec<ArrayRef> = parts.iter().map(piece).collect();
-        let is_copied = matches!(plain, DataType::Utf8 | DataType::List(_) | DataType::Map(..) | DataType::Struct(_));
-        let is_plain = pieces.iter().all(|piece| piece.data_type() == plain);
-        match is_plain && !is_copied {
-            true => Ok(Self::Parts(pieces)),
-            false => join(&pieces, plain).map(Self::Joined),
+        match plain {
+            DataType::Utf8 => Ok(Self::Texts(pieces)),
+            DataType::List(_) | DataType::Map(..) | DataType::Struct(_) => join(&pieces, plain).map(Self::Joined),
+            _ => Ok(Self::Parts(pieces)),
         }
     }
 
     fn pieces(&self) -> &[ArrayRef] {
         match self {
-            Self::Parts(parts) => parts,
+            Self::Null(_) => &[],
+            Self::Parts(pieces) | Self::Texts(pieces) => pieces,
             Self::Joined(column) => std::slice::from_ref(column),
         }
     }
 
     fn data_type(&self) -> &DataType {
-        self.pieces().first().map_or(&DataType::Null, |piece| piece.data_type())
+        match self {
+            Self::Null(data_type) => data_type,
+            Self::Texts(_) => &DataType::Utf8,
+            Self::Parts(_) | Self::Joined(_) => {
+                self.pieces().first().map_or(&DataType::Null, |piece| piece.data_type())
+            }
+        }
     }
 }
 
-/// One column of all parts. A text stays a dictionary where every part has one.
+/// One column of all parts. Texts in it stay dictionaries where every part has them.
 fn join(columns: &[ArrayRef], plain: &DataType) -> Result<ArrayRef, ArrowError> {
-    let is_joined = |column: &ArrayRef| {
-        let found = column.data_type();
-        found == plain || is_text_dictionary(found) || matches!(found, DataType::List(_))
-    };
+    let is_joined = |column: &ArrayRef| column.data_type() == plain || matches!(column.data_type(), DataType::List(_));
     if columns.iter().all(is_joined) && columns.windows(2).all(|pair| pair[0].data_type() == pair[1].data_type()) {
         let columns: Vec<_> = columns.iter().map(|column| column.as_ref()).collect();
         return concat(&columns);
@@ -160,7 +193,7 @@ fn join(columns: &[ArrayRef], plain: &DataType) -> Result<ArrayRef, ArrowError> 
 mod tests {
     use super::*;
     use crate::stats::{FileStats, StatValue};
-    use arrow::array::{AsArray, DictionaryArray, Int64Array, StringArray, TimestampMicrosecondArray};
+    use arrow::array::{AsArray, DictionaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
     use arrow::datatypes::{Field, Int32Type, Int64Type, Schema};
     use bodkin_schema::{Tenant, drops};
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -189,7 +222,8 @@ mod tests {
 
     fn files(parts: &[Arc<TailPart>], target: usize, files_max: usize) -> Vec<Encoded> {
         let mut files = Vec::new();
-        encode(Stream::Drops, parts, target, files_max, |file| {
+        let cut = Cut { step_rows_max: ROWS_PER_CHUNK, ..Cut::new(target, files_max) };
+        encode(Stream::Drops, parts, cut, |file| {
             files.push(file);
             true
         })
@@ -228,7 +262,8 @@ mod tests {
     fn who_wants_no_more_files_gets_none() {
         let producers = vec!["p".to_owned(); 20_000];
         let mut count = 0;
-        encode(Stream::Drops, &[part(0, &producers, true)], 1, 16, |_| {
+        let cut = Cut { step_rows_max: ROWS_PER_CHUNK, ..Cut::new(1, 16) };
+        encode(Stream::Drops, &[part(0, &producers, true)], cut, |_| {
             count += 1;
             false
         })

@@ -2,13 +2,15 @@
 //! the `parquet` crate.
 
 use crate::align::is_text_dictionary;
+use crate::gather::Place;
 use crate::stats::StatsBuilder;
 use crate::suffixed::Suffixed;
 use crate::text_chunk::TextChunk;
 use crate::text_pages::{TextEncoder, TextOptions};
 use crate::value_chunk::ValueEncoder;
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use bodkin_schema::{Stream, events, metrics};
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
@@ -58,6 +60,14 @@ pub(crate) struct Encoded {
     pub(crate) stats: String,
     /// Columns beyond those of the stream.
     pub(crate) suffixed: Vec<String>,
+}
+
+/// Rows of one column.
+pub(crate) enum ColumnRows<'a> {
+    /// Their values.
+    Values(ArrayRef),
+    /// Texts, where they are.
+    Texts(&'a [ArrayRef], &'a [Place]),
 }
 
 /// Writes a file. Holds the file so far and one row group: pages that are encoded, and the numbers of texts.
@@ -146,13 +156,48 @@ impl FileWriter {
             self.stats.update(&rows);
             self.group.write(&rows)?;
             start += count;
-            let texts: usize = self.group.columns.iter().map(Column::text_bytes).sum();
-            if count < room || self.group.rows == ROWS_PER_GROUP || texts > TEXT_BYTES_PER_GROUP {
-                self.end_group()?;
-                self.group.open(&self.columns, &self.incoming)?;
+            if count < room || self.group.is_full() {
+                self.next_group()?;
             }
         }
         Ok(())
+    }
+
+    /// Rows that the open row group has room for.
+    pub(crate) fn room(&self) -> usize {
+        ROWS_PER_GROUP - self.group.rows
+    }
+
+    /// Takes the next `rows`, at most as many as there is room for, by columns: `column` is called for each in turn, so
+    /// that no two are held at a time.
+    pub(crate) fn write_columns<'a>(
+        &mut self,
+        rows: usize,
+        mut column: impl FnMut(usize) -> Result<ColumnRows<'a>, ArrowError>,
+    ) -> Result<(), ParquetError> {
+        for (index, (open, field)) in self.group.columns.iter_mut().zip(self.incoming.fields()).enumerate() {
+            match (open, column(index)?) {
+                (Column::Text(chunk, _), ColumnRows::Texts(pieces, places)) => {
+                    self.stats.count_nulls(index, chunk.push_places(pieces, places)?);
+                }
+                (open, ColumnRows::Values(values)) => {
+                    self.stats.update_column(index, &values);
+                    open.push(&values, field)?;
+                }
+                _ => return Err(ParquetError::General(format!("texts in column {}", field.name()))),
+            }
+        }
+        self.stats.count(rows);
+        self.group.rows += rows;
+        if self.group.is_full() {
+            self.next_group()?;
+        }
+        Ok(())
+    }
+
+    fn next_group(&mut self) -> Result<(), ParquetError> {
+        self.end_group()?;
+        self.group.open(&self.columns, &self.incoming)
     }
 
     /// How many of the next rows belong into the open row group, where it is to end with their metric.
@@ -228,22 +273,32 @@ impl Group {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
         let schema = batch.schema_ref();
         for ((column, array), field) in self.columns.iter_mut().zip(batch.columns()).zip(schema.fields()) {
-            match column {
-                Column::Text(chunk, _) => chunk.push(array)?,
-                Column::Values(encoder) => encoder.push(array),
-                Column::Other(writers) => {
-                    for (writer, leaf) in writers.iter_mut().zip(compute_leaves(field, array)?) {
-                        writer.write(&leaf)?;
-                    }
-                }
-            }
+            column.push(array, field)?;
         }
         self.rows += batch.num_rows();
         Ok(())
     }
+
+    fn is_full(&self) -> bool {
+        let texts: usize = self.columns.iter().map(Column::text_bytes).sum();
+        self.rows >= ROWS_PER_GROUP || texts > TEXT_BYTES_PER_GROUP
+    }
 }
 
 impl Column {
+    fn push(&mut self, array: &ArrayRef, field: &Field) -> Result<(), ParquetError> {
+        match self {
+            Self::Text(chunk, _) => chunk.push(array)?,
+            Self::Values(encoder) => encoder.push(array),
+            Self::Other(writers) => {
+                for (writer, leaf) in writers.iter_mut().zip(compute_leaves(field, array)?) {
+                    writer.write(&leaf)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Bytes that it will take in the file, about.
     fn encoded_bytes(&self) -> usize {
         match self {

@@ -14,8 +14,8 @@ use std::collections::HashMap;
 const KEYS_MAX: usize = 3;
 
 /// Indices in ascending order of the keys, none of which is null; rows with equal keys stay in order of arrival. A key
-/// comes in pieces, one after the other; texts, whose rank is among all of a column, in one piece. Dictionaries compare by
-/// value.
+/// comes in pieces, one after the other; a text may be a dictionary in one and plain in the next. Dictionaries compare
+/// by value.
 ///
 /// # Errors
 /// Where there are more keys or rows than can be sorted, or a key has a type that is no key.
@@ -27,55 +27,82 @@ pub(crate) fn sorted_order(keys: &[&[ArrayRef]]) -> Result<UInt32Array, ArrowErr
     }
     let mut order: Vec<([u64; KEYS_MAX], u32)> = (0..count).map(|row| ([0; KEYS_MAX], row)).collect();
     for (place, pieces) in keys.iter().enumerate() {
-        let mut start = 0;
-        for piece in *pieces {
-            rank(piece, |row, number| order[start + row].0[place] = number)?;
-            start += piece.len();
-        }
+        let mut rows = order.iter_mut();
+        let put = |number| {
+            if let Some((numbers, _)) = rows.next() {
+                numbers[place] = number;
+            }
+        };
+        rank(pieces, put)?;
     }
     order.sort_unstable();
     Ok(order.into_iter().map(|(_, row)| row).collect::<Vec<_>>().into())
 }
 
-/// Gives each row the number that its key sorts by.
-fn rank(key: &ArrayRef, mut put: impl FnMut(usize, u64)) -> Result<(), ArrowError> {
-    let signed = |value: i64| (value as u64) ^ (1 << 63);
-    match key.data_type() {
-        DataType::Int64 => {
-            let values = key.as_primitive::<Int64Type>().values();
-            values.iter().enumerate().for_each(|(row, value)| put(row, signed(*value)));
+/// Calls `put` for each row with the number that its key sorts by.
+fn rank(pieces: &[ArrayRef], mut put: impl FnMut(u64)) -> Result<(), ArrowError> {
+    let signed = |value: &i64| (*value as u64) ^ (1 << 63);
+    if pieces.iter().any(|piece| is_text(piece.data_type())) {
+        return rank_texts(pieces, put);
+    }
+    for piece in pieces {
+        match piece.data_type() {
+            DataType::Int64 => piece.as_primitive::<Int64Type>().values().iter().map(signed).for_each(&mut put),
+            DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                piece.as_primitive::<TimestampMicrosecondType>().values().iter().map(signed).for_each(&mut put);
+            }
+            other => return Err(no_key(other)),
         }
-        DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            let values = key.as_primitive::<TimestampMicrosecondType>().values();
-            values.iter().enumerate().for_each(|(row, value)| put(row, signed(*value)));
-        }
-        DataType::Utf8 => {
-            let texts = key.as_string::<i32>();
-            let mut codes: HashMap<&str, u32> = HashMap::new();
-            let mut distinct = Vec::new();
-            let coded: Vec<u32> = (0..texts.len())
-                .map(|row| {
-                    let text = texts.value(row);
-                    *codes.entry(text).or_insert_with(|| {
-                        distinct.push(text);
-                        distinct.len() as u32 - 1
-                    })
-                })
-                .collect();
-            let ranks = ranks(&distinct);
-            coded.into_iter().enumerate().for_each(|(row, code)| put(row, ranks[code as usize]));
-        }
-        other if is_text_dictionary(other) => {
-            let dictionary = key.as_dictionary::<Int32Type>();
-            let values: &StringArray = dictionary.values().as_string();
-            let texts: Vec<&str> = (0..values.len()).map(|index| values.value(index)).collect();
-            let ranks = ranks(&texts);
-            let codes = dictionary.keys().values();
-            codes.iter().enumerate().for_each(|(row, code)| put(row, ranks.get(*code as usize).copied().unwrap_or(0)));
-        }
-        other => return Err(ArrowError::NotYetImplemented(format!("rows sorted by a column of {other}"))),
     }
     Ok(())
+}
+
+fn rank_texts(pieces: &[ArrayRef], mut put: impl FnMut(u64)) -> Result<(), ArrowError> {
+    let mut numbers: HashMap<&str, u32> = HashMap::new();
+    let mut texts: Vec<&str> = Vec::new();
+    // For each piece the places of its rows' texts; of a dictionary the place of its first value.
+    let mut places = Vec::with_capacity(pieces.len());
+    for piece in pieces {
+        places.push(match piece.data_type() {
+            DataType::Utf8 => {
+                let mut number = |text| {
+                    *numbers.entry(text).or_insert_with(|| {
+                        texts.push(text);
+                        texts.len() as u32 - 1
+                    })
+                };
+                let column: &StringArray = piece.as_string();
+                (0..column.len()).map(|row| number(column.value(row))).collect()
+            }
+            other if is_text_dictionary(other) => {
+                let values: &StringArray = piece.as_dictionary::<Int32Type>().values().as_string();
+                let first = texts.len() as u32;
+                texts.extend((0..values.len()).map(|index| values.value(index)));
+                vec![first]
+            }
+            other => return Err(no_key(other)),
+        });
+    }
+    let ranks = ranks(&texts);
+    let rank = |place: usize| ranks.get(place).copied().unwrap_or(0);
+    for (piece, places) in pieces.iter().zip(places) {
+        match piece.as_dictionary_opt::<Int32Type>() {
+            Some(dictionary) => {
+                let first = places[0] as usize;
+                dictionary.keys().values().iter().for_each(|key| put(rank(first + *key as usize)));
+            }
+            None => places.into_iter().for_each(|place| put(rank(place as usize))),
+        }
+    }
+    Ok(())
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    data_type == &DataType::Utf8 || is_text_dictionary(data_type)
+}
+
+fn no_key(data_type: &DataType) -> ArrowError {
+    ArrowError::NotYetImplemented(format!("rows sorted by a column of {data_type}"))
 }
 
 /// For each text its place among the distinct ones in ascending order: equal for equal texts.
@@ -97,6 +124,7 @@ fn ranks(texts: &[&str]) -> Vec<u64> {
 mod tests {
     use super::*;
     use arrow::array::{DictionaryArray, Int64Array, TimestampMicrosecondArray};
+    use arrow::compute::cast;
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -118,10 +146,11 @@ mod tests {
             let rows = &rows[skipped..];
             let mut expected: Vec<u32> = (0..rows.len() as u32).collect();
             expected.sort_by_key(|row| &rows[*row as usize]);
-            // Numbers may come in pieces.
             let cut = rows.len() / 3;
             let pieces = |key: &ArrayRef| vec![key.slice(0, cut), key.slice(cut, key.len() - cut)];
-            let keys = [vec![keys[0].clone()], pieces(&keys[1]), pieces(&keys[2])];
+            let mut keys = [pieces(&keys[0]), pieces(&keys[1]), pieces(&keys[2])];
+            // A text may be a dictionary in one piece and plain in the next.
+            keys[0][0] = cast(&keys[0][0], &DataType::Utf8).unwrap();
             let keys: Vec<&[ArrayRef]> = keys.iter().map(Vec::as_slice).collect();
             prop_assert_eq!(sorted_order(&keys).unwrap().values().to_vec(), expected);
         }

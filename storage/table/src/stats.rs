@@ -145,10 +145,27 @@ impl StatsBuilder {
 
     /// Takes rows of the file: how many, their nulls, and the bounds of what is no text.
     pub(crate) fn update(&mut self, batch: &RecordBatch) {
-        self.rows += batch.num_rows() as u64;
-        for (gathered, column) in self.columns.iter_mut().zip(batch.columns()) {
-            gathered.nulls += column.null_count() as u64;
-            gathered.widen(column);
+        self.count(batch.num_rows());
+        batch.columns().iter().enumerate().for_each(|(index, column)| self.update_column(index, column));
+    }
+
+    /// Counts rows whose columns come by themselves.
+    pub(crate) fn count(&mut self, rows: usize) {
+        self.rows += rows as u64;
+    }
+
+    /// Takes values of one column: their nulls, and the bounds of what is no text.
+    pub(crate) fn update_column(&mut self, index: usize, values: &ArrayRef) {
+        if let Some(gathered) = self.columns.get_mut(index) {
+            gathered.nulls += values.null_count() as u64;
+            gathered.widen(values);
+        }
+    }
+
+    /// Counts nulls of a column of texts.
+    pub(crate) fn count_nulls(&mut self, index: usize, nulls: usize) {
+        if let Some(gathered) = self.columns.get_mut(index) {
+            gathered.nulls += nulls as u64;
         }
     }
 

@@ -4,14 +4,17 @@
 //! are looked up once each, and bounds and bloom filters are made of the distinct texts.
 
 use crate::align::is_text_dictionary;
+use crate::gather::Place;
+use crate::text_numbers::TextNumbers;
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Int32Type};
 use arrow::error::ArrowError;
-use std::collections::HashMap;
-use std::sync::Arc;
 
 /// Where a row has no text.
 pub(crate) const NULL: u32 = u32::MAX;
+/// A key that no row had yet.
+const UNSEEN: u32 = u32::MAX - 1;
 /// Bytes that a length takes in front of a text.
 const LENGTH_BYTES: usize = 4;
 
@@ -22,7 +25,9 @@ pub(crate) struct TextChunk {
     page: Vec<u8>,
     /// Where each of them starts in the page, behind its length, and ends.
     spans: Vec<(usize, usize)>,
-    numbers: HashMap<Arc<str>, u32>,
+    /// How long each of them is: asked for every row, so kept close together.
+    lengths: Vec<u32>,
+    numbers: TextNumbers,
     /// A number for each row; shorter than the rows where the first ones are all null.
     codes: Vec<u32>,
     rows: usize,
@@ -90,24 +95,77 @@ impl TextChunk {
             if codes[key] == NULL {
                 codes[key] = self.number(texts.value(key));
             }
-            let (start, end) = self.spans[codes[key] as usize];
-            self.plain_bytes += end - start + LENGTH_BYTES;
+            self.plain_bytes += self.lengths[codes[key] as usize] as usize + LENGTH_BYTES;
             self.codes.push(codes[key]);
         }
         self.translated = Some((values.clone(), codes));
     }
 
-    fn number(&mut self, text: &str) -> u32 {
-        if let Some(number) = self.numbers.get(text) {
-            return *number;
+    /// Takes the rows at `places` of `pieces`: texts, or dictionaries of them. Returns how many are null.
+    ///
+    /// # Errors
+    /// Where a piece is neither.
+    pub(crate) fn push_places(&mut self, pieces: &[ArrayRef], places: &[Place]) -> Result<usize, ArrowError> {
+        if self.codes.is_empty() && pieces.iter().all(|piece| piece.null_count() == piece.len()) {
+            (self.rows, self.nulls) = (self.rows + places.len(), self.nulls + places.len());
+            return Ok(places.len());
         }
-        let number = self.spans.len() as u32;
-        self.page.extend_from_slice(&(text.len() as u32).to_le_bytes());
-        let start = self.page.len();
-        self.page.extend_from_slice(text.as_bytes());
-        self.spans.push((start, self.page.len()));
-        self.numbers.insert(text.into(), number);
-        number
+        let mut pieces = pieces.iter().map(Piece::new).collect::<Result<Vec<_>, _>>()?;
+        self.codes.resize(self.rows, NULL);
+        self.codes.reserve(places.len());
+        let before = self.codes.len();
+        // Rows that follow each other were often sent together.
+        for run in places.chunk_by(|one, next| one.piece == next.piece) {
+            match &mut pieces[run[0].piece as usize] {
+                Piece::Texts(texts) => {
+                    for place in run {
+                        let row = place.row as usize;
+                        let code = if texts.is_null(row) { NULL } else { self.number(texts.value(row)) };
+                        self.codes.push(code);
+                    }
+                }
+                Piece::Dictionary { keys, nulls, texts, codes } => {
+                    for place in run {
+                        let row = place.row as usize;
+                        if nulls.is_some_and(|nulls| nulls.is_null(row)) {
+                            self.codes.push(NULL);
+                            continue;
+                        }
+                        let key = keys[row] as usize;
+                        if codes[key] == UNSEEN {
+                            codes[key] = if texts.is_null(key) { NULL } else { self.number(texts.value(key)) };
+                        }
+                        self.codes.push(codes[key]);
+                    }
+                }
+            }
+        }
+        let mut nulls = 0;
+        for code in &self.codes[before..] {
+            match self.lengths.get(*code as usize) {
+                Some(length) => self.plain_bytes += *length as usize + LENGTH_BYTES,
+                None => nulls += 1,
+            }
+        }
+        (self.rows, self.nulls) = (self.rows + places.len(), self.nulls + nulls);
+        Ok(nulls)
+    }
+
+    fn number(&mut self, text: &str) -> u32 {
+        let Self { page, spans, lengths, numbers, .. } = self;
+        numbers
+            .number(text, |number| {
+                let (start, end) = spans[number as usize];
+                &page[start..end]
+            })
+            .unwrap_or_else(|number| {
+                page.extend_from_slice(&(text.len() as u32).to_le_bytes());
+                let start = page.len();
+                page.extend_from_slice(text.as_bytes());
+                spans.push((start, page.len()));
+                lengths.push(text.len() as u32);
+                number
+            })
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -157,9 +215,35 @@ impl TextChunk {
     pub(crate) fn clear(&mut self) {
         self.page.clear();
         self.spans.clear();
+        self.lengths.clear();
         self.numbers.clear();
         self.codes.clear();
         (self.rows, self.nulls, self.plain_bytes, self.translated) = (0, 0, 0, None);
+    }
+}
+
+/// One of the columns that rows are picked from.
+enum Piece<'a> {
+    Texts(&'a StringArray),
+    Dictionary { keys: &'a [i32], nulls: Option<&'a NullBuffer>, texts: &'a StringArray, codes: Vec<u32> },
+}
+
+impl<'a> Piece<'a> {
+    fn new(column: &'a ArrayRef) -> Result<Self, ArrowError> {
+        match column.data_type() {
+            DataType::Utf8 => Ok(Self::Texts(column.as_string())),
+            other if is_text_dictionary(other) => {
+                let dictionary = column.as_dictionary::<Int32Type>();
+                let texts: &StringArray = dictionary.values().as_string();
+                Ok(Self::Dictionary {
+                    keys: dictionary.keys().values(),
+                    nulls: dictionary.keys().nulls().filter(|nulls| nulls.null_count() > 0),
+                    codes: vec![UNSEEN; texts.len()],
+                    texts,
+                })
+            }
+            other => Err(ArrowError::InvalidArgumentError(format!("a column of {other} is no text"))),
+        }
     }
 }
 
@@ -167,6 +251,7 @@ impl TextChunk {
 mod tests {
     use super::*;
     use arrow::array::DictionaryArray;
+    use std::sync::Arc;
 
     fn texts(chunk: &TextChunk) -> Vec<Option<String>> {
         let codes = chunk.codes().map_or(vec![NULL; chunk.rows()], <[u32]>::to_vec);
@@ -192,6 +277,31 @@ mod tests {
         assert_eq!(chunk.plain_bytes(), plain_bytes);
         chunk.clear();
         assert_eq!(chunk.bounds(), None);
+    }
+
+    #[test]
+    fn picked_rows_are_as_pushed_ones() {
+        let rows = [None, Some("b"), Some("a"), Some("a"), None, Some("c"), Some("")];
+        let plain: ArrayRef = Arc::new(StringArray::from(rows.to_vec()));
+        let keys = arrow::array::Int32Array::from(vec![Some(1), Some(0), None, Some(2), Some(2)]);
+        let hidden = Arc::new(StringArray::from(vec![Some("b"), None, Some("d")]));
+        let dictionary: ArrayRef = Arc::new(DictionaryArray::new(keys, hidden));
+        let pieces = [plain.slice(1, 6), dictionary.slice(1, 4), plain.slice(0, 0)];
+        let places = [(1, 0), (0, 4), (0, 5), (1, 1), (0, 3), (1, 3), (0, 0), (1, 2)];
+        let places = places.map(|(piece, row)| Place { piece, row });
+        let mut chunk = TextChunk::default();
+        chunk.push(&(Arc::new(StringArray::new_null(2)) as ArrayRef)).unwrap();
+        assert_eq!(chunk.push_places(&pieces, &places).unwrap(), 2);
+        let expected = [None, None, Some("b"), Some("c"), Some(""), None, None, Some("d"), Some("b"), Some("d")];
+        assert_eq!(texts(&chunk), expected.map(|text| text.map(str::to_owned)));
+        assert_eq!((chunk.distinct(), chunk.rows(), chunk.nulls(), chunk.plain_bytes()), (4, 10, 4, 6 * 4 + 5));
+
+        let mut chunk = TextChunk::default();
+        let none: ArrayRef = Arc::new(StringArray::new_null(5));
+        assert_eq!(chunk.push_places(&[none], &[Place { piece: 0, row: 4 }]).unwrap(), 1);
+        assert!(chunk.codes().is_none());
+        let number: ArrayRef = Arc::new(arrow::array::Int64Array::from(vec![1]));
+        assert!(chunk.push_places(&[number], &[Place { piece: 0, row: 0 }]).is_err());
     }
 
     #[test]

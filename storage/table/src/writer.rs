@@ -1,6 +1,6 @@
 //! Tail parts to files in the store.
 
-use crate::encode::encode;
+use crate::encode::{Cut, encode};
 use crate::file::{format_date, table_path};
 use crate::file_writer::Encoded;
 use crate::run::epoch_file;
@@ -57,7 +57,7 @@ impl TableWriter {
         let encoder = tokio::task::spawn_blocking(move || {
             for (sort, parts) in cut(&parts).enumerate() {
                 let emit = |file| sender.blocking_send((sort, file)).is_ok();
-                encode(stream, parts, FILE_BYTES_TARGET, files_max, emit)?;
+                encode(stream, parts, Cut::new(FILE_BYTES_TARGET, files_max), emit)?;
             }
             Ok(())
         });
