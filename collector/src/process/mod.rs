@@ -153,13 +153,12 @@ impl Process {
     }
 
     /// Sets the three argument texts from argv, each argument followed by NUL; null where there is none (kernel
-    /// threads).
+    /// threads). An argv of one empty text, which the kernel makes of an empty one, gives empty texts.
     pub(crate) fn set_argv(&mut self, argv: &[u8]) {
-        let argv = argv.strip_suffix(&[0]).unwrap_or(argv);
-        let text = lossy(argv);
         (self.arg0, self.args, self.cmdline) = if argv.is_empty() {
             (None, None, None)
         } else {
+            let text = lossy(argv.strip_suffix(&[0]).unwrap_or(argv));
             let (arg0, args) = text.split_once('\0').unwrap_or((&text, ""));
             (Some(arg0.into()), Some(args.replace('\0', " ").into()), Some(text.replace('\0', " ").into()))
         };
