@@ -324,7 +324,10 @@ impl ProcessTable {
         let is_leader_thread = head.tid == head.tgid;
         self.change(head.tgid, |process, _| {
             process.ids = identity.ids;
-            process.caps = Some(identity.caps);
+            // Those that a new user namespace gives count there alone, until the next exec.
+            if name != "unshare" {
+                process.caps = Some(identity.caps);
+            }
             if is_leader_thread {
                 set_text(&mut process.comm, &lossy(identity.comm));
             }

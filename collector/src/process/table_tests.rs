@@ -1,4 +1,5 @@
 use super::*;
+use bodkin_ebpf::layout::Capabilities;
 use proptest::prelude::*;
 
 fn head(pid: u32, boot_ns: u64) -> Head {
@@ -70,6 +71,28 @@ fn a_child_has_what_its_parent_had_until_it_execs() {
     assert_eq!((child.exe.as_deref(), child.cwd.as_deref()), (Some("/bin/ls"), Some("/tmp")));
     assert_eq!((child.args.as_deref(), &*child.container_id), (Some(""), "0123456789ab"));
     assert_eq!(table.stats().reads, 0, "an exec needs no look at /proc");
+}
+
+#[test]
+fn an_exec_without_arguments_has_empty_texts() {
+    let (mut table, _root) = table(Limits::default());
+    table.apply(&exec(20, b"\0", b""));
+    let process = table.get_mut(20).unwrap();
+    let texts = [&process.arg0, &process.args, &process.cmdline].map(|text| text.as_deref());
+    assert_eq!(texts, [Some(""); 3], "the kernel makes one empty argument of none");
+}
+
+#[test]
+fn a_new_user_namespace_adds_no_capabilities_before_an_exec() {
+    let (mut table, _root) = table(Limits::default());
+    table.apply(&exec(20, b"ls\0", b""));
+    let caps = Capabilities { permitted: 1 << 21, effective: 1 << 21, inheritable: 0 };
+    let identity =
+        |name| Event { head: head(20, 2), name, body: Body::Identity(Identity { caps, ..Identity::default() }) };
+    table.apply(&identity("unshare"));
+    assert_eq!(table.get_mut(20).unwrap().caps, Some(Capabilities::default()));
+    table.apply(&identity("capset"));
+    assert_eq!(table.get_mut(20).unwrap().caps, Some(caps));
 }
 
 #[test]
