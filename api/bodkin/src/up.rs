@@ -79,7 +79,7 @@ fn resolver(slot: &AgentSlot) -> Arc<dyn Fn(&RuleSet) + Send + Sync> {
     let slot = slot.clone();
     Arc::new(move |rules| {
         if let Some(agent) = slot.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            agent.set_rules(rule_events(rules), rules.host_names());
+            agent.set_rules(rule_events(rules), rules.wants_streams(), rules.host_names());
         }
     })
 }

@@ -345,10 +345,11 @@ impl Capture {
         if let Err(error) = self.exclusions.set(&wanted.section.exclude, probe) {
             tracing::error!(%error, "what is left out stays as it was");
         }
-        let rule_events = wanted.rule_events;
+        let (rule_events, rule_streams) = (wanted.rule_events, wanted.rule_streams);
         let mut wanted = ProbeConfig::of(&wanted.section);
         wanted.events.extend(rule_events);
-        if wanted.events == *probe.programs().1 {
+        wanted.streams |= rule_streams;
+        if wanted.events == *probe.programs().1 && wanted.streams == probe.has_streams() {
             return;
         }
         match probe.set_events(wanted.events, wanted.streams) {

@@ -33,6 +33,7 @@ struct Wishes {
     local: AgentSection,
     pushed: Option<AgentSection>,
     rule_events: BTreeSet<String>,
+    rule_streams: bool,
     rule_names: BTreeSet<String>,
     last: Pushed,
 }
@@ -70,9 +71,9 @@ impl Control {
     }
 
     /// Takes over what the loaded rules need.
-    pub(super) fn set_rules(&self, events: BTreeSet<String>, names: BTreeSet<String>) {
+    pub(super) fn set_rules(&self, events: BTreeSet<String>, streams: bool, names: BTreeSet<String>) {
         let mut wishes = self.lock();
-        (wishes.rule_events, wishes.rule_names) = (events, names);
+        (wishes.rule_events, wishes.rule_streams, wishes.rule_names) = (events, streams, names);
         self.apply(&wishes);
     }
 
@@ -97,7 +98,7 @@ impl Wishes {
     fn wanted(&self) -> Wanted {
         let mut section = self.pushed.as_ref().unwrap_or(&self.local).clone();
         section.host_names.extend(self.rule_names.iter().cloned());
-        Wanted { section, rule_events: self.rule_events.clone() }
+        Wanted { section, rule_events: self.rule_events.clone(), rule_streams: self.rule_streams }
     }
 }
 
@@ -120,8 +121,9 @@ mod tests {
             Some((section.events, section.host_names))
         };
         assert_eq!(wanted(), some(&["openat"], &["a"]));
-        control.set_rules(BTreeSet::from(["kill".to_owned()]), BTreeSet::from(["r".to_owned()]));
-        assert_eq!(shared.take_wanted().unwrap().rule_events, BTreeSet::from(["kill".to_owned()]));
+        control.set_rules(BTreeSet::from(["kill".to_owned()]), true, BTreeSet::from(["r".to_owned()]));
+        let told = shared.take_wanted().unwrap();
+        assert_eq!((told.rule_events, told.rule_streams), (BTreeSet::from(["kill".to_owned()]), true));
         assert_eq!(control.push("1", Ok(Some(section(&["connect"], &[])))).error, None);
         assert_eq!(wanted(), some(&["connect"], &["r"]));
         control.reconfigure(&section(&["unlink"], &[])).unwrap();

@@ -191,11 +191,20 @@ impl Agent {
         self.control.reconfigure(section)
     }
 
-    /// Tells events that the loaded rules are asked about, in addition to those of the configuration, and resolves the
-    /// host names that they compare addresses with.
-    pub fn set_rules(&self, events: impl IntoIterator<Item = String>, host_names: impl IntoIterator<Item = String>) {
+    /// Tells events that the loaded rules are asked about, in addition to those of the configuration, messages on streams
+    /// among them where `streams` says so, and resolves the host names that they compare addresses with.
+    pub fn set_rules(
+        &self,
+        events: impl IntoIterator<Item = String>,
+        streams: bool,
+        host_names: impl IntoIterator<Item = String>,
+    ) {
         let is_known = |name: &String| bodkin_ebpf::syscall::is_exportable(name);
-        self.control.set_rules(events.into_iter().filter(is_known).collect(), host_names.into_iter().collect());
+        self.control.set_rules(
+            events.into_iter().filter(is_known).collect(),
+            streams,
+            host_names.into_iter().collect(),
+        );
     }
 
     /// What the agent does and how it fares.

@@ -58,6 +58,8 @@ pub(super) struct Wanted {
     pub(super) section: AgentSection,
     /// Events that the loaded rules are asked about.
     pub(super) rule_events: BTreeSet<String>,
+    /// A loaded rule may fire for messages on streams.
+    pub(super) rule_streams: bool,
 }
 
 /// What threads tell the status.

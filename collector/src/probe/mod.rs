@@ -230,6 +230,11 @@ impl Probe {
         &self.rows
     }
 
+    /// Whether messages on streams are exported, as [`ProbeConfig::streams`].
+    pub fn has_streams(&self) -> bool {
+        self.settings.options & option::STREAMS != 0
+    }
+
     /// What this kernel cannot tell.
     pub fn missing(&self) -> &[String] {
         &self.missing

@@ -9,6 +9,7 @@ mod estimate;
 mod gate;
 mod glob;
 mod graph;
+mod messages;
 mod operand;
 mod options;
 mod output;
