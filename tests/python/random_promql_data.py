@@ -41,14 +41,13 @@ class Observed:
                 self.positive[at] = self.positive.get(at, 0) + 1
                 self.total += value
 
-    def sample(self, nan=False):
+    def sample(self):
         half = 0.5 if self.is_float else 1
         of = lambda buckets: {at: count * half for at, count in buckets.items()}
         count = (sum(self.positive.values()) + sum(self.negative.values()) + self.zero) * half
-        total = math.nan if nan else self.total
+        threshold = 0.0 if self.bounds else 0.001
         return wire.histogram(
-            count + (1 if nan else 0), total, of(self.positive), self.schema, of(self.negative), self.zero * half,
-            0.0 if self.bounds else 0.001, self.hint, self.bounds, self.is_float)
+            count, self.total, of(self.positive), self.schema, of(self.negative), self.zero * half, threshold, self.hint, self.bounds, self.is_float)
 
 
 def times(chance, start_ms, jitter=0, missing=0.0, gap=None):
@@ -146,7 +145,7 @@ def native(chance, start_ms):
             if name == "duration" and instance == "a:1" and at == 77:
                 points.append((ms, STALE))
             else:
-                points.append((ms, observed.sample(nan=name == "duration" and instance == "c:2" and at % 60 > 50)))
+                points.append((ms, observed.sample()))
         yield {"__name__": name, "job": "api" if instance < "b" else "web", "instance": instance}, points
     # A classic and a native histogram under one name.
     observed = Observed(chance, 0)

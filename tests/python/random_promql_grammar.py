@@ -71,7 +71,7 @@ class Grammar:
         chance, out = self.chance, []
         if chance.random() < 0.12:
             sign = chance.choice(["", "", "-"])
-            out.append(f"offset {sign}{chance.choice(DURATIONS)}" if chance.random() < 0.85 else f"offset {sign}({self.duration()})")
+            out.append(f"offset {sign}{chance.choice(DURATIONS)}" if chance.random() < 0.85 else f"offset ({self.duration()})")
         if chance.random() < 0.1:
             at = chance.choice(["start()", "end()", str(chance.randrange(self.start_s, self.end_s)), f"{self.start_s + 777}.25", "0"])
             out.append(f"@ {at}")

@@ -49,8 +49,7 @@
 //!
 //! - what later releases repaired, where no script of 3.5 says otherwise: names of series that went through
 //!   `last_over_time` over a subquery, sums of histograms whose rounding cancels, `label_replace` that makes series meet
-//!   at different times, `timestamp(x offset d @ t)`, and `info` over a range, which remembers labels and series of the
-//!   steps before;
+//!   at different times, and `info` over a range, which remembers labels and series of the steps before;
 //! - which of several equal series `topk`, `bottomk`, `limitk` and the text of a matching error name: here the first by
 //!   labels, there the oldest;
 //! - the last digit of functions that differ between languages, where `count_values` makes a label of it;

@@ -169,6 +169,12 @@ fn grafana() {
     script("grafana.py", &[]);
 }
 
+/// Random PromQL is answered as Prometheus answers it, where one is here.
+#[test]
+fn random_promql() {
+    script("random_promql.py", &["--queries", "400"]);
+}
+
 /// TAIL-1, SAFE-1: PromQL over memory and files, rules, scraping, floods.
 #[test]
 fn metrics() {

@@ -119,7 +119,7 @@ impl<'e> Evaluator<'_> {
             range_ms: self.range_ms(range)?,
             edges,
             bounds: self.bounds(),
-            first_argument: first_argument(call, function),
+            first_argument: self.first_argument(call, function),
             uses_start_timestamps: uses_starts,
             has_type_labels: self.features.type_and_unit_labels,
             release: self.release,
@@ -214,14 +214,26 @@ impl<'e> Evaluator<'_> {
         let first = self.scalar(argument(call, 0)?, steps, notes)?;
         let first_span = self.argument_span(call, &call.args[0]);
         let question = if is_quantile {
-            note_quantiles(&first, first_span, notes);
             Question::Quantile(first)
         } else {
             Question::Fraction(first, self.scalar(argument(call, 1)?, steps, notes)?)
         };
         let matrix = self.with_hints(false).vector(vector, steps, notes)?;
+        if let Question::Quantile(q) = &question {
+            note_quantiles(q, first_span, notes);
+        }
         let native = if self.release == Release::V3_5 { first_span } else { vector_span };
         self.ask_histograms(&matrix, &question, Spans { vector: vector_span, native }, steps, notes)
+    }
+
+    /// What annotations of a range function point at. As in Prometheus, the result of a subquery is nowhere in the query.
+    fn first_argument(&self, call: &Call, function: RangeFunction) -> Span {
+        let first = &call.args[0];
+        match function.range_argument() {
+            0 if matches!(first.unwrap_parens().kind, ExprKind::Subquery(_)) => Span::default(),
+            0 => first.unwrap_parens().span,
+            _ => self.argument_span(call, first),
+        }
     }
 
     /// What annotations of an argument point at: inside its parentheses, but for one that is the same at every step where
@@ -271,13 +283,6 @@ impl<'e> Evaluator<'_> {
         }
         result.merge_same_labels()
     }
-}
-
-/// What annotations of a range function point at. As in Prometheus, the result of a subquery is nowhere in the query.
-fn first_argument(call: &Call, function: RangeFunction) -> Span {
-    let is_range = function.range_argument() == 0;
-    let first = if is_range { call.args[0].unwrap_parens() } else { &call.args[0] };
-    if matches!(first.kind, ExprKind::Subquery(_)) { Span::default() } else { first.span }
 }
 
 fn argument(call: &Call, i: usize) -> Result<&Expr, Error> {

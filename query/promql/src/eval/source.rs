@@ -13,6 +13,7 @@ use crate::binary::ScalarSide;
 use crate::error::Error;
 use crate::functions::elementwise::Elementwise;
 use crate::histogram::{Bounds, ResetHint};
+use crate::options::Release;
 use crate::position::Span;
 use crate::storage::{HistogramColumns, Select, SelectHints, Selection, Windows, is_stale};
 
@@ -160,8 +161,8 @@ impl<'e> Evaluator<'_> {
         notes: &mut Annotations,
     ) -> Result<Source, Error> {
         let mut look = self.look(selector)?;
-        if give == Give::Time && look.at_ms.is_some() {
-            // As in Prometheus, `timestamp` of a pinned selector forgets the offset.
+        if give == Give::Time && look.at_ms.is_some() && self.release != Release::V3_5 {
+            // As in later releases, `timestamp` of a pinned selector forgets the offset.
             look.offset_ms = 0;
         }
         let is_smoothed = selector.edges == Edges::Smoothed;

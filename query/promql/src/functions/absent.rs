@@ -29,9 +29,17 @@ fn known_labels(argument: &Expr) -> Labels {
         ExprKind::Matrix(matrix) => &matrix.selector.matchers,
         _ => return Labels::empty(),
     };
+    // Matchers that only take series away come last: Prometheus's index has put them there before this is asked.
+    let must_be_set = |name: &str| matchers.iter().any(|m| m.name == name && !m.matches(""));
+    let takes_away = |m: &&Matcher| {
+        let is_negative = matches!(m.op, MatchOp::NotEqual | MatchOp::NotRegex);
+        !must_be_set(&m.name) || is_negative && m.matches("")
+    };
+    let (last, first): (Vec<&Matcher>, Vec<&Matcher>) =
+        matchers.iter().filter(|m| m.name != METRIC_NAME).partition(takes_away);
     let mut labels = Labels::empty();
     let mut seen: Vec<&str> = Vec::new();
-    for matcher in matchers.iter().filter(|m| m.name != METRIC_NAME) {
+    for matcher in first.into_iter().chain(last) {
         if matcher.op == MatchOp::Equal && !seen.contains(&matcher.name.as_str()) {
             labels = labels.with(&matcher.name, &matcher.value);
             seen.push(&matcher.name);

@@ -69,7 +69,9 @@ impl Parser<'_> {
         if selector.offset != DurationValue::default() {
             return fail(brackets, "no offset modifiers allowed before range");
         }
-        if selector.at.is_some() {
+        // 3.5 does not tell `@ start()` from none here.
+        let is_seen = matches!(selector.at, Some(AtModifier::Time(_))) || self.release != Release::V3_5;
+        if selector.at.is_some() && is_seen {
             return fail(brackets, "no @ modifiers allowed before range");
         }
         let span = expr.span.to(brackets);
