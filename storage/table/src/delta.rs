@@ -112,6 +112,7 @@ impl DeltaLog {
         {
             return Ok(known);
         }
+        tracing::debug!(table = %self.stream, "the log is read as other tools may have left it");
         self.load_with_kernel(version).await
     }
 
@@ -210,6 +211,13 @@ impl DeltaLog {
         }
     }
 
+    async fn checkpoint(&self, version: u64) -> Result<()> {
+        let snapshot = EagerSnapshot::try_new(self.log_store.as_ref(), Some(version)).await;
+        let mut table = DeltaTable::new(self.log_store.clone());
+        table.state = Some(DeltaTableState::new(snapshot.map_err(|error| self.failed(error))?));
+        checkpoints::create_checkpoint(&table, None).await.map_err(|error| self.failed(error))
+    }
+
     fn now_ms(&self) -> i64 {
         self.clock.now().micros().div_euclid(1000)
     }
@@ -278,14 +286,82 @@ impl TableLog for DeltaLog {
         if (version + 1) / CHECKPOINT_INTERVAL <= (before + 1) / CHECKPOINT_INTERVAL {
             return Ok(false);
         }
+        self.checkpoint(version).await?;
         let log_store = self.log_store.as_ref();
-        let snapshot = EagerSnapshot::try_new(log_store, Some(version)).await.map_err(|error| self.failed(error))?;
-        let mut table = DeltaTable::new(self.log_store.clone());
-        table.state = Some(DeltaTableState::new(snapshot));
-        checkpoints::create_checkpoint(&table, None).await.map_err(|error| self.failed(error))?;
         checkpoints::cleanup_expired_logs_for(version, log_store, self.now_ms() - LOG_RETENTION_MS, None)
             .await
             .map_err(|error| self.failed(error))?;
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Suffixed;
+    use bodkin_schema::SystemClock;
+    use object_store::memory::InMemory;
+    use proptest::prelude::*;
+
+    fn file(number: usize) -> PreparedFile {
+        let (least, most) = (number, 2 * number);
+        PreparedFile {
+            path: format!("tenant=default/date=2026-03-01/{number}.parquet"),
+            size: 10 + number as u64,
+            rows: 1,
+            tenant: if number.is_multiple_of(3) { "other" } else { "default" }.to_owned(),
+            date: "2026-03-01".to_owned(),
+            modified_ms: number as i64,
+            stats: format!(
+                r#"{{"numRecords":{number},"minValues":{{"count":{least},"reason":"r\"{number}"}},"maxValues":{{"count":{most}}},"nullCount":{{"count":0}}}}"#
+            ),
+            suffixed: if number.is_multiple_of(7) { vec!["count_text".to_owned()] } else { Vec::new() },
+        }
+    }
+
+    /// What a log says, its files by path.
+    fn said(known: Known) -> (Option<u64>, Option<Epoch>, Suffixed, Vec<Arc<TableFile>>) {
+        let LogState { version, files, epoch, suffixed } = known.state;
+        let mut files = files.as_ref().clone();
+        files.sort_by(|left, right| left.path.cmp(&right.path));
+        (version, epoch, suffixed, files)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_log_says_the_same_however_it_is_read(
+            // For each version, how many files it adds and which known one it removes.
+            versions in prop::collection::vec((0usize..3, prop::option::of(0usize..40)), 1..20),
+            checkpoint_at in prop::option::of(0usize..20),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let store = Arc::new(InMemory::new());
+                let open = || DeltaLog::open(store.clone(), Stream::Drops, "node", Arc::new(SystemClock::default()));
+                let log = open().await.unwrap();
+                let mut made = 0;
+                for (version, (adds, removed)) in versions.iter().enumerate() {
+                    let files = log.state().files;
+                    let removes = removed.and_then(|place| files.get(place)).cloned().into_iter().collect();
+                    let epoch = version.is_multiple_of(2).then_some(Epoch(version as u64 + 1));
+                    let adds = (made..made + adds).map(file).collect::<Vec<_>>();
+                    made += adds.len();
+                    log.commit(&CommitRequest { adds, removes, epoch, is_rewrite: false }).await.unwrap();
+                    if checkpoint_at == Some(version) {
+                        log.checkpoint(log.state().version.unwrap()).await.unwrap();
+                    }
+                }
+                let newest = log.state().version.unwrap();
+                for version in [None, Some(newest), newest.checked_sub(1)] {
+                    let plan = checkpoint::plan(&log.objects(version).await.unwrap(), version).unwrap();
+                    let ours = log.read(plan).await.unwrap().unwrap();
+                    let theirs = log.load_with_kernel(version).await.unwrap();
+                    assert_eq!(said(ours), said(theirs), "{version:?}");
+                }
+                assert_eq!(said(open().await.unwrap().known()), said(log.known()));
+            });
+        }
     }
 }
