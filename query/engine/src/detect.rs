@@ -7,7 +7,7 @@
 //!      DetectExec <- scan of audit:  time
 //! ```
 //! What is pushed into the scans leaves out only rows for which no rule can fire: by event type and time, by simple
-//! comparisons where there are few rules, and by a screen (`screen`) that reads few columns.
+//! comparisons where there are few rules, by a screen that reads few columns, and by a sieve that reads most (`screen`).
 
 mod exec;
 mod function;
@@ -32,7 +32,6 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableProvi
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
-use exec::DetectExec;
 use std::fmt;
 use std::sync::Arc;
 
@@ -93,7 +92,7 @@ impl DetectTable {
         let plan: LogicalPlan = builder.project(columns.iter().map(|name| column(name)))?.build()?;
         let plan = self.state.optimize(&plan)?;
         let input = self.state.query_planner().create_physical_plan(&plan, &self.state).await?;
-        Ok(Arc::new(DetectExec::new(input, stream, &self.search, &self.schema, projection)?))
+        exec::detect(input, stream, &self.search, &self.schema, projection)
     }
 
     fn time_filters(&self, column_name: &str) -> Vec<Expr> {
@@ -186,7 +185,7 @@ impl TableProvider for DetectTable {
             let registered = Stream::Events.schema();
             let columns = rules.columns().into_iter().filter(|name| registered.field_with_name(name).is_ok());
             let filters = self.time_filters(events::TS).into_iter().chain(restriction(rules)).chain(times.clone());
-            let filters = filters.chain(screen::filter(rules));
+            let filters = filters.chain(screen::filters(rules));
             let (columns, filters) = (columns.collect::<Vec<_>>(), filters.collect());
             inputs.push(self.scan_stream(Stream::Events, &columns, filters, projection).await?);
         }

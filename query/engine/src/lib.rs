@@ -38,6 +38,7 @@
 //! | `dictionary` | texts as numbers where files have dictionaries: expressions per value, groups by number |
 //! | `distinct` | distinct values of each group |
 //! | `percentile`, `intervals` | exact percentiles; intervals of a fixed length as durations |
+//! | `mapped` | a step of a plan that makes other rows of its input: `detect`, `windows` |
 //! | `metered`, `observe` | bytes read, bounded; queries that have ended, told |
 //! | [`rollup_table`] | the table function `rollup(...)` and who answers it |
 //! | [`promql_table`] | the table function `promql(...)` and who answers it |
@@ -64,6 +65,7 @@ mod files;
 mod hint;
 mod intervals;
 mod json;
+mod mapped;
 mod metered;
 mod names;
 mod observe;

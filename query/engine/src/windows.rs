@@ -4,6 +4,7 @@
 //! statement and the bounds of the window. Every partial counts, late ones too, so that the answer is that of the
 //! statement over the raw rows (LATE-1).
 
+use crate::mapped::{Made, Make, MappedExec};
 use crate::plain::{plain_batch, plain_schema};
 use crate::same_names::Renamed;
 use crate::stream_table::{QueryView, StreamTable};
@@ -12,20 +13,14 @@ use async_trait::async_trait;
 use bodkin_schema::{Stream, dataflow};
 use bodkin_window::{WindowPlan, merged};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DFSchema, Result, internal_err};
+use datafusion::common::{DFSchema, DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableType, col, lit};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
-use datafusion::physical_plan::execution_plan::{EmissionType, ReplaceChildrenOptions};
 use datafusion::physical_plan::filter::FilterExec;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, InputDistributionRequirements, Partitioning,
-    PlanProperties,
-};
+use datafusion::physical_plan::metrics::BaselineMetrics;
 use futures::{StreamExt, TryStreamExt};
 use std::fmt;
 use std::sync::Arc;
@@ -74,92 +69,30 @@ impl TableProvider for WindowTable {
             Some(projection) => Arc::new(self.plan.output_schema().project(projection)?),
             None => self.plan.output_schema().clone(),
         };
-        Ok(Arc::new(MergeExec {
-            properties: properties(schema),
-            input: rows,
-            plan: self.plan.clone(),
-            projection: projection.cloned(),
-        }))
+        let merge = Merge { plan: self.plan.clone(), projection: projection.cloned() };
+        Ok(Arc::new(MappedExec::new(rows, schema, merge)))
     }
-}
-
-fn properties(schema: SchemaRef) -> Arc<PlanProperties> {
-    Arc::new(PlanProperties::new(
-        EquivalenceProperties::new(schema),
-        Partitioning::UnknownPartitioning(1),
-        EmissionType::Final,
-        datafusion::physical_plan::execution_plan::Boundedness::Bounded,
-    ))
 }
 
 /// Rows of `windows` in, finished windows out. Holds all rows of the operator, charged to the pool.
-#[derive(Debug)]
-struct MergeExec {
-    input: Arc<dyn ExecutionPlan>,
+struct Merge {
     plan: Arc<WindowPlan>,
     projection: Option<Vec<usize>>,
-    properties: Arc<PlanProperties>,
 }
 
-impl MergeExec {
-    fn over(&self, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        let (Some(input), true) = (children.pop(), children.is_empty()) else {
-            return internal_err!("MergeExec has one input");
-        };
-        let (plan, projection, properties) = (self.plan.clone(), self.projection.clone(), self.properties.clone());
-        Ok(Arc::new(Self { input, plan, projection, properties }))
-    }
-}
-
-impl DisplayAs for MergeExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MergeExec: window={}", self.plan.text())
-    }
-}
-
-impl ExecutionPlan for MergeExec {
-    fn name(&self) -> &'static str {
-        "MergeExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
+impl Make for Merge {
+    const NAME: &'static str = "MergeExec";
     /// All partials of a window meet.
-    fn input_distribution_requirements(&self) -> InputDistributionRequirements {
-        InputDistributionRequirements::new(vec![Distribution::SinglePartition])
+    const IS_WHOLE: bool = true;
+
+    fn about(&self) -> String {
+        format!("window={}", self.plan.text())
     }
 
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.over(children)
-    }
-
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        self.over(children)
-    }
-
-    fn execute(&self, _: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let mut rows = self.input.execute(0, context.clone())?;
+    fn make(&self, mut rows: SendableRecordBatchStream, context: &TaskContext, metrics: BaselineMetrics) -> Made {
         let reservation = MemoryConsumer::new("windows").register(context.memory_pool());
-        let (plan, projection, read) =
-            (self.plan.clone(), self.projection.clone(), plain_schema(&self.input.schema(), &Renamed::new()));
-        let schema = self.schema();
+        let (plan, projection) = (self.plan.clone(), self.projection.clone());
+        let read = plain_schema(&rows.schema(), &Renamed::new());
         let made = async move {
             let mut all = Vec::new();
             while let Some(batch) = rows.next().await {
@@ -168,15 +101,18 @@ impl ExecutionPlan for MergeExec {
                 reservation.try_grow(2 * batch.get_array_memory_size())?;
                 all.push(batch);
             }
+            let timer = metrics.elapsed_compute().timer();
             let windows = merged(&plan, &all)?;
-            drop((all, reservation));
-            let projected = windows.into_iter().map(move |window| match &projection {
-                Some(projection) => Ok(window.project(projection)?),
-                None => Ok(window),
+            drop((all, reservation, timer));
+            let projected = windows.into_iter().map(move |window| {
+                metrics.record_output(window.num_rows());
+                match &projection {
+                    Some(projection) => Ok(window.project(projection)?),
+                    None => Ok(window),
+                }
             });
-            Ok::<_, datafusion::common::DataFusionError>(futures::stream::iter(projected))
+            Ok::<_, DataFusionError>(futures::stream::iter(projected))
         };
-        let stream = futures::stream::once(made).try_flatten();
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream.boxed())))
+        futures::stream::once(made).try_flatten().boxed()
     }
 }
