@@ -4,16 +4,18 @@ use crate::partition::lane_name;
 use bodkin_ingest::{IngestService, LaneKey};
 use bodkin_schema::{Incarnation, Seq, Stream, Tenant};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::KafkaResult;
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest wait for a broker's answer while a partition is given to us.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// For how long an error is not said again.
+const SILENCE: Duration = Duration::from_secs(30);
 /// The first life of a partition.
 const FIRST: Incarnation = Incarnation(1);
 
@@ -34,6 +36,8 @@ pub(crate) struct Assignment {
     pub(crate) service: Arc<IngestService>,
     starts: Mutex<HashMap<(String, i32), Start>>,
     has_failed: AtomicBool,
+    /// When the client was last heard of each kind of error.
+    said: Mutex<Vec<(Option<RDKafkaErrorCode>, Instant)>>,
 }
 
 impl Assignment {
@@ -45,12 +49,24 @@ impl Assignment {
             service,
             starts: Mutex::default(),
             has_failed: AtomicBool::new(false),
+            said: Mutex::default(),
         }
     }
 
     /// A partition that is ours now.
     pub(crate) fn start(&self, topic: &str, partition: i32) -> Option<Start> {
         self.lock().get(&(topic.to_owned(), partition)).copied()
+    }
+
+    /// Whether an error of this kind was not heard of for a while.
+    fn is_news(&self, code: Option<RDKafkaErrorCode>) -> bool {
+        let (mut said, now) = (self.said.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
+        said.retain(|(_, before)| now.duration_since(*before) < SILENCE);
+        let is_news = said.iter().all(|(said, _)| *said != code);
+        if is_news {
+            said.push((code, now));
+        }
+        is_news
     }
 
     /// Whether partitions could not be taken over since the last call.
@@ -125,7 +141,24 @@ impl Assignment {
     }
 }
 
-impl ClientContext for Assignment {}
+impl ClientContext for Assignment {
+    /// What keeps going wrong is said now and then: a broker that is away is asked many times a second.
+    fn error(&self, error: KafkaError, reason: &str) {
+        let (source, code) = (&self.source, error.rdkafka_error_code());
+        if !self.is_news(code) {
+            return;
+        }
+        match code {
+            // The client asks for them again and again: nothing is lost, and nothing goes on.
+            Some(RDKafkaErrorCode::NotImplemented) if reason.contains("codec") => tracing::warn!(
+                source,
+                reason,
+                "messages are compressed in a way that this binary cannot read: for zstd build it with --features kafka-zstd"
+            ),
+            _ => tracing::warn!(source, %error, reason, "kafka"),
+        }
+    }
+}
 
 impl ConsumerContext for Assignment {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, partitions: &mut TopicPartitionList) {

@@ -121,6 +121,12 @@ async fn once_1_drop_1_each_message_is_stored_once_across_faults_and_restarts() 
     let source = start(&brokers, &second);
     cluster.partition_leader(TOPIC, 1, Some(2)).unwrap();
     graph.until(6000);
+    // It is counted once it is durable, and the rows of other partitions may be before.
+    let deadline = Instant::now() + PATIENCE;
+    while source.stats().malformed.load(Ordering::Relaxed) < 3 {
+        assert!(Instant::now() < deadline, "{:?}", source.stats());
+        std::thread::sleep(Duration::from_millis(10));
+    }
     assert_eq!(source.stats().malformed.load(Ordering::Relaxed), 3);
     drop(source);
     graph.assert_once(6000);
