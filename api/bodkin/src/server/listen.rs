@@ -24,6 +24,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
 use tonic::{Extensions, Status};
 
+/// A batch is megabytes: in frames of the 16 KiB that HTTP/2 begins with, a fifth fewer rows are acknowledged per CPU second.
+const FRAME_BYTES_MAX: u32 = 256 << 10;
+
 /// Both listeners, serving.
 pub(super) struct Listeners {
     http: SocketAddr,
@@ -133,6 +136,7 @@ fn serve_flight(
         tonic::transport::Server::builder()
             // A sender that is gone without a word must not hold its stream for ever.
             .http2_keepalive_interval(Some(Duration::from_secs(20)))
+            .max_frame_size(Some(FRAME_BYTES_MAX))
             .add_service(FlightServiceServer::new(router).max_decoding_message_size(message_bytes_max))
             .serve_with_incoming_shutdown(sockets, stopping.cancelled_owned())
             .await
