@@ -146,14 +146,19 @@ fn slots_under(graph: &Graph, root: NodeId) -> BTreeSet<usize> {
         match graph.node(id) {
             Node::And(children) | Node::Or(children) => open.extend(children),
             Node::Not(child) => open.push(*child),
-            Node::Check(check) => {
-                operand(&check.left, &mut found);
-                if let Test::Compare { right, .. } = &check.test {
-                    operand(right, &mut found);
-                }
-            }
+            Node::Check(check) => found.extend(fields_of_check(check)),
             Node::Constant(_) => {}
         }
+    }
+    found
+}
+
+/// The fields that a comparison reads, by slot.
+pub(super) fn fields_of_check(check: &Check) -> BTreeSet<usize> {
+    let mut found = BTreeSet::new();
+    operand(&check.left, &mut found);
+    if let Test::Compare { right, .. } = &check.test {
+        operand(right, &mut found);
     }
     found
 }

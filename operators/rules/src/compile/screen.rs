@@ -3,6 +3,9 @@
 //! A scan reads the columns of the screen for all rows, and all other columns only for the rows that pass. So a screen
 //! keeps of the conditions what leaves few rows and reads little: comparisons that hold for certain texts or numbers.
 //! Everything else counts as true, as does what is negated. A row for which a rule fires passes.
+//!
+//! A sieve comes behind a screen. It keeps every comparison of columns that it may read, also those that are dear, and
+//! negations of what it keeps whole: what passes is little more than the rows for which rules fire.
 
 use super::graph::{Check, Graph, Node, NodeId, TRUE, Test};
 use super::operand::Operand;
@@ -36,10 +39,20 @@ impl Screen {
 impl RuleSet {
     /// The screen of the enabled rules of source `syscall`; `is_cheap` says which columns it may read.
     pub fn screen(&self, is_cheap: impl Fn(&str) -> bool) -> Screen {
+        self.relaxed(Keeps::Selective, is_cheap)
+    }
+
+    /// The sieve of the enabled rules of source `syscall`; `is_readable` says which columns it may read.
+    pub fn sieve(&self, is_readable: impl Fn(&str) -> bool) -> Screen {
+        self.relaxed(Keeps::Everything, is_readable)
+    }
+
+    fn relaxed(&self, keeps: Keeps, is_readable: impl Fn(&str) -> bool) -> Screen {
         let graph = &self.source(Source::Syscall).graph;
-        let mut relaxed = Relaxed { from: graph, to: graph.without_nodes(), known: FxHashMap::default(), is_cheap };
+        let mut relaxed =
+            Relaxed { from: graph, to: graph.without_nodes(), known: FxHashMap::default(), keeps, is_readable };
         let enabled = self.rules().iter().filter(|rule| rule.is_enabled && rule.source == Source::Syscall);
-        let root = |rule: &Rule| (rule.events, relaxed.node(rule.root));
+        let root = |rule: &Rule| (rule.events, relaxed.node(rule.root).id);
         let roots: Vec<(EventSet, NodeId)> = enabled.map(root).collect();
         let graph = relaxed.to;
         let mut columns = BTreeSet::from([events::EVT_TYPE]);
@@ -52,34 +65,73 @@ impl RuleSet {
     }
 }
 
+/// Which comparisons are worth their cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeps {
+    /// Those that hold for few values.
+    Selective,
+    Everything,
+}
+
+/// A node that holds wherever the one that it was made of does.
+#[derive(Clone, Copy)]
+struct Made {
+    id: NodeId,
+    /// It holds nowhere else.
+    is_whole: bool,
+}
+
+impl Made {
+    const ANY: Self = Self { id: TRUE, is_whole: false };
+}
+
 struct Relaxed<'a, F> {
     from: &'a Graph,
     to: Graph,
-    known: FxHashMap<NodeId, NodeId>,
-    is_cheap: F,
+    known: FxHashMap<NodeId, Made>,
+    keeps: Keeps,
+    is_readable: F,
 }
 
 impl<F: Fn(&str) -> bool> Relaxed<'_, F> {
-    /// A node that holds wherever `id` does.
-    fn node(&mut self, id: NodeId) -> NodeId {
+    fn node(&mut self, id: NodeId) -> Made {
         if let Some(known) = self.known.get(&id) {
             return *known;
         }
         let node = match self.from.node(id) {
-            Node::Constant(value) => self.to.constant(*value),
+            Node::Constant(value) => Made { id: self.to.constant(*value), is_whole: true },
             Node::And(children) => {
-                let children = children.iter().map(|child| self.node(*child)).collect();
-                self.to.and(children)
+                let (children, is_whole) = self.nodes(children);
+                Made { id: self.to.and(children), is_whole }
             }
             Node::Or(children) => {
-                let children = children.iter().map(|child| self.node(*child)).collect();
-                self.to.or(children)
+                let (children, is_whole) = self.nodes(children);
+                Made { id: self.to.or(children), is_whole }
             }
-            Node::Not(_) => TRUE,
-            Node::Check(check) => self.check(id, check),
+            Node::Not(child) => match self.node(*child) {
+                Made { id, is_whole: true } => Made { id: self.to.not(id), is_whole: true },
+                _ => Made::ANY,
+            },
+            Node::Check(check) if self.keeps == Keeps::Everything => self.whole(id, check),
+            Node::Check(check) => Made { id: self.check(id, check), is_whole: false },
         };
         self.known.insert(id, node);
         node
+    }
+
+    fn nodes(&mut self, children: &[NodeId]) -> (Vec<NodeId>, bool) {
+        let made: Vec<Made> = children.iter().map(|child| self.node(*child)).collect();
+        (made.iter().map(|made| made.id).collect(), made.iter().all(|made| made.is_whole))
+    }
+
+    /// A comparison as it is, if all that it compares can be read.
+    fn whole(&mut self, id: NodeId, check: &Check) -> Made {
+        let fields = reads::fields_of_check(check).into_iter().map(|slot| &self.from.slots()[slot]);
+        let mut columns = fields.flat_map(reads::columns);
+        match columns.all(|column| (self.is_readable)(column)) {
+            true => Made { id: self.to.check(id.to_string(), check.clone()), is_whole: true },
+            false => Made::ANY,
+        }
     }
 
     fn check(&mut self, id: NodeId, check: &Check) -> NodeId {
@@ -91,7 +143,7 @@ impl<F: Fn(&str) -> bool> Relaxed<'_, F> {
         if matches!(field.info.get, Get::Derived(Derived::FdName)) {
             return self.path(id, check);
         }
-        let is_cheap = reads::columns(field).iter().all(|column| (self.is_cheap)(column));
+        let is_cheap = reads::columns(field).iter().all(|column| (self.is_readable)(column));
         if is_cheap { self.to.check(id.to_string(), check.clone()) } else { TRUE }
     }
 
@@ -99,7 +151,7 @@ impl<F: Fn(&str) -> bool> Relaxed<'_, F> {
     /// not looked at, and any name may be.
     fn path(&mut self, id: NodeId, check: &Check) -> NodeId {
         let Ok(path) = fields::find(Source::Syscall, PATH_FIELD, None) else { return TRUE };
-        if !reads::columns(&path).iter().all(|column| (self.is_cheap)(column)) {
+        if !reads::columns(&path).iter().all(|column| (self.is_readable)(column)) {
             return TRUE;
         }
         let slot = self.to.slot(path);

@@ -283,11 +283,16 @@ proptest! {
 
         // A row for which a rule fires passes every screen, whatever columns it may read.
         let unread = random.pick(&["", "comm", "exe", "ancestor_names", "local_addr"]);
-        let screen = rules.screen(|column| column != unread);
-        prop_assert!(!screen.columns().contains(&unread));
-        let passed = screen.passes(&whole);
-        for hit in &all {
-            prop_assert!(passed.value(hit.row), "{:#?} {:#?}", conditions, events[hit.row]);
+        for screen in [rules.screen(|column| column != unread), rules.sieve(|column| column != unread)] {
+            prop_assert!(!screen.columns().contains(&unread));
+            let passed = screen.passes(&whole);
+            for hit in &all {
+                prop_assert!(passed.value(hit.row), "{:#?} {:#?}", conditions, events[hit.row]);
+            }
         }
+        // What may read everything lets nothing else pass.
+        let passed = rules.sieve(|_| true).passes(&whole);
+        let fired: std::collections::BTreeSet<usize> = all.iter().map(|hit| hit.row).collect();
+        prop_assert_eq!(passed.set_indices().collect::<Vec<_>>(), fired.into_iter().collect::<Vec<_>>(), "{:#?}", conditions);
     }
 }

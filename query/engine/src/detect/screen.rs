@@ -1,7 +1,8 @@
-//! A screen of rules as a filter of a scan.
+//! What a scan asks of rows before it reads all of their columns.
 //!
-//! The reader of Parquet decodes the columns of the screen for all rows, asks it, and decodes every other column for
-//! the rows that pass alone. What passes is then asked the rules themselves.
+//! The reader of Parquet decodes the columns of the screen for all rows, asks it, decodes those of the sieve for the rows
+//! that pass, and every other column for what the sieve lets pass: hardly more than what rules fire for. That is then
+//! asked the rules themselves.
 
 use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema};
@@ -17,21 +18,29 @@ use std::sync::Arc;
 /// Texts that differ from row to row: to read them for all rows costs more than a screen spares.
 const WIDE: &[&str] = &[events::ARGS, events::CMDLINE, events::ENV, events::CWD, events::CONTAINER_MOUNTS];
 
-/// The filter that holds where an enabled rule of source `syscall` may fire; none where it would read no more than the
-/// event type.
-pub(super) fn filter(rules: &RuleSet) -> Option<Expr> {
+/// Filters, in this order, that hold where an enabled rule of source `syscall` may fire; none that would read no more
+/// than those before it.
+pub(super) fn filters(rules: &RuleSet) -> Vec<Expr> {
     let registered = Stream::Events.schema();
-    let is_cheap = |name: &str| {
-        let field = registered.field_with_name(name);
-        field.is_ok_and(|field| !field.data_type().is_nested()) && !WIDE.contains(&name)
-    };
-    let screen = rules.screen(is_cheap);
-    if screen.columns() == [events::EVT_TYPE] {
-        return None;
+    // The reader of Parquet asks nothing of lists and maps.
+    let is_flat = |name: &str| registered.field_with_name(name).is_ok_and(|field| !field.data_type().is_nested());
+    let screen = rules.screen(|name| is_flat(name) && !WIDE.contains(&name));
+    let sieve = rules.sieve(is_flat);
+    let mut filters = Vec::new();
+    let is_more = sieve.columns().iter().any(|name| !screen.columns().contains(name));
+    if screen.columns() != [events::EVT_TYPE] {
+        filters.push(filter(screen));
     }
+    if is_more {
+        filters.push(filter(sieve));
+    }
+    filters
+}
+
+fn filter(screen: Screen) -> Expr {
     let columns = screen.columns().iter().map(|name| Expr::Column(Column::from_name(*name))).collect();
     let signature = Signature::any(screen.columns().len(), Volatility::Immutable);
-    Some(ScalarUDF::new_from_impl(ScreenFunction { screen: Arc::new(screen), signature }).call(columns))
+    ScalarUDF::new_from_impl(ScreenFunction { screen: Arc::new(screen), signature }).call(columns)
 }
 
 /// The screen as a function of its columns.
