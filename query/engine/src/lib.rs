@@ -43,7 +43,7 @@
 //! | [`rollup_table`] | the table function `rollup(...)` and who answers it |
 //! | [`promql_table`] | the table function `promql(...)` and who answers it |
 //! | [`windows`] | window operators as tables; `tumble` and `hop` |
-//! | `json` | values at a path of JSON in texts |
+//! | `json`, `arrows` | values at a path of JSON in texts; how tightly `->` binds |
 //! | `bounded` | functions that could make more than memory holds |
 //! | `threads` | queries on threads of their own |
 //! | `stop` | ends operators that work long without giving way |
@@ -51,6 +51,7 @@
 //! | `plain` | types that every client can read |
 
 pub mod answer;
+mod arrows;
 mod asked_table;
 mod bounded;
 pub mod catalog;

@@ -1,5 +1,6 @@
 //! From text to one statement that only reads.
 
+use crate::arrows::bind_arrows;
 use crate::depth::{TooDeep, check_text, flatten};
 use crate::same_names::{Renamed, name_apart};
 use datafusion::config::ConfigOptions;
@@ -43,6 +44,7 @@ pub(crate) fn parse(text: &str, options: &ConfigOptions) -> Result<(Statement, R
         let word = text.split_whitespace().next().unwrap_or_default();
         return Err(ParseFailure::Denied(word.to_ascii_uppercase()));
     }
+    bind_arrows_standard(&mut statement);
     name_user(&mut statement);
     pair_arguments(&mut statement);
     let renamed = name_apart_standard(&mut statement);
@@ -77,6 +79,14 @@ fn flatten_standard(statement: &mut Statement) -> Result<(), TooDeep> {
         Statement::Explain(explain) => flatten_standard(&mut explain.statement),
         // Refused for what they are.
         Statement::CreateExternalTable(_) | Statement::CopyTo(_) | Statement::Reset(_) => Ok(()),
+    }
+}
+
+fn bind_arrows_standard(statement: &mut Statement) {
+    match statement {
+        Statement::Statement(statement) => bind_arrows(statement),
+        Statement::Explain(explain) => bind_arrows_standard(&mut explain.statement),
+        Statement::CreateExternalTable(_) | Statement::CopyTo(_) | Statement::Reset(_) => {}
     }
 }
 
