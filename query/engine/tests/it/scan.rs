@@ -233,3 +233,30 @@ async fn many_rows_come_in_many_batches() {
     assert_eq!(rows(&engine, "SELECT pid FROM events ORDER BY ts DESC LIMIT 2").await, ["39999", "39998"]);
     assert_eq!(engine.memory_used(), 0);
 }
+
+/// TAIL-1: more files than the planner is told the bounds of, each of one day of ingestion.
+#[tokio::test]
+async fn very_many_files_are_read_whole() {
+    let memory = Memory::open().await;
+    for day in 0..520i64 {
+        let samples = [(day % 7, DAY + day, 0.5 * day as f64), (7, DAY + 1_000 + day, 1.0)];
+        memory.write(Stream::Samples, sample_rows(&samples), "default", DAY + day * 86_400_000_000);
+    }
+    let engine = memory.engine();
+    let queries = [
+        "SELECT count(*), sum(value), min(ts), max(ts) FROM samples WHERE series_id > 2",
+        "SELECT count(*), count(DISTINCT date), min(date), max(date) FROM samples WHERE value > 3",
+        "SELECT date, count(*) FROM samples WHERE date < '2026-11-25' GROUP BY date ORDER BY date",
+        "SELECT series_id, ts FROM samples ORDER BY ts DESC LIMIT 3",
+        "SELECT series_id, ts FROM samples ORDER BY metric_id, series_id, ts LIMIT 3 OFFSET 500",
+    ];
+    let mut in_tail = Vec::new();
+    for text in queries {
+        in_tail.push(rows(&engine, text).await);
+    }
+    memory.flush().await;
+    assert_eq!(memory.tables.snapshot().table(Stream::Samples).files.len(), 520);
+    for (text, expected) in queries.iter().zip(in_tail) {
+        assert_eq!(rows(&engine, text).await, expected, "{text}");
+    }
+}
