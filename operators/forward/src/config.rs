@@ -4,6 +4,7 @@ use crate::alertmanager::{Alertmanager, AlertmanagerSection};
 use crate::chat::{Slack, SlackSection};
 use crate::files::{S3Files, S3Section};
 use crate::http::Http;
+use crate::kafka::{self, KafkaSection};
 use crate::mail::{Email, EmailSection};
 use crate::otlp::{Otlp, OtlpSection};
 use crate::page::{PagerDuty, PagerDutySection};
@@ -85,6 +86,7 @@ pub struct ChannelConfig {
     splunk_hec: Option<SplunkSection>,
     otlp: Option<OtlpSection>,
     s3: Option<S3Section>,
+    kafka: Option<KafkaSection>,
     /// Deliveries per second, at most.
     rate: Option<f64>,
     /// Seconds that one attempt may take.
@@ -110,6 +112,7 @@ impl ChannelConfig {
             ("splunk_hec", self.splunk_hec.is_some()),
             ("otlp", self.otlp.is_some()),
             ("s3", self.s3.is_some()),
+            ("kafka", self.kafka.is_some()),
         ];
         let mut given = kinds.iter().filter(|(_, is_given)| *is_given);
         match (given.next(), given.next()) {
@@ -144,6 +147,7 @@ impl ChannelConfig {
             Self { splunk_hec: Some(section), .. } => Arc::new(Splunk::new(common, section, http()?)?),
             Self { otlp: Some(section), .. } => Arc::new(Otlp::new(common, section, http()?)?),
             Self { s3: Some(section), .. } => Arc::new(S3Files::new(common, section)?),
+            Self { kafka: Some(section), .. } => kafka::channel(common, section)?,
             _ => return Err(ConfigError::new("channel", "has no kind")),
         };
         Ok(channel)

@@ -24,7 +24,7 @@
 //! | `webhook`, `template` | webhooks, signed; texts with values filled in |
 //! | `chat`, `page`, `mail`, `alertmanager` | Slack, PagerDuty, SMTP, Alertmanager |
 //! | `syslog`, `format` | RFC 5424 over UDP, TCP, TLS; text, JSON, CEF, LEEF |
-//! | `splunk`, `otlp`, `files` | Splunk HEC, OTLP logs, files in a bucket |
+//! | `splunk`, `otlp`, `files`, `kafka` | Splunk HEC, OTLP logs, files in a bucket, a topic |
 
 mod alertmanager;
 mod chat;
@@ -32,6 +32,7 @@ pub mod config;
 mod files;
 mod format;
 mod http;
+mod kafka;
 mod mail;
 pub mod message;
 mod operator;
