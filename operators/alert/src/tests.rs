@@ -308,7 +308,7 @@ fn a_learned_series_that_ends_fires_for_a_day() {
         world.observe(now, &[("Odd", Kind::Done, "", 0.0)]);
     }
     let at = |steps: i64| start + 9 * 86_400 + steps * step;
-    assert_eq!(world.states(), [format!("{} Odd firing", at(4)), format!("{} Odd resolved", at(47))]);
+    assert_eq!(world.states(), [format!("{} Odd firing", at(2)), format!("{} Odd resolved", at(47))]);
 }
 
 #[test]

@@ -36,6 +36,21 @@ impl Exact for Option<f64> {
     }
 }
 
+impl<const N: usize> Exact for [f64; N]
+where
+    [u64; N]: Serialize + DeserializeOwned,
+{
+    type Bits = [u64; N];
+
+    fn bits(&self) -> Self::Bits {
+        self.map(f64::to_bits)
+    }
+
+    fn of(bits: Self::Bits) -> Self {
+        bits.map(f64::from_bits)
+    }
+}
+
 impl Exact for [Option<f64>; 3] {
     type Bits = [Option<u64>; 3];
 

@@ -2,21 +2,23 @@
 //! the others of its group. Medians and median absolute deviations throughout, so that what was unusual once does not
 //! become usual at once.
 //!
-//! A series is kept as means of 10 minutes for four weeks, and its differences from what was expected for one: 29 KiB
-//! ([`past`]). Five things are unusual: a value far away; values that lie on one side of what is expected for long;
-//! values that scatter far more than usual; values that do not move although they usually do; and a learned series that
-//! ends, which the instance of the rule sees. How far is far follows from the series' own week: one whose noise is slow
-//! or has heavy tails is given more room.
+//! A series is kept as means of 10 minutes, or of the time between two values of a slow one, for four weeks, and its
+//! differences from what was expected for one: 35 KiB ([`past`]). What is expected follows from earlier weeks and from days
+//! that were like this one ([`season`]). Five things are unusual: a value far away; runs of values that lie on one side of
+//! what is expected; values that go up and down far more than usual; values that do not move although they usually do; and
+//! a learned series that ends, which the instance of the rule sees. How far is far follows from the series' own week: one
+//! whose noise is slow or has heavy tails is given more room.
 
 mod exact;
 mod group;
 mod past;
 mod ring;
+mod season;
 
 pub use group::outliers;
 
 use crate::config::{micros, some_duration};
-use past::Past;
+use past::{Past, RUNS};
 use ring::Ring;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -45,11 +47,19 @@ const VALUE_MAX: f64 = 1e30;
 /// Values that a shift or a scatter is judged by: those of an hour, within these bounds.
 const RUN_MIN: usize = 6;
 const RUN_MAX: usize = 240;
+/// How far the mean of each run lies aside at least, in standard deviations of one value.
+const LEAST: [f64; RUNS] = [2.7, 2.4, 2.0, 1.7];
+/// The same of the steps of the two longest runs, in usual steps; and the most that is asked, and that one step counts.
+const WIDE: [f64; 2] = [1.9, 1.7];
+const WIDE_MAX: f64 = 3.0;
+const STEP_MAX: f64 = 5.0;
 /// Equal values in a row before a series counts as stuck, and how unlikely they have to be.
 const STUCK_MIN: u32 = 6;
 const STUCK_LIKELY: f64 = 1e-9;
 /// The shortest silence that is unusual.
 const SILENCE_MIN_US: i64 = 60_000_000;
+/// A silence that is unusual in all but slow series.
+const SILENCE_US: i64 = 900_000_000;
 /// How much further away a value has to be while there are less than two weeks.
 const THIN: f64 = 1.25;
 
@@ -99,7 +109,7 @@ struct Still {
 
 impl Baseline {
     /// Bytes that one holds when it is full.
-    pub(crate) const BYTES: usize = 30 << 10;
+    pub(crate) const BYTES: usize = 35 << 10;
 
     /// Judges a value, then learns it.
     pub fn add(&mut self, config: &AnomalyConfig, ts: i64, value: f64) -> Verdict {
@@ -113,15 +123,20 @@ impl Baseline {
             self.pace(ts - self.last_ts);
         }
         self.last_ts = self.last_ts.max(ts);
-        let run = self.run();
-        self.past.advance(ts, self.step_us, run);
+        let runs = self.runs();
+        let was_weekly = self.past.usual().is_weekly;
+        self.past.advance(ts, self.step_us, runs);
+        if self.past.usual().is_weekly != was_weekly {
+            // What something else expected says nothing of what is expected now.
+            self.recent = Ring::default();
+        }
         let expected = self.past.usual().expected(ts);
         if let Some(expected) = expected {
-            self.recent.push((value - expected) as f32, run);
+            self.recent.push((value - expected) as f32, runs[RUNS - 1] + 1);
         }
         let is_learned = ts - first >= config.learn.map_or(LEARN_US, micros);
         let verdict = match expected.filter(|_| is_learned) {
-            Some(expected) => self.judge(config, expected, value, run),
+            Some(expected) => self.judge(config, expected, value, runs),
             None => Verdict { is_anomalous: false, expected: None, deviations: 0.0 },
         };
         self.learn(expected, ts, value, verdict.is_anomalous);
@@ -138,7 +153,8 @@ impl Baseline {
     fn silence(&self, config: &AnomalyConfig) -> Option<i64> {
         let first = self.first_ts?;
         let is_learned = self.last_ts - first >= config.learn.map_or(LEARN_US, micros);
-        is_learned.then(|| (5 * self.step_us).max(SILENCE_MIN_US))
+        let most = (5 * self.step_us).min(SILENCE_US).max(self.step_us * 5 / 2);
+        is_learned.then(|| most.max(SILENCE_MIN_US))
     }
 
     /// Whether it is unusual that nothing has come until `now`.
@@ -160,37 +176,59 @@ impl Baseline {
         };
     }
 
-    fn run(&self) -> usize {
-        usize::try_from(HOUR_US / self.step_us.max(1)).unwrap_or(RUN_MAX).clamp(RUN_MIN, RUN_MAX)
+    /// Runs of values that are judged together: about a quarter of an hour, a half, a whole one, and two.
+    fn runs(&self) -> [usize; RUNS] {
+        let hour = usize::try_from(HOUR_US / self.step_us.max(1)).unwrap_or(RUN_MAX).clamp(RUN_MIN, RUN_MAX);
+        [(hour / 4).max(2), hour / 2, hour, 2 * hour]
     }
 
-    fn judge(&mut self, config: &AnomalyConfig, expected: f64, value: f64, run: usize) -> Verdict {
+    /// The fewer values a day has, the less far chance comes: 1 for one in five minutes, 0.8 for one an hour.
+    fn rarity(&self) -> f64 {
+        let per_day = DAY_US as f64 / self.step_us.max(1) as f64;
+        (1.0 - 0.07 * (288.0 / per_day).ln()).clamp(0.75, 1.0)
+    }
+
+    fn judge(&mut self, config: &AnomalyConfig, expected: f64, value: f64, runs: [usize; RUNS]) -> Verdict {
         let usual = self.past.usual();
         // One week says less of what is usual than several.
-        let thin = match (usual.is_moved, self.past.is_thin()) {
+        let thin = match (usual.is_weekly, self.past.is_thin()) {
             (false, _) => 2.0 * THIN,
             (true, true) => THIN,
             (true, false) => 1.0,
         };
-        let far = config.deviations.unwrap_or(DEVIATIONS) * thin;
+        let far = config.deviations.unwrap_or(DEVIATIONS) * self.rarity() * thin;
         let (difference, scale) = (value - expected, usual.scale);
         let deviations = difference / scale;
         let is_far = difference.abs() > (far * scale).max(1.3 * usual.often);
-        // Where it is not known how the days have changed, all values may lie aside.
-        let is_whole = self.recent.len() >= run && usual.is_moved;
-        let mean = |count: usize, of: fn(f64) -> f64| -> f64 {
-            self.recent.known().take(count).map(of).sum::<f64>() / count.max(1) as f64
-        };
-        // A series is back when its last values are.
-        let last = (run / 4).max(3);
-        let (all, newest) = (mean(run, |one| one), mean(last, |one| one));
-        // These two are measured by what they themselves usually are.
+        // These are measured by what they themselves usually are.
         let own = far / thin.sqrt();
-        let is_aside = all.abs() > (0.9 * own * usual.scale_of_means).max(2.0 * scale);
+        let mean = |count: usize| self.recent.known().take(count).sum::<f64>() / count.max(1) as f64;
+        let is_aside = |(run, (own_scale, least)): (usize, (f64, f64))| {
+            self.recent.len() >= run && mean(run).abs() > (0.75 * own * own_scale).max(least * scale)
+        };
+        let bounds = usual.scale_of_means.into_iter().zip(LEAST);
+        let is_aside = usual.is_weekly && runs.into_iter().zip(bounds).any(is_aside);
+        // Where it is not known how the days have changed, all values may lie aside.
+        let run = runs[2];
+        let is_whole = self.recent.len() >= run && usual.is_weekly;
+        // A series is back when its last values are.
+        let last = (run / 4).max(2);
+        let (all, newest) = (mean(run), mean(last));
         let is_back = newest * all.signum() < 0.4 * all.abs();
-        let (wide, newest_wide) = (mean(run, f64::abs) / scale, mean(last, f64::abs) / scale);
-        let is_scattered = is_whole && wide > usual.wide.clamp(0.28 * own, 0.55 * own) && newest_wide > 0.2 * own;
-        let is_shifted = is_whole && !is_back && (is_aside || self.is_shifted);
+        // Values that scatter go up and down. One that is far away does so twice.
+        let steps = |count: usize| {
+            let pairs = self.recent.known().take(count).zip(self.recent.known().skip(1));
+            pairs.map(|(one, before)| ((one - before).abs() / usual.step).min(STEP_MAX)).sum::<f64>()
+                / count.max(1) as f64
+        };
+        let is_wide = |(run, (usual, least)): (&usize, (f64, f64))| {
+            self.recent.len() > *run
+                && usual.is_finite()
+                && steps(*run) > 1.0 + (usual.clamp(least, WIDE_MAX) - 1.0) * thin.sqrt()
+        };
+        let is_wide = runs[2..].iter().zip(usual.wide.into_iter().zip(WIDE)).any(is_wide);
+        let is_scattered = is_whole && is_wide && steps(last) > 1.2;
+        let is_shifted = is_whole && (is_aside || (self.is_shifted && !is_back));
         let is_stuck = self.still.is_unusual(value);
         let is_near = deviations.abs() > far / 2.0 && self.unusual_since.is_some();
         self.is_shifted = is_shifted;
@@ -212,7 +250,8 @@ impl Baseline {
             }
             None => value,
         };
-        self.past.learn(taken, expected.filter(|_| !is_news).map(|expected| value - expected));
+        let step = self.recent.at(0).zip(self.recent.at(1)).map_or(0.0, |(one, before)| one - before);
+        self.past.learn(taken, expected.filter(|_| !is_news).map(|expected| value - expected), step);
     }
 }
 

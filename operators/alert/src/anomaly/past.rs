@@ -1,33 +1,37 @@
-//! What was: means of 10 minutes for four weeks, and how far values were from what was expected for one week. From it
-//! follows what is usual in the present 10 minutes.
+//! What was: means of buckets of time for four weeks, and how far values were from what was expected for one week. From
+//! it follows what is usual in the present bucket.
+//!
+//! A bucket is 10 minutes wide, or as wide as the time between two values of a slow series.
 
 use super::ring::Ring;
-use super::{DAY_US, exact, median};
+use super::season::Season;
+use super::{DAY_US, HOUR_US, exact, median};
 use serde::{Deserialize, Serialize};
 
-/// Width of a bucket of the past.
-pub(super) const BUCKET_US: i64 = 600_000_000;
-const DAY: usize = (DAY_US / BUCKET_US) as usize;
-pub(super) const WEEK: usize = 7 * DAY;
-/// Buckets that are kept.
-const KEPT: usize = 4 * WEEK + DAY + 2;
-const HOUR: usize = 6;
+/// Widths of a bucket, in minutes; each divides a day.
+const WIDTHS: [i64; 9] = [10, 15, 20, 30, 60, 120, 180, 240, 360];
+const MINUTE_US: i64 = 60_000_000;
 /// Standard deviations per median absolute deviation, and per mean absolute deviation.
-const SIGMA: f64 = 1.4826;
+pub(super) const SIGMA: f64 = 1.4826;
 const SIGMA_OF_MEANS: f64 = 1.2533;
 /// A series without any scatter may move by this part of its value.
 const STILL: f64 = 0.004;
+/// Runs of values that are looked at together.
+pub(super) const RUNS: usize = 4;
 
 /// What a series was.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Past {
+    width_us: i64,
     /// Number of the bucket that is being made.
     bucket: i64,
     means: Ring,
-    /// Mean, mean size and greatest size of the differences from what was expected.
+    /// Mean, mean size and greatest size of the differences from what was expected, and the mean size of their steps.
     biases: Ring,
     spreads: Ring,
     tops: Ring,
+    steps: Ring,
     /// Of the bucket that is being made: values, and those with a difference that counts.
     #[serde(with = "exact")]
     sum: f64,
@@ -38,27 +42,60 @@ pub(super) struct Past {
     spread: f64,
     #[serde(with = "exact")]
     top: f64,
+    #[serde(with = "exact")]
+    step: f64,
     judged: u32,
     usual: Usual,
+    /// The differences are those from what earlier weeks said.
+    has_weeks: bool,
+}
+
+impl Default for Past {
+    fn default() -> Self {
+        Self {
+            width_us: WIDTHS[0] * MINUTE_US,
+            bucket: 0,
+            means: Ring::default(),
+            biases: Ring::default(),
+            spreads: Ring::default(),
+            tops: Ring::default(),
+            steps: Ring::default(),
+            sum: 0.0,
+            count: 0,
+            bias: 0.0,
+            spread: 0.0,
+            top: 0.0,
+            step: 0.0,
+            judged: 0,
+            usual: Usual::default(),
+            has_weeks: false,
+        }
+    }
 }
 
 /// What is usual in the present bucket.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Usual {
+    /// Values are closer than buckets.
+    is_dense: bool,
     /// At the middles of the bucket before, the present one, and the next.
     #[serde(with = "exact")]
     expected: [Option<f64>; 3],
-    /// It is known how much the days have changed since.
-    pub(super) is_moved: bool,
+    /// It is what it was at this time of earlier weeks.
+    pub(super) is_weekly: bool,
     /// A standard deviation of one value.
     #[serde(with = "exact")]
     pub(super) scale: f64,
-    /// A standard deviation of the mean of the values that a shift is judged by.
+    /// Of the mean of each run of values.
     #[serde(with = "exact")]
-    pub(super) scale_of_means: f64,
-    /// Mean sizes, in standard deviations, beyond which values scatter.
+    pub(super) scale_of_means: [f64; RUNS],
+    /// The mean size of a step from one difference to the next.
     #[serde(with = "exact")]
-    pub(super) wide: f64,
+    pub(super) step: f64,
+    /// How often that the steps of the two longest runs have to be for values to scatter.
+    #[serde(with = "exact")]
+    pub(super) wide: [f64; 2],
     /// Differences that are reached in one hour out of fifty.
     #[serde(with = "exact")]
     pub(super) often: f64,
@@ -69,49 +106,118 @@ impl Usual {
     pub(super) fn expected(&self, ts: i64) -> Option<f64> {
         let [before, now, next] = self.expected;
         let now = now?;
-        let place = ts.rem_euclid(BUCKET_US) as f64 / BUCKET_US as f64 - 0.5;
+        if !self.is_dense {
+            // Values come at the same moments of each bucket.
+            return Some(now);
+        }
+        let width = WIDTHS[0] * MINUTE_US;
+        // An edge between two of them is no slope.
+        if let (Some(before), Some(next)) = (before, next)
+            && (before + next - 2.0 * now).abs() > (2.0 * self.scale).max(0.4 * (next - before).abs())
+        {
+            return Some(now);
+        }
+        let place = ts.rem_euclid(width) as f64 / width as f64 - 0.5;
         let other = if place < 0.0 { before } else { next };
         Some(now + other.map_or(0.0, |other| (other - now) * place.abs()))
     }
 }
 
 impl Past {
+    /// Buckets of a day.
+    fn day(&self) -> usize {
+        (DAY_US / self.width_us.max(1)) as usize
+    }
+
+    fn is_dense(&self) -> bool {
+        self.width_us == WIDTHS[0] * MINUTE_US
+    }
+
     /// There are less than two weeks of it.
     pub(super) fn is_thin(&self) -> bool {
-        self.means.len() <= 2 * WEEK
+        self.means.len() <= 14 * self.day()
     }
 
     pub(super) fn usual(&self) -> &Usual {
         &self.usual
     }
 
-    /// Moves on to the time `ts`; values come every `step_us`, and shifts are judged by `run` of them.
-    pub(super) fn advance(&mut self, ts: i64, step_us: i64, run: usize) {
-        let number = ts.div_euclid(BUCKET_US);
+    /// Moves on to the time `ts`; values come every `step_us`, and are judged by runs of so many.
+    pub(super) fn advance(&mut self, ts: i64, step_us: i64, runs: [usize; RUNS]) {
+        self.fit(step_us);
+        let number = ts.div_euclid(self.width_us);
         if self.means.len() == 0 {
             self.bucket = number;
-            self.means.push(f32::NAN, KEPT);
+            self.means.push(f32::NAN, 1);
             return;
         }
         if number <= self.bucket {
             return;
         }
-        for step in 0..(number - self.bucket).min(KEPT as i64) {
+        let (day, kept) = (self.day(), self.kept());
+        let passed = number - self.bucket;
+        for step in 0..passed.min(kept as i64) {
             let is_known = step == 0 && self.judged > 0;
             let of = |value: f64| if is_known { value as f32 } else { f32::NAN };
             let judged = f64::from(self.judged.max(1));
-            self.biases.push(of(self.bias / judged), WEEK);
-            self.spreads.push(of(self.spread / judged), WEEK);
-            self.tops.push(of(self.top), WEEK);
-            self.means.push(f32::NAN, KEPT);
-            (self.sum, self.count, self.bias, self.spread, self.top, self.judged) = (0.0, 0, 0.0, 0.0, 0.0, 0);
+            self.biases.push(of(self.bias / judged), 7 * day);
+            self.spreads.push(of(self.spread / judged), 7 * day);
+            self.tops.push(of(self.top), 7 * day);
+            self.steps.push(of(self.step / judged), 7 * day);
+            // A gap counts as what was expected: a mean of a day without its night would be another.
+            if self.count == 0
+                && passed <= day as i64
+                && let ([_, Some(expected), _], true) = self.season().expected()
+            {
+                self.means.set_newest(expected as f32);
+            }
+            self.means.push(f32::NAN, kept);
+            self.begin();
         }
         self.bucket = number;
-        self.usual = self.look(step_us, run);
+        self.usual = self.look(step_us, runs);
+        if self.usual.is_weekly && !self.has_weeks {
+            // Days alone said less: how far they were off says little of weeks.
+            self.has_weeks = true;
+            for ring in [&mut self.biases, &mut self.spreads, &mut self.tops, &mut self.steps] {
+                *ring = Ring::default();
+            }
+        }
+    }
+
+    fn begin(&mut self) {
+        (self.sum, self.count, self.judged) = (0.0, 0, 0);
+        (self.bias, self.spread, self.top, self.step) = (0.0, 0.0, 0.0, 0.0);
+    }
+
+    /// Buckets of means that are kept: four weeks, and the day before.
+    fn kept(&self) -> usize {
+        29 * self.day() + 2
+    }
+
+    /// Makes buckets as wide as values are apart.
+    fn fit(&mut self, step_us: i64) {
+        let least = |step: i64| WIDTHS.iter().map(|width| width * MINUTE_US).find(|width| *width >= step);
+        let widest = WIDTHS[WIDTHS.len() - 1] * MINUTE_US;
+        // A step varies a little.
+        let wanted = least(step_us - step_us / 16).unwrap_or(widest);
+        let is_kept = wanted == self.width_us || (wanted < self.width_us && 4 * step_us > 3 * self.width_us);
+        if is_kept || step_us == 0 {
+            return;
+        }
+        let (old, newest) = (self.width_us, (self.bucket + 1) * self.width_us);
+        let last = (newest - 1).div_euclid(wanted);
+        let mut rings = [&mut self.means, &mut self.biases, &mut self.spreads, &mut self.tops, &mut self.steps];
+        for ring in &mut rings {
+            **ring = ring.rebinned(old, newest, wanted, last);
+        }
+        self.width_us = wanted;
+        self.bucket = last;
+        self.begin();
     }
 
     /// Learns a value, and how far it was from what was expected where that is to be learned.
-    pub(super) fn learn(&mut self, value: f64, difference: Option<f64>) {
+    pub(super) fn learn(&mut self, value: f64, difference: Option<f64>, step: f64) {
         self.sum += value;
         self.count += 1;
         self.means.set_newest((self.sum / f64::from(self.count)) as f32);
@@ -119,100 +225,72 @@ impl Past {
             self.bias += difference;
             self.spread += difference.abs();
             self.top = self.top.max(difference.abs());
+            self.step += step.abs();
             self.judged += 1;
         }
     }
 
-    fn look(&self, step_us: i64, run: usize) -> Usual {
-        let (expected, is_moved) = self.expected(step_us);
+    fn season(&self) -> Season {
+        Season::new(&self.means, self.day())
+    }
+
+    fn look(&self, step_us: i64, runs: [usize; RUNS]) -> Usual {
+        let day = self.day();
+        let hour = (HOUR_US / self.width_us).max(1) as usize;
+        let season = self.season();
+        let (expected, is_weekly) = season.expected();
         // The smaller a bucket's count, the less a mean of sizes is like a mean.
-        let per_bucket = (BUCKET_US as f64 / step_us.max(1) as f64).max(1.0);
+        let per_bucket = (self.width_us as f64 / step_us.max(1) as f64).max(1.0);
         let factor = SIGMA_OF_MEANS + (SIGMA - SIGMA_OF_MEANS) / per_bucket;
         let mut all: Vec<f64> = self.spreads.known().collect();
-        let overall = factor * median(&mut all);
+        // Before much was judged, what differs from week to week says how much values scatter.
+        let by_season = season.scatter() * per_bucket.sqrt();
+        let overall = if all.len() >= day / 2 { factor * median(&mut all) } else { by_season.max(self.usual.scale) };
         // At this time of the day values may scatter more than at others.
         let mut near = Vec::new();
-        for day in 1..=7 {
-            let around = (day * DAY).saturating_sub(HOUR)..=day * DAY + HOUR;
+        for ago in 1..=7 {
+            let around = (ago * day).saturating_sub(hour)..=ago * day + hour;
             near.extend(around.filter_map(|back| self.spreads.at(back - 1)));
         }
-        let local = if near.len() >= DAY / 4 { factor * median(&mut near) } else { overall };
+        let local = if near.len() >= 20 { factor * median(&mut near) } else { overall };
         let least = (expected[1].unwrap_or_default().abs() * STILL).max(1e-9);
         let scale = local.max(0.6 * overall).max(least);
-        let buckets = (run as f64 / per_bucket).ceil().max(1.0) as usize;
-        let mut runs: Vec<f64> = self.biases.means(buckets).into_iter().map(f64::abs).collect();
-        let scale_of_means = (SIGMA * median(&mut runs)).max(scale / (run.max(1) as f64).sqrt());
-        let mut wide = self.spreads.means(buckets);
-        let (middle, high) = (median(&mut wide), quantile(&mut wide, 0.9));
-        let wide = (middle + 3.5 * (high - middle)) / scale;
+        let scale_of_means = runs.map(|run| {
+            if all.len() < day / 2 {
+                return f64::INFINITY;
+            }
+            let buckets = (run as f64 / per_bucket).ceil().max(1.0) as usize;
+            let mut means: Vec<f64> = self.biases.means(buckets).into_iter().map(f64::abs).collect();
+            (SIGMA * median(&mut means)).max(scale / (run.max(1) as f64).sqrt())
+        });
+        let mut steps: Vec<f64> = self.steps.known().collect();
+        let step = (factor / SIGMA_OF_MEANS * median(&mut steps)).max(least);
+        // Little is known in the first days.
+        let is_known = steps.len() >= day;
+        let wide = [runs[2], runs[3]].map(|run| {
+            if !is_known {
+                return f64::INFINITY;
+            }
+            let mut wide = self.steps.means(((run as f64 / per_bucket).ceil() as usize).max(1));
+            let (middle, high) = (median(&mut wide), quantile(&mut wide, 0.9));
+            (middle + 3.5 * (high - middle)) / step
+        });
         let mut tops: Vec<f64> = Vec::new();
-        let mut hour: f64 = f64::NAN;
-        for (at, top) in self.tops.all().enumerate() {
-            hour = hour.max(top);
-            if at % HOUR == HOUR - 1 {
-                tops.extend(Some(hour).filter(|hour| !hour.is_nan()));
-                hour = f64::NAN;
+        let mut top: f64 = f64::NAN;
+        for (at, one) in self.tops.all().enumerate() {
+            top = top.max(one);
+            if at % hour == hour - 1 {
+                tops.extend(Some(top).filter(|top| !top.is_nan()));
+                top = f64::NAN;
             }
         }
-        Usual { expected, is_moved, scale, scale_of_means, wide, often: quantile(&mut tops, 0.98) }
-    }
-
-    /// What the values of the buckets around now should be: the median of the same time of earlier weeks, or of earlier
-    /// days while there is no week yet, each moved by how much a day has changed since. False where that is not known.
-    fn expected(&self, step_us: i64) -> ([Option<f64>; 3], bool) {
-        let least = ((DAY_US / step_us.max(BUCKET_US)) / 2).clamp(3, DAY as i64 / 2) as usize;
-        let of_season = |season: usize, count: usize, known_min: usize| {
-            let mut moves = Vec::new();
-            for back in 1..=count {
-                // Neighbors have the same day before them but for one bucket.
-                moves.push(self.moved(back * season, least));
-            }
-            [0, 1, 2].map(|ahead: usize| {
-                let (mut moved, mut bare) = (Vec::new(), Vec::new());
-                for (back, by) in (1..=count).zip(&moves) {
-                    for near in 0..3 {
-                        // `ahead` and `near` count from the bucket before.
-                        let Some(value) = self.means.at((back * season + 2).saturating_sub(ahead + near)) else {
-                            continue;
-                        };
-                        match by {
-                            Some(by) => moved.push(value + by),
-                            None => bare.push(value),
-                        }
-                    }
-                }
-                let is_moved = !moved.is_empty();
-                let mut values = if is_moved { moved } else { bare };
-                (values.len() >= known_min).then(|| (median(&mut values), is_moved))
-            })
-        };
-        let weeks = of_season(WEEK, 4, 3);
-        let has_weeks = weeks[1].is_some();
-        let found = if has_weeks { weeks } else { of_season(DAY, 7, 1) };
-        // After a week, days alone do not tell work from weekend.
-        let is_moved = found.iter().flatten().all(|found| found.1) && (has_weeks || self.means.len() <= WEEK);
-        (found.map(|found| found.map(|found| found.0)), is_moved)
-    }
-
-    /// How much greater the values of the day before now are than those of the day before `back`: a mean without the least
-    /// and the greatest difference. No median: between day and night there are few values, and it would jump. What was
-    /// unusual has been pulled in before it was learned.
-    fn moved(&self, back: usize, known_min: usize) -> Option<f64> {
-        let (mut sum, mut count, mut least, mut greatest) = (0.0, 0_usize, f64::INFINITY, f64::NEG_INFINITY);
-        for ago in 1..=DAY {
-            let Some(difference) = self.means.at(ago).zip(self.means.at(back + ago)).map(|(now, then)| now - then)
-            else {
-                continue;
-            };
-            (sum, count) = (sum + difference, count + 1);
-            (least, greatest) = (least.min(difference), greatest.max(difference));
-        }
-        (count >= known_min).then(|| (sum - least - greatest) / (count - 2) as f64)
+        let often = quantile(&mut tops, 0.98);
+        Usual { is_dense: self.is_dense(), expected, is_weekly, scale, scale_of_means, step, wide, often }
     }
 }
 
 /// The value that a part of the values is below; they are put into another order. Zero for none.
-fn quantile(values: &mut [f64], part: f64) -> f64 {
+pub(super) fn quantile(values: &mut [f64], part: f64) -> f64 {
     if values.is_empty() {
         return 0.0;
     }

@@ -52,6 +52,21 @@ impl Ring {
         means
     }
 
+    /// The same with buckets of another width: each has the mean of what lies in it. The newest ended at `end`, and is to end
+    /// in the bucket `last` of the new ones.
+    pub(super) fn rebinned(&self, width: i64, end: i64, wanted: i64, last: i64) -> Self {
+        let mut made = VecDeque::new();
+        let begin = end - self.0.len() as i64 * width;
+        for number in begin.div_euclid(wanted)..=last {
+            let (from, to) = ((number * wanted).max(begin), ((number + 1) * wanted).min(end));
+            let (first, past) = ((from - begin).div_euclid(width), (to - 1 - begin).div_euclid(width));
+            let inside = (first..=past).filter_map(|at| self.0.get(usize::try_from(at).ok()?)).filter(|v| !v.is_nan());
+            let (sum, count) = inside.fold((0.0, 0_u32), |(sum, count), value| (sum + f64::from(*value), count + 1));
+            made.push_back(if count > 0 { (sum / f64::from(count)) as f32 } else { f32::NAN });
+        }
+        Self(made)
+    }
+
     /// Replaces the newest.
     pub(super) fn set_newest(&mut self, value: f32) {
         if let Some(newest) = self.0.back_mut() {

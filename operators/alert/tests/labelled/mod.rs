@@ -10,6 +10,8 @@ pub(crate) const KINDS: [&str; 11] =
 pub(crate) const NATURES: [&str; 6] = ["sines", "hours", "counts", "heavy", "slow", "flat"];
 /// Every other day of the last ten has one.
 const PLANTED: usize = 5;
+/// Values of an anomaly that is more than a spike or a dip.
+const VALUES_MIN: usize = 8;
 const DAY_S: i64 = 86_400;
 
 /// What to make.
@@ -135,7 +137,8 @@ fn series(wanted: Wanted) -> (Vec<Option<f64>>, Vec<(usize, usize)>) {
             "dip" => minutes(15.0 + 30.0 * random.unit()),
             "phase" => day,
             "ramp" | "trend" => minutes(360.0 + 240.0 * random.unit()),
-            _ => minutes(120.0 + 120.0 * random.unit()),
+            // What only several values show lasts for several.
+            _ => minutes(120.0 + 120.0 * random.unit()).max(VALUES_MIN),
         };
         let held = values[start];
         let side = if random.unit() < 0.5 { 1.0 } else { -1.0 };
