@@ -22,6 +22,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::fmt;
 use std::sync::Arc;
 
+/// Rows of a batch of a tier: little memory, used again and again.
+const BATCH_ROWS: usize = 8192;
+
 /// Why the tables cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ColdError {
@@ -180,20 +183,87 @@ pub(crate) async fn read_file(
         return Ok(Vec::new());
     }
     let only = |leaf| ProjectionMask::leaves(schema, [leaf]);
+    let filters = filters(only(series), only(ts), range);
+    let rows = builder.with_row_groups(groups).with_row_filter(RowFilter::new(filters)).build().map_err(failed)?;
+    let batches: Vec<RecordBatch> = rows.try_collect().await.map_err(failed)?;
+    batches.iter().map(|batch| in_types(stream, batch)).collect()
+}
+
+/// Gives the rows of a file of a tier in `columns`, batch by batch; also some that `range` does not ask for, where most
+/// are asked for. Windows are `window_us` long.
+pub(crate) async fn each_tier_batch<E: From<ColdError>>(
+    (stream, window_us): (Stream, i64),
+    store: &Arc<dyn ObjectStore>,
+    file: &TableFile,
+    range: &ColdRange,
+    columns: &[&str],
+    mut take: impl FnMut(&RecordBatch) -> Result<(), E>,
+) -> Result<(), E> {
+    let failed = |source| ColdError::File { path: file.location.to_string(), source };
+    let builder = ParquetRecordBatchStreamBuilder::new(StoreFile::new(store, file)).await.map_err(failed)?;
+    let (wanted, filters) = {
+        let schema = builder.parquet_schema();
+        let leaf = |name: &str| (0..schema.num_columns()).find(|index| schema.column(*index).path().parts()[0] == name);
+        let missing = || ArrowError::SchemaError(format!("{}: a column is missing", file.location));
+        let leaves = |name: &&str| leaf(name).ok_or_else(missing);
+        let wanted = columns.iter().map(leaves).collect::<Result<Vec<_>, _>>().map_err(ColdError::from)?;
+        let (metric, ts) =
+            leaf(metrics::METRIC_ID).zip(leaf(metrics::TS)).ok_or_else(missing).map_err(ColdError::from)?;
+        let series = leaf(metrics::SERIES_ID).ok_or_else(missing).map_err(ColdError::from)?;
+        let groups: Vec<usize> = (0..builder.metadata().num_row_groups())
+            .filter(|index| group_may_hold(builder.metadata().row_group(*index), metric, ts, range))
+            .collect();
+        let rows: i64 = groups.iter().map(|group| builder.metadata().row_group(*group).num_rows()).sum();
+        let windows = (range.to_us.saturating_sub(range.from_us) / window_us).saturating_add(1);
+        let asked = windows.saturating_mul(range.series.len() as i64);
+        // A filter reads two columns twice; it is worth that where it leaves much out.
+        let only = |leaf| ProjectionMask::leaves(schema, [leaf]);
+        let filters = (asked < rows / 2).then(|| RowFilter::new(filters(only(series), only(ts), range)));
+        (ProjectionMask::leaves(schema, wanted), (groups, filters))
+    };
+    let (groups, filters) = filters;
+    if groups.is_empty() {
+        return Ok(());
+    }
+    let mut builder = builder.with_row_groups(groups).with_projection(wanted).with_batch_size(BATCH_ROWS);
+    if let Some(filters) = filters {
+        builder = builder.with_row_filter(filters);
+    }
+    let mut batches = builder.build().map_err(failed)?;
+    while let Some(batch) = batches.try_next().await.map_err(failed)? {
+        take(&in_types_of_own(stream, &batch)?)?;
+    }
+    Ok(())
+}
+
+/// Conditions on the columns `series` and `ts`.
+fn filters(series: ProjectionMask, ts: ProjectionMask, range: &ColdRange) -> Vec<Box<dyn ArrowPredicate>> {
     let (ids, times) = (range.series.clone(), (range.from_us, range.to_us));
-    let of_series = ArrowPredicateFn::new(only(series), move |batch| {
+    let of_series = ArrowPredicateFn::new(series, move |batch| {
         let column = batch.column(0).as_primitive::<Int64Type>();
         Ok(BooleanArray::from_unary(column, |id| ids.contains_key(&id)))
     });
-    let in_time = ArrowPredicateFn::new(only(ts), move |batch| {
+    let in_time = ArrowPredicateFn::new(ts, move |batch| {
         let column = arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Int64)?;
         let column = column.as_primitive::<Int64Type>().clone();
         Ok(BooleanArray::from_unary(&column, |ts| times.0 <= ts && ts <= times.1))
     });
-    let filters: Vec<Box<dyn ArrowPredicate>> = vec![Box::new(of_series), Box::new(in_time)];
-    let rows = builder.with_row_groups(groups).with_row_filter(RowFilter::new(filters)).build().map_err(failed)?;
-    let batches: Vec<RecordBatch> = rows.try_collect().await.map_err(failed)?;
-    batches.iter().map(|batch| in_types(stream, batch)).collect()
+    vec![Box::new(of_series), Box::new(in_time)]
+}
+
+/// The columns that are there, in the types of the stream.
+fn in_types_of_own(stream: Stream, records: &RecordBatch) -> Result<RecordBatch, ColdError> {
+    let (schema, own) = (stream.schema(), records.schema());
+    let columns = own.fields().iter().zip(records.columns()).map(|(field, column)| {
+        let field = schema.field_with_name(field.name())?;
+        let column = match column.data_type() == field.data_type() {
+            true => column.clone(),
+            false => arrow::compute::cast(column, field.data_type())?,
+        };
+        Ok((field.name().clone(), column))
+    });
+    let columns = columns.collect::<Result<Vec<_>, ArrowError>>()?;
+    Ok(RecordBatch::try_from_iter(columns)?)
 }
 
 /// Files hold no Arrow schema: their columns are brought to the stream's types.

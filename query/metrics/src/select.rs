@@ -8,7 +8,7 @@ use bodkin_promql::storage::{
     FloatColumns, HistogramColumns, SampleBatch, Select, Selection, Storage, WindowSummary, Windows,
 };
 use bodkin_promql::{Error as QueryError, Labels, Matcher, StorageError};
-use bodkin_rollup::Tier;
+use bodkin_rollup::{RowParts, Tier};
 use bodkin_schema::Stream;
 use rustc_hash::FxHashMap;
 use std::ops::Range;
@@ -117,6 +117,7 @@ impl StoreView {
         if request.is_some() && self.has_histograms(&plan, places, &range)? {
             return Ok(None);
         }
+        let parts = request.map_or(RowParts::ALL, |request| tiers::parts_of(request.hints.function));
         let mut charged = 0;
         let charge = |bytes| {
             charged += bytes;
@@ -130,7 +131,7 @@ impl StoreView {
                 None => Ok(()),
             }
         };
-        let made = self.runtime.block_on(plan.read_tiers(&tables.store(), &range, charge));
+        let made = self.runtime.block_on(plan.read_tiers(&tables.store(), &range, parts, charge));
         if let Some(request) = request {
             request.control.release(charged);
         }

@@ -8,8 +8,9 @@
 //! ```
 
 use crate::cold::{self, ColdError, ColdRange, ColdSeries};
+use arrow::array::RecordBatch;
 use bodkin_promql::storage::{WindowSummary, Windows};
-use bodkin_rollup::{Bucket, Ladder, RowColumns, Tier, View};
+use bodkin_rollup::{Bucket, Ladder, RowColumns, RowParts, Tier, View};
 use bodkin_schema::Stream;
 use object_store::ObjectStore;
 use rustc_hash::FxHashMap;
@@ -18,7 +19,21 @@ use std::sync::Arc;
 
 /// Cells that a query may be cut into.
 const CELLS_MAX: i64 = 4_000_000;
+/// What a row of a tier takes as a cell.
+const CELL_BYTES: usize = size_of::<(i64, Bucket)>();
 const STALE_NAN: u64 = bodkin_promql::storage::STALE_NAN;
+
+/// What of tiers a range function looks at.
+pub(crate) fn parts_of(function: &str) -> RowParts {
+    let none = RowParts { sum: false, extremes: false, growth: false };
+    match function {
+        "count_over_time" | "present_over_time" | "ts_of_first_over_time" => none,
+        "avg_over_time" | "sum_over_time" => RowParts { sum: true, ..none },
+        "max_over_time" | "min_over_time" => RowParts { extremes: true, ..none },
+        "rate" | "increase" | "delta" | "resets" => RowParts { growth: true, ..none },
+        _ => RowParts::ALL,
+    }
+}
 
 /// Which end of a cell belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,23 +179,39 @@ impl Plan {
         &self,
         store: &Arc<dyn ObjectStore>,
         range: &ColdRange,
+        parts: RowParts,
         mut charge: impl FnMut(usize) -> Result<(), E>,
     ) -> Result<FxHashMap<u32, Cells>, E> {
         let mut found: FxHashMap<u32, Cells> = FxHashMap::default();
+        let wanted = parts.columns();
         for (tier, stretch) in &self.sources {
             let Some(tier) = tier else { continue };
             let range = ColdRange { from_us: stretch.start, to_us: stretch.end - 1, ..range.clone() };
             let table = self.view.snapshot.table(tier.stream());
+            let of = (tier.stream(), tier.window_us());
+            // Rows of a series follow each other.
+            let mut series: Option<(i64, Option<u32>, Cells)> = None;
             for file in table.files.iter().filter(|file| cold::is_wanted(tier.stream(), file, &range)) {
-                for records in cold::read_file(tier.stream(), store, file, &range).await? {
-                    charge(records.get_array_memory_size())?;
-                    let columns = RowColumns::new(&records).map_err(ColdError::from)?;
-                    for row in 0..columns.len() {
-                        let Some(place) = range.series.get(&columns.series_id(row)) else { continue };
-                        self.add_row(&columns, row, found.entry(*place).or_default());
+                let take = |records: &RecordBatch| -> Result<(), E> {
+                    let columns = RowColumns::new(records, parts).map_err(ColdError::from)?;
+                    charge(columns.len() * CELL_BYTES)?;
+                    for row in (0..columns.len()).filter(|row| stretch.contains(&columns.window_us(*row))) {
+                        let id = columns.series_id(row);
+                        if series.as_ref().is_none_or(|(known, ..)| *known != id) {
+                            let place = range.series.get(&id).copied();
+                            let cells = place.and_then(|place| found.remove(&place)).unwrap_or_default();
+                            let before = series.replace((id, place, cells));
+                            found.extend(before.and_then(|(_, place, cells)| Some((place?, cells))));
+                        }
+                        if let Some((_, Some(_), cells)) = &mut series {
+                            self.add_row(&columns, row, cells);
+                        }
                     }
-                }
+                    Ok(())
+                };
+                cold::each_tier_batch(of, store, file, &range, &wanted, take).await?;
             }
+            found.extend(series.and_then(|(_, place, cells)| Some((place?, cells))));
         }
         Ok(found)
     }

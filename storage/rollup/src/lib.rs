@@ -41,6 +41,6 @@ mod view;
 pub use bucket::Bucket;
 pub use error::{Error, Result};
 pub use ladder::{Ladder, RollupProgress, RollupStats};
-pub use rows::{RowColumns, TierRow};
+pub use rows::{RowColumns, RowParts, TierRow};
 pub use tier::Tier;
 pub use view::View;

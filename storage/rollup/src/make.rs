@@ -1,7 +1,7 @@
 //! A stretch, made: samples read once in order, folded into all tiers, and each tier's rows replaced in one commit.
 
 use crate::fold::Fold;
-use crate::rows::RowColumns;
+use crate::rows::{RowColumns, RowParts};
 use crate::tier::{Tier, floor};
 use crate::{Error, Result};
 use arrow::array::RecordBatch;
@@ -102,7 +102,7 @@ async fn fold_rows(
     senders: Vec<(Tier, RowSender)>,
 ) -> Result<u64> {
     while let Some(batch) = read.try_next().await? {
-        let columns = RowColumns::new(&batch)?;
+        let columns = RowColumns::new(&batch, RowParts::ALL)?;
         (0..columns.len()).for_each(|row| fold.push(columns.row(row)));
         send(&mut fold, &senders, false).await?;
     }

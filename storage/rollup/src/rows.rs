@@ -90,6 +90,37 @@ impl RowsBuilder {
     }
 }
 
+/// What of the rows of a tier is read, beside the count and the time of the first sample; the rest is zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowParts {
+    /// The sum.
+    pub sum: bool,
+    /// Minimum and maximum.
+    pub extremes: bool,
+    /// First and last sample, increase and resets.
+    pub growth: bool,
+}
+
+impl RowParts {
+    /// Everything.
+    pub const ALL: Self = Self { sum: true, extremes: true, growth: true };
+
+    /// The columns with it.
+    pub fn columns(self) -> Vec<&'static str> {
+        use rollup::{COUNT, FIRST, FIRST_TS, INCREASE, INNER_FIRST, INNER_FIRST_TS, INNER_MAX, INNER_MIN, INNER_SUM};
+        use rollup::{LAST, LAST_TS, MAX, MIN, RESETS, SUM, TS};
+        let mut columns = vec![metrics::SERIES_ID, TS, COUNT, FIRST_TS, INNER_FIRST_TS];
+        let mut add = |is_read: bool, more: &[&'static str]| columns.extend(more.iter().filter(|_| is_read));
+        add(self == Self::ALL, &[metrics::METRIC_ID]);
+        add(self.sum, &[SUM, INNER_SUM]);
+        add(self.extremes, &[MIN, MAX, INNER_MIN, INNER_MAX]);
+        add(self.growth, &[LAST_TS, LAST, INCREASE, RESETS, INNER_FIRST]);
+        // The value on the start of a window is a part of whatever is asked.
+        add(self.sum || self.extremes || self.growth, &[FIRST]);
+        columns
+    }
+}
+
 /// The columns of a batch of a tier.
 pub struct RowColumns<'a> {
     series_id: &'a [i64],
@@ -120,33 +151,36 @@ fn typed<'a, T: ArrowPrimitiveType>(records: &'a RecordBatch, name: &str) -> Res
 }
 
 impl<'a> RowColumns<'a> {
-    /// The columns of `records`, which are of a tier.
+    /// The columns of `records`, which are of a tier and hold these parts.
     ///
     /// # Errors
     /// Where a column is missing or has another type.
-    pub fn new(records: &'a RecordBatch) -> Result<Self, ArrowError> {
+    pub fn new(records: &'a RecordBatch, parts: RowParts) -> Result<Self, ArrowError> {
         let ints = |name| typed::<Int64Type>(records, name).map(|array| array.values().as_ref());
         let times = |name| typed::<TimestampMicrosecondType>(records, name);
-        let floats = |name| typed::<Float64Type>(records, name).map(|array| array.values().as_ref());
+        let floats = |is_read: bool, name| -> Result<&'a [f64], ArrowError> {
+            if is_read { Ok(typed::<Float64Type>(records, name)?.values().as_ref()) } else { Ok(&[]) }
+        };
+        let RowParts { sum, extremes, growth } = parts;
         Ok(Self {
             series_id: ints(metrics::SERIES_ID)?,
-            metric_id: ints(metrics::METRIC_ID)?,
+            metric_id: if parts == RowParts::ALL { ints(metrics::METRIC_ID)? } else { &[] },
             window_us: times(rollup::TS)?.values(),
-            min: floats(rollup::MIN)?,
-            max: floats(rollup::MAX)?,
-            sum: floats(rollup::SUM)?,
+            min: floats(extremes, rollup::MIN)?,
+            max: floats(extremes, rollup::MAX)?,
+            sum: floats(sum, rollup::SUM)?,
             count: ints(rollup::COUNT)?,
             first_us: times(rollup::FIRST_TS)?.values(),
-            first: floats(rollup::FIRST)?,
-            last_us: times(rollup::LAST_TS)?.values(),
-            last: floats(rollup::LAST)?,
-            increase: floats(rollup::INCREASE)?,
-            resets: ints(rollup::RESETS)?,
+            first: floats(sum || extremes || growth, rollup::FIRST)?,
+            last_us: if growth { times(rollup::LAST_TS)?.values() } else { &[] },
+            last: floats(growth, rollup::LAST)?,
+            increase: floats(growth, rollup::INCREASE)?,
+            resets: if growth { ints(rollup::RESETS)? } else { &[] },
             inner_first_us: times(rollup::INNER_FIRST_TS)?,
-            inner_first: floats(rollup::INNER_FIRST)?,
-            inner_min: floats(rollup::INNER_MIN)?,
-            inner_max: floats(rollup::INNER_MAX)?,
-            inner_sum: floats(rollup::INNER_SUM)?,
+            inner_first: floats(growth, rollup::INNER_FIRST)?,
+            inner_min: floats(extremes, rollup::INNER_MIN)?,
+            inner_max: floats(extremes, rollup::INNER_MAX)?,
+            inner_sum: floats(sum, rollup::INNER_SUM)?,
         })
     }
 
@@ -170,33 +204,38 @@ impl<'a> RowColumns<'a> {
         self.window_us[row]
     }
 
-    /// A row.
+    /// A row: zero in what is not read.
+    #[inline]
     pub fn row(&self, row: usize) -> TierRow {
+        let (float, int) = (
+            |values: &[f64]| values.get(row).copied().unwrap_or_default(),
+            |values: &[i64]| values.get(row).copied().unwrap_or_default(),
+        );
         let whole = Bucket::stored(Stored {
-            count: self.count[row].max(0) as u64,
-            sum: self.sum[row],
-            min: self.min[row],
-            max: self.max[row],
-            first_us: self.first_us[row],
-            first: self.first[row],
-            last_us: self.last_us[row],
-            last: self.last[row],
-            increase: self.increase[row],
-            resets: self.resets[row].max(0) as u64,
+            count: int(self.count).max(0) as u64,
+            sum: float(self.sum),
+            min: float(self.min),
+            max: float(self.max),
+            first_us: int(self.first_us),
+            first: float(self.first),
+            last_us: int(self.last_us),
+            last: float(self.last),
+            increase: float(self.increase),
+            resets: int(self.resets).max(0) as u64,
         });
         let inner = self.inner_first_us.is_valid(row).then(|| {
             whole.inner(&Second {
                 first_us: self.inner_first_us.value(row),
-                first: self.inner_first[row],
-                min: self.inner_min[row],
-                max: self.inner_max[row],
-                sum: self.inner_sum[row],
+                first: float(self.inner_first),
+                min: float(self.inner_min),
+                max: float(self.inner_max),
+                sum: float(self.inner_sum),
             })
         });
         TierRow {
-            series_id: self.series_id[row],
-            metric_id: self.metric_id[row],
-            window_us: self.window_us[row],
+            series_id: int(self.series_id),
+            metric_id: int(self.metric_id),
+            window_us: int(self.window_us),
             whole,
             inner,
         }

@@ -3,7 +3,7 @@
 use arrow::array::{Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use async_trait::async_trait;
 use bodkin_engine::{Batch, Sink};
-use bodkin_rollup::{Bucket, Ladder, RowColumns, Tier, TierRow, View};
+use bodkin_rollup::{Bucket, Ladder, RowColumns, RowParts, Tier, TierRow, View};
 use bodkin_schema::{Clock, Epoch, EventTime, Stream, Tenant};
 use bodkin_table::{Retention, Tables};
 use bytes::Bytes;
@@ -174,7 +174,7 @@ impl Node {
         let batches: Vec<RecordBatch> = read.try_collect().await.unwrap();
         let mut rows = Vec::new();
         for batch in &batches {
-            let columns = RowColumns::new(batch).unwrap();
+            let columns = RowColumns::new(batch, RowParts::ALL).unwrap();
             rows.extend((0..columns.len()).map(|row| columns.row(row)));
         }
         rows.sort_by_key(|row| (row.series_id, row.window_us));
