@@ -13,12 +13,12 @@ use bodkin_forward::ChannelConfig;
 use bodkin_query::QueryOptions;
 use bodkin_rules::{AppendOutput, Matching, Options, Priority, Source, Switch};
 use bodkin_table::Retention;
+pub(crate) use queries::QueriesSection;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-pub(crate) use queries::QueriesSection;
 pub(crate) use tables::TableSection;
 
 /// A configuration file of `bodkin server` and `bodkin up`.

@@ -54,7 +54,9 @@ mod tests {
         let before = of_thread();
         let threads = QueryThreads::start().unwrap();
         let handle = threads.handle().unwrap();
-        let found = handle.block_on(async { (handle.spawn(async move { of_thread() }).await.unwrap(), handle.spawn_blocking(of_thread).await.unwrap()) });
+        let found = handle.block_on(async {
+            (handle.spawn(async move { of_thread() }).await.unwrap(), handle.spawn_blocking(of_thread).await.unwrap())
+        });
         assert_eq!((found, of_thread()), ((NICENESS, NICENESS), before));
     }
 }
