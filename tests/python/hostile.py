@@ -61,8 +61,9 @@ with harness.folder() as folder:
         assert server.sql("SELECT count(*), count(DISTINCT \"count\") FROM drops") == [[1000, 1000]], "a resent batch counts once"
 
         sql_errors(server)
-        wrong = SCHEMA.set(4, pa.field("count", pa.float64(), False))
-        refused(lambda: Lane(client, schema=wrong).send(11, batch(0, 1, wrong)), "count", "Int64")
+        lacking, unknown = batch(0, 1).drop_columns(["reason"]), batch(0, 1).append_column("nonsense", pa.array([1]))
+        refused(lambda: Lane(client, schema=lacking.schema).send(11, lacking), "reason", "missing")
+        refused(lambda: Lane(client, schema=unknown.schema).send(11, unknown), "nonsense", "unknown")
         refused(lambda: Lane(client, stream="nothing").send(1, batch(0, 1)), "nothing", "events")
         big = pa.record_batch([pa.array([0], SCHEMA.field(0).type), pa.array(["x" * (80 << 20)]), pa.array(["c"]), pa.array(["r"]), pa.array([1])], schema=SCHEMA)
         refused(lambda: Lane(client).send(11, big))
