@@ -204,7 +204,7 @@ impl Stages {
 
     fn look(&mut self, records: &[Vec<u8>], depth: Depth) {
         for record in records {
-            self.merge.push(record);
+            self.merge.push(0, record);
         }
         let (table, sockets, builder) = (&mut self.table, &mut self.sockets, &mut self.builder);
         let (encoder, rows, bytes) = (&mut self.encoder, &mut self.rows, &mut self.bytes);

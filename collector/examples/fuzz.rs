@@ -109,7 +109,7 @@ fn events() -> (Vec<Vec<u8>>, Target) {
     let (mut builder, mut sockets, mut merge) = (EventsBuilder::new(origin), SocketTable::default(), Merge::default());
     let target = move |input: &[u8]| {
         let is_good = decode(input).is_ok();
-        merge.push(input);
+        merge.push(0, input);
         let mut last = 0;
         merge.deliver(u64::MAX, &mut |event| {
             last = event.head.boot_ns;

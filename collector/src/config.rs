@@ -47,7 +47,7 @@ impl Default for AgentSection {
             syscall_stats: SyscallStats::Off,
             exclude: ExcludeSection::default(),
             flows: true,
-            ring_mib: 8,
+            ring_mib: 16,
             spool_mib: 1024,
             host_names: Vec::new(),
         }
@@ -111,8 +111,8 @@ impl AgentSection {
     /// # Errors
     /// What is wrong, with the key.
     pub fn check(&self) -> Result<(), String> {
-        if !(1..=1024).contains(&self.ring_mib) {
-            return Err(format!("agent.ring_mib: {} is not between 1 and 1024", self.ring_mib));
+        if !(1..=512).contains(&self.ring_mib) {
+            return Err(format!("agent.ring_mib: {} is not between 1 and 512", self.ring_mib));
         }
         self.exclude.check()?;
         match self.events.iter().flatten().find(|name| !bodkin_ebpf::syscall::is_exportable(name)) {

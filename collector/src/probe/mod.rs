@@ -44,15 +44,8 @@ pub use merge::{DrainStats, Merge};
 /// microseconds after the time in its head, unless its processor was taken away by a hypervisor.
 pub const HOLD_BACK: Duration = Duration::from_millis(5);
 
-/// Records that were read and not given yet take at most so many times the memory of all rings; those of the life of
-/// processes may take that much again.
-const BACKLOG_RINGS: usize = 2;
-
-/// Where [`Probe`] has the ring of process life among its rings.
-const LIFE_RING: usize = 0;
-
 /// Events after which the rings are read again: a third of a millisecond, in which two million events a second fill a
-/// sixteenth of a ring of the default size.
+/// thirtieth of a ring of the default size on two processors.
 const SLICE_EVENTS: usize = 1024;
 
 /// Longest time in which [`Probe::finish`] waits for programs that were running when they were detached.
@@ -70,7 +63,7 @@ pub struct ProbeConfig {
     pub syscall_stats: SyscallStats,
     /// Network conversations are told.
     pub flows: bool,
-    /// Bytes of all rings together: half for exec, fork and exit, half over the processors. Rounded down to powers of two,
+    /// Bytes of all rings together: a quarter for exec, fork and exit, the rest over the processors. Rounded down to powers of two,
     /// at least a page each. A mapped ring counts twice in resident memory.
     pub ring_bytes: usize,
     /// A process whose calls are not exported, usually the agent itself. Its exec, fork and exit are.
@@ -84,7 +77,7 @@ impl Default for ProbeConfig {
             streams: false,
             syscall_stats: SyscallStats::Off,
             flows: false,
-            ring_bytes: 8 << 20,
+            ring_bytes: 16 << 20,
             excluded_tgid: Some(std::process::id()),
         }
     }
@@ -190,8 +183,6 @@ pub struct Probe {
     has_excluded_cgroups: bool,
     rings: Vec<RingBuf<MapData>>,
     ring_bytes: Vec<usize>,
-    /// Time of the last record of each ring.
-    ring_times: Vec<u64>,
     waiter: OwnedFd,
     merge: merge::Merge,
     counters: counters::Counters,
@@ -433,28 +424,13 @@ impl Probe {
     }
 
     /// Moves the records of all rings into the merge. Returns the cutoff, earlier than the one given if a ring was not read
-    /// to its end: what it still holds must not be overtaken.
+    /// to its end.
     fn read_rings(&mut self, cutoff: u64) -> u64 {
-        let mut cutoff = cutoff;
-        let room = self.ring_bytes.iter().sum::<usize>() * BACKLOG_RINGS;
-        let rings = self.rings.iter_mut().zip(&self.ring_bytes).zip(&mut self.ring_times);
-        for (number, ((ring, size), last)) in rings.enumerate() {
-            // There is more room for the life of processes: nothing else may crowd it out.
-            let room = room + if number == LIFE_RING { room } else { 0 };
-            let mut left = (*size).min(room.saturating_sub(self.merge.bytes()));
-            let ended = loop {
-                if left == 0 {
-                    break false;
-                }
-                let Some(record) = ring.next() else { break true };
-                *last = self.merge.push(&record);
-                left = left.saturating_sub(record.len() + 8);
-            };
-            if !ended {
-                cutoff = cutoff.min(*last);
-            }
-        }
-        cutoff
+        let rings = (0..).zip(self.rings.iter_mut().zip(&self.ring_bytes));
+        rings.fold(cutoff, |cutoff, (number, (ring, size))| {
+            let next = |push: &mut dyn FnMut(&[u8])| ring.next().map(|record| push(&record)).is_some();
+            cutoff.min(self.merge.read(number, *size, next))
+        })
     }
 
     fn write_policies(&mut self) -> Result<(), ProbeError> {
