@@ -11,40 +11,77 @@ use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::GroupsAccumulatorAdapter;
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
+use std::fmt;
 use std::sync::Arc;
 
-/// Groups and their aggregates, while they are made.
-struct Groups {
+/// Groups and their aggregates, while they are made: of rows of several panes, or of partials of one pane or window.
+pub(crate) struct Groups {
     values: Box<dyn GroupValues>,
     accumulators: Vec<Box<dyn GroupsAccumulator>>,
     /// Group of each row of the batch that was taken last.
     ids: Vec<usize>,
 }
 
+impl fmt::Debug for Groups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Groups").field("len", &self.values.len()).finish_non_exhaustive()
+    }
+}
+
 impl Groups {
-    /// `with_pane`: the pane is part of the group.
-    fn new(plan: &WindowPlan, with_pane: bool) -> Result<Self> {
-        let count = 1 + plan.groups.len();
-        let fields = plan.partial.fields().iter().take(count).skip(usize::from(!with_pane)).cloned();
-        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        let values = new_group_values(schema, &GroupOrdering::None)?;
-        let accumulators = plan.aggregates.iter().map(accumulator).collect::<Result<_>>()?;
-        Ok(Self { values, accumulators, ids: Vec::new() })
+    /// Of one pane or window.
+    pub(crate) fn new(plan: &WindowPlan) -> Result<Self> {
+        Self::of_columns(plan, 1)
     }
 
-    fn merge(&mut self, plan: &WindowPlan, partial: &RecordBatch, with_pane: bool) -> Result<()> {
-        let count = 1 + plan.groups.len();
-        let groups = partial.columns().get(usize::from(!with_pane)..count).unwrap_or_default();
-        self.values.intern(groups, &mut self.ids)?;
-        let total = self.values.len();
-        let mut states = partial.columns().get(count..).unwrap_or_default();
-        for (accumulator, aggregate) in self.accumulators.iter_mut().zip(&plan.aggregates) {
-            let (own, rest) = states.split_at(aggregate.states.min(states.len()));
-            accumulator.merge_batch(own, &self.ids, total)?;
-            states = rest;
-        }
-        Ok(())
+    /// Whose key begins with column `first` of a partial: the pane, or what is behind it.
+    fn of_columns(plan: &WindowPlan, first: usize) -> Result<Self> {
+        let fields = plan.partial.fields().iter().take(1 + plan.groups.len()).skip(first).cloned();
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let values = new_group_values(schema, &GroupOrdering::None)?;
+        Ok(Self { values, accumulators: accumulators(plan)?, ids: Vec::new() })
     }
+
+    /// Adds partials.
+    pub(crate) fn merge(&mut self, plan: &WindowPlan, partial: &RecordBatch) -> Result<()> {
+        let count = 1 + plan.groups.len();
+        self.values.intern(partial.columns().get(1..count).unwrap_or_default(), &mut self.ids)?;
+        merge_states(plan, &mut self.accumulators, partial, &self.ids, self.values.len())
+    }
+
+    /// The partials of pane `start`, each group once.
+    pub(crate) fn partial(mut self, plan: &WindowPlan, start: i64) -> Result<RecordBatch> {
+        let pane = TimestampMicrosecondArray::from(vec![start; self.values.len()]).with_timezone("UTC");
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(pane)];
+        columns.extend(self.values.emit(EmitTo::All)?);
+        plan.with_states(columns, &mut self.accumulators)
+    }
+
+    /// Bytes of it.
+    pub(crate) fn bytes(&self) -> usize {
+        self.values.size() + self.accumulators.iter().map(|accumulator| accumulator.size()).sum::<usize>()
+    }
+}
+
+fn accumulators(plan: &WindowPlan) -> Result<Vec<Box<dyn GroupsAccumulator>>> {
+    plan.aggregates.iter().map(accumulator).collect()
+}
+
+/// Adds the states of a partial to the groups that its rows are of.
+fn merge_states(
+    plan: &WindowPlan,
+    accumulators: &mut [Box<dyn GroupsAccumulator>],
+    partial: &RecordBatch,
+    ids: &[usize],
+    total: usize,
+) -> Result<()> {
+    let mut states = partial.columns().get(1 + plan.groups.len()..).unwrap_or_default();
+    for (accumulator, aggregate) in accumulators.iter_mut().zip(&plan.aggregates) {
+        let (own, rest) = states.split_at(aggregate.states.min(states.len()));
+        accumulator.merge_batch(own, ids, total)?;
+        states = rest;
+    }
+    Ok(())
 }
 
 fn accumulator(aggregate: &AggregatePlan) -> Result<Box<dyn GroupsAccumulator>> {
@@ -57,8 +94,8 @@ fn accumulator(aggregate: &AggregatePlan) -> Result<Box<dyn GroupsAccumulator>> 
 
 impl WindowPlan {
     /// The partials of rows of the input; none where no row passes the condition. Rows whose time is null are in no
-    /// window.
-    pub(crate) fn partials(&self, records: &RecordBatch) -> Result<Option<RecordBatch>> {
+    /// window. Where they are not folded, each row is a partial of its own: there are as many groups as rows.
+    pub(crate) fn partials(&self, records: &RecordBatch, is_folded: bool) -> Result<Option<RecordBatch>> {
         let mut records = self.plain(records)?;
         if let Some(filter) = &self.filter {
             let holds = filter.evaluate(&records)?.into_array(records.num_rows())?;
@@ -81,29 +118,50 @@ impl WindowPlan {
         for group in &self.groups {
             groups.push(group.evaluate(&records)?.into_array(rows)?);
         }
-        let mut made = Groups::new(self, true)?;
-        made.values.intern(&groups, &mut made.ids)?;
-        let total = made.values.len();
-        for (accumulator, aggregate) in made.accumulators.iter_mut().zip(&self.aggregates) {
+        let mut inputs = Vec::with_capacity(self.aggregates.len());
+        for aggregate in &self.aggregates {
             let arguments = aggregate.arguments.iter().map(|expr| expr.evaluate(&records)?.into_array(rows));
             let arguments = arguments.collect::<Result<Vec<_>>>()?;
-            let filter = match &aggregate.filter {
-                Some(filter) => Some(filter.evaluate(&records)?.into_array(rows)?),
-                None => None,
-            };
-            let filter = filter.as_ref().map(|filter| as_boolean_array(filter)).transpose()?;
-            accumulator.update_batch(&arguments, &made.ids, filter, total)?;
+            let filter = aggregate.filter.as_ref().map(|filter| filter.evaluate(&records)?.into_array(rows));
+            inputs.push((arguments, filter.transpose()?));
         }
-        self.partial_of(made).map(Some)
+        if is_folded {
+            self.folded_rows(&groups, &inputs).map(Some)
+        } else {
+            self.single_rows(groups, &inputs).map(Some)
+        }
     }
 
-    /// Partials with equal groups as one.
-    pub(crate) fn folded(&self, partials: &[RecordBatch]) -> Result<RecordBatch> {
-        let mut made = Groups::new(self, true)?;
-        for partial in partials {
-            made.merge(self, partial, true)?;
+    fn folded_rows(&self, groups: &[ArrayRef], inputs: &[Input]) -> Result<RecordBatch> {
+        let mut made = Groups::of_columns(self, 0)?;
+        made.values.intern(groups, &mut made.ids)?;
+        let total = made.values.len();
+        for (accumulator, (arguments, filter)) in made.accumulators.iter_mut().zip(inputs) {
+            let filter = filter.as_ref().map(|filter| as_boolean_array(filter)).transpose()?;
+            accumulator.update_batch(arguments, &made.ids, filter, total)?;
         }
-        self.partial_of(made)
+        self.with_states(made.values.emit(EmitTo::All)?, &mut made.accumulators)
+    }
+
+    fn single_rows(&self, groups: Vec<ArrayRef>, inputs: &[Input]) -> Result<RecordBatch> {
+        let mut columns = groups;
+        for (accumulator, (arguments, filter)) in accumulators(self)?.iter().zip(inputs) {
+            let filter = filter.as_ref().map(|filter| as_boolean_array(filter)).transpose()?;
+            columns.extend(accumulator.convert_to_state(arguments, filter)?);
+        }
+        Ok(RecordBatch::try_new(self.partial.clone(), columns)?)
+    }
+
+    /// Whether rows as partials of their own cost little: every aggregate keeps its states in columns.
+    pub(crate) fn has_plain_states(&self) -> bool {
+        self.aggregates.iter().all(|aggregate| aggregate.function.groups_accumulator_supported())
+    }
+
+    /// Partials of pane `start`, each group once.
+    pub(crate) fn folded(&self, start: i64, partials: &[RecordBatch]) -> Result<RecordBatch> {
+        let mut made = Groups::new(self)?;
+        partials.iter().try_for_each(|partial| made.merge(self, partial))?;
+        made.partial(self, start)
     }
 
     /// The finished rows of the window that begins at `start`, of the partials of its panes.
@@ -112,23 +170,40 @@ impl WindowPlan {
         start: i64,
         partials: impl IntoIterator<Item = &'a RecordBatch>,
     ) -> Result<RecordBatch> {
-        let mut made = Groups::new(self, false)?;
+        let mut made = Groups::new(self)?;
         for partial in partials {
-            made.merge(self, partial, false)?;
+            made.merge(self, partial)?;
         }
         let groups = made.values.emit(EmitTo::All)?;
-        let values = made.accumulators.iter_mut().map(|accumulator| accumulator.evaluate(EmitTo::All));
-        let values = values.collect::<Result<Vec<_>>>()?;
-        self.finish(start, &groups, values)
+        self.finish(start, &groups, evaluated(&mut made.accumulators)?)
     }
 
-    fn partial_of(&self, mut made: Groups) -> Result<RecordBatch> {
-        let mut columns = made.values.emit(EmitTo::All)?;
-        for accumulator in &mut made.accumulators {
+    /// The same of one partial that has each group once.
+    pub(crate) fn window_of_folded(&self, start: i64, partial: &RecordBatch) -> Result<RecordBatch> {
+        let mut accumulators = accumulators(self)?;
+        let ids: Vec<usize> = (0..partial.num_rows()).collect();
+        merge_states(self, &mut accumulators, partial, &ids, ids.len())?;
+        let groups = partial.columns().get(1..1 + self.groups.len()).unwrap_or_default();
+        self.finish(start, groups, evaluated(&mut accumulators)?)
+    }
+
+    fn with_states(
+        &self,
+        mut columns: Vec<ArrayRef>,
+        accumulators: &mut [Box<dyn GroupsAccumulator>],
+    ) -> Result<RecordBatch> {
+        for accumulator in accumulators {
             columns.extend(accumulator.state(EmitTo::All)?);
         }
         Ok(RecordBatch::try_new(self.partial.clone(), columns)?)
     }
+}
+
+/// Arguments of an aggregate for some rows, and which of these it counts.
+type Input = (Vec<ArrayRef>, Option<ArrayRef>);
+
+fn evaluated(accumulators: &mut [Box<dyn GroupsAccumulator>]) -> Result<Vec<ArrayRef>> {
+    accumulators.iter_mut().map(|accumulator| accumulator.evaluate(EmitTo::All)).collect()
 }
 
 fn without_nulls(holds: &BooleanArray) -> BooleanArray {

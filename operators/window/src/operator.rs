@@ -17,17 +17,25 @@ use std::sync::atomic::Ordering::Relaxed;
 /// Rows of a batch of the table `windows`.
 const ROWS_MAX: usize = 32_768;
 
-/// Rows to partials, batch by batch. Keeps nothing.
+/// Rows of a batch from which on it says how many groups there are.
+const TELLING_ROWS_MIN: usize = 1024;
+/// Batches whose rows are not folded before it is looked again.
+const UNFOLDED_BATCHES: u32 = 32;
+
+/// Rows to partials, batch by batch. Where folding a batch leaves most of its rows, the next ones are not folded: that
+/// is done once, where all of a pane meet.
 #[derive(Clone, Debug)]
 pub struct WindowPartial {
     plan: Arc<WindowPlan>,
     name: String,
+    /// Batches that are not to be folded.
+    unfolded: u32,
 }
 
 impl WindowPartial {
     /// The first half of the window `name`.
     pub fn new(name: &str, plan: Arc<WindowPlan>) -> Self {
-        Self { plan, name: name.to_owned() }
+        Self { plan, name: name.to_owned(), unfolded: 0 }
     }
 }
 
@@ -37,8 +45,16 @@ impl Operator for WindowPartial {
     }
 
     fn on_batch(&mut self, batch: Batch, out: &mut Output<'_>) {
-        match self.plan.partials(&batch.records) {
-            Ok(Some(partial)) => out.emit(batch.derived(&self.name, partial)),
+        let is_folded = self.unfolded == 0;
+        self.unfolded = self.unfolded.saturating_sub(1);
+        match self.plan.partials(&batch.records, is_folded) {
+            Ok(Some(partial)) => {
+                let (before, after) = (batch.records.num_rows(), partial.num_rows());
+                if is_folded && before >= TELLING_ROWS_MIN && after * 2 > before && self.plan.has_plain_states() {
+                    self.unfolded = UNFOLDED_BATCHES;
+                }
+                out.emit(batch.derived(&self.name, partial));
+            }
             Ok(None) => {}
             Err(error) => {
                 let rows = batch.records.num_rows() as u64;
@@ -83,12 +99,23 @@ impl WindowMerge {
     }
 
     /// Emits the finished rows of the windows with these starts.
-    fn emit(&self, windows: BTreeSet<(Tenant, i64)>, out: &mut Output<'_>) -> Result<()> {
+    fn emit(&mut self, windows: BTreeSet<(Tenant, i64)>, out: &mut Output<'_>) -> Result<()> {
+        let (size, slide) = (self.plan.size, self.plan.slide);
+        let is_in = |tenant: &Tenant, pane: i64| {
+            covering(pane, size, slide).any(|start| windows.contains(&(tenant.clone(), start)))
+        };
+        if !windows.is_empty() {
+            self.panes.fold(&self.plan, is_in)?;
+        }
         for (tenant, start) in windows {
             let panes = (tenant.clone(), start)..(tenant.clone(), start + self.plan.size);
             let mut panes = self.panes.panes.range(panes).map(|(_, pane)| pane);
             if panes.clone().all(Pane::is_whole) {
-                let records = self.plan.window(start, panes.flat_map(Pane::all))?;
+                let partials: Vec<&RecordBatch> = panes.flat_map(Pane::all).collect();
+                let records = match partials.as_slice() {
+                    [folded] => self.plan.window_of_folded(start, folded)?,
+                    _ => self.plan.window(start, partials)?,
+                };
                 self.give_finished(&tenant, records, out);
             } else {
                 let panes: Vec<&Pane> = panes.by_ref().collect();
@@ -141,7 +168,7 @@ impl WindowMerge {
         let mut made = Vec::new();
         for ((tenant, start), pane) in &mut self.panes.panes {
             if is_due(*start, tenant)
-                && let Some(partial) = pane.store(&self.plan)?
+                && let Some(partial) = pane.store(&self.plan, *start)?
             {
                 made.push((tenant.clone(), partial));
             }
@@ -191,7 +218,7 @@ impl WindowMerge {
 
     /// Makes room in memory: half of it is free afterwards.
     fn relieve(&mut self, out: &mut Output<'_>) -> Result<()> {
-        self.panes.fold(&self.plan)?;
+        self.panes.fold(&self.plan, |_, _| true)?;
         let wanted = self.room.memory_bytes_max / 2;
         // Panes that end soon stay: they are needed first.
         let mut panes: Vec<(i64, Tenant)> =
@@ -212,12 +239,13 @@ impl WindowMerge {
     fn spill(&mut self, pane: &(Tenant, i64)) -> Result<()> {
         let (stats, key) = (self.plan.stats(), self.plan.key());
         let used = self.panes.scratch_bytes();
+        let start = pane.1;
         let Some(pane) = self.panes.panes.get_mut(pane) else { return Ok(()) };
         let stored = std::mem::take(&mut pane.stored);
         if stored.is_empty() {
             return Ok(());
         }
-        let folded = if stored.len() > 1 { vec![self.plan.folded(&stored)?] } else { stored };
+        let folded = if stored.len() > 1 { vec![self.plan.folded(start, &stored)?] } else { stored };
         let parts = folded.iter().map(|partial| by_group(partial, &key)).collect::<Result<Vec<_>>>()?.concat();
         let folder = self.room.scratch.as_ref().filter(|_| used < self.room.scratch_bytes_max);
         let written = folder.map(|folder| ScratchFile::write(folder, &parts)).transpose();
@@ -255,7 +283,9 @@ impl Operator for WindowMerge {
     }
 
     fn on_barrier(&mut self, _: Epoch) -> Vec<(KeyGroup, Bytes)> {
-        state::save(&self.plan, &self.panes, self.watermark, self.ingest).unwrap_or_else(|error| {
+        let folded = self.panes.fold(&self.plan, |_, _| true);
+        let saved = folded.and_then(|()| state::save(&self.plan, &self.panes, self.watermark, self.ingest));
+        saved.unwrap_or_else(|error| {
             tracing::error!(window = self.name, %error, "the state of a window is not kept");
             Vec::new()
         })

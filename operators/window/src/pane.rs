@@ -1,5 +1,6 @@
-//! Partials by pane: what has come for it, folded now and then.
+//! Partials by pane: what has come for it, each group once where there are many.
 
+use crate::groups::Groups;
 use crate::plan::WindowPlan;
 use crate::rows::by_pane;
 use crate::scratch::ScratchFile;
@@ -9,7 +10,7 @@ use bodkin_schema::Tenant;
 use datafusion::common::Result;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Rows beyond which partials of a pane are folded, if they have doubled since.
+/// Rows beyond which partials of a pane go into its groups as they come.
 const FOLD_ROWS_MIN: usize = 8192;
 /// About what a batch and one of its columns take beside their values.
 const BATCH_BYTES: usize = 256;
@@ -18,6 +19,9 @@ const COLUMN_BYTES: usize = 192;
 /// The partials of one pane.
 #[derive(Debug, Default)]
 pub(crate) struct Pane {
+    /// Not in the table yet, and in no batch.
+    live: Option<Groups>,
+    live_bytes: usize,
     /// Not in the table yet.
     pub(crate) fresh: Vec<RecordBatch>,
     /// In the table; kept while a window still needs them.
@@ -27,8 +31,9 @@ pub(crate) struct Pane {
     /// Key groups with partials that are in the table alone: what is here is not all.
     pub(crate) gone: BTreeSet<KeyGroup>,
     fresh_rows: usize,
-    /// Rows when it was last folded.
-    folded_rows: usize,
+    fresh_bytes: usize,
+    /// What is fresh has each group once.
+    is_folded: bool,
 }
 
 /// All panes of an operator on one shard.
@@ -44,14 +49,12 @@ impl Panes {
         let mut touched = Vec::new();
         for (start, records) in by_pane(partial)? {
             let pane = self.panes.entry((tenant.clone(), start)).or_default();
-            self.bytes += bytes(&records);
-            pane.fresh_rows += records.num_rows();
-            pane.fresh.push(records);
-            if pane.fresh_rows > FOLD_ROWS_MIN.max(2 * pane.folded_rows) {
-                let before = pane.bytes();
-                pane.fold(plan)?;
-                self.bytes = self.bytes.saturating_sub(before).saturating_add(pane.bytes());
+            let before = pane.fresh_bytes + pane.live_bytes;
+            pane.push(records);
+            if pane.live.is_some() || pane.fresh_rows > FOLD_ROWS_MIN {
+                pane.pour(plan)?;
             }
+            self.bytes = (self.bytes + pane.fresh_bytes + pane.live_bytes).saturating_sub(before);
             touched.push(start);
         }
         Ok(touched)
@@ -64,21 +67,21 @@ impl Panes {
         if is_stored {
             pane.stored.push(records);
         } else {
-            pane.fresh_rows += records.num_rows();
-            pane.fresh.push(records);
+            pane.push(records);
         }
     }
 
-    /// Folds what has come for each pane.
-    pub(crate) fn fold(&mut self, plan: &WindowPlan) -> Result<()> {
-        let folded = self.panes.values_mut().try_for_each(|pane| pane.fold(plan));
+    /// Folds what has come for the panes for which `is_asked`.
+    pub(crate) fn fold(&mut self, plan: &WindowPlan, is_asked: impl Fn(&Tenant, i64) -> bool) -> Result<()> {
+        let mut panes = self.panes.iter_mut().filter(|((tenant, start), _)| is_asked(tenant, *start));
+        let folded = panes.try_for_each(|((_, start), pane)| pane.fold(plan, *start));
         self.count();
         folded
     }
 
     /// Lets go of panes that no window after `time` needs.
     pub(crate) fn forget(&mut self, plan: &WindowPlan, time: i64) {
-        self.panes.retain(|(_, start), pane| !pane.fresh.is_empty() || start + plan.size > time);
+        self.panes.retain(|(_, start), pane| pane.has_fresh() || start + plan.size > time);
         self.count();
     }
 
@@ -99,27 +102,56 @@ impl Panes {
 }
 
 impl Pane {
-    /// Makes of the fresh partials one for each group.
-    fn fold(&mut self, plan: &WindowPlan) -> Result<()> {
-        if self.fresh.len() > 1 {
-            self.fresh = vec![plan.folded(&self.fresh)?];
+    fn push(&mut self, records: RecordBatch) {
+        self.fresh_rows += records.num_rows();
+        self.fresh_bytes += bytes(&records);
+        self.fresh.push(records);
+        self.is_folded = false;
+    }
+
+    /// Puts the fresh batches into the groups.
+    fn pour(&mut self, plan: &WindowPlan) -> Result<()> {
+        let live = match &mut self.live {
+            Some(live) => live,
+            None => self.live.insert(Groups::new(plan)?),
+        };
+        for partial in std::mem::take(&mut self.fresh) {
+            live.merge(plan, &partial)?;
         }
-        self.fresh_rows = self.fresh.iter().map(RecordBatch::num_rows).sum();
-        self.folded_rows = self.fresh_rows;
+        (self.fresh_rows, self.fresh_bytes) = (0, 0);
+        self.live_bytes = live.bytes();
         Ok(())
     }
 
+    /// Makes of what is fresh one batch, each group once. `start` is the pane's.
+    pub(crate) fn fold(&mut self, plan: &WindowPlan, start: i64) -> Result<()> {
+        if self.live.is_none() && (self.is_folded || self.fresh.is_empty()) {
+            return Ok(());
+        }
+        self.pour(plan)?;
+        self.live_bytes = 0;
+        if let Some(live) = self.live.take() {
+            self.push(live.partial(plan, start)?);
+            self.is_folded = true;
+        }
+        Ok(())
+    }
+
+    /// Whether something is not in the table yet.
+    pub(crate) fn has_fresh(&self) -> bool {
+        self.live.is_some() || !self.fresh.is_empty()
+    }
+
     /// The fresh partials, folded; from now on they count as stored.
-    pub(crate) fn store(&mut self, plan: &WindowPlan) -> Result<Option<RecordBatch>> {
-        self.fold(plan)?;
+    pub(crate) fn store(&mut self, plan: &WindowPlan, start: i64) -> Result<Option<RecordBatch>> {
+        self.fold(plan, start)?;
         let fresh = self.fresh.pop();
-        self.fresh_rows = 0;
-        self.folded_rows = 0;
+        (self.fresh_rows, self.fresh_bytes) = (0, 0);
         self.stored.extend(fresh.clone());
         Ok(fresh)
     }
 
-    /// Those in memory.
+    /// Those in memory; the pane is folded.
     pub(crate) fn all(&self) -> impl Iterator<Item = &RecordBatch> {
         self.stored.iter().chain(&self.fresh)
     }
@@ -130,7 +162,7 @@ impl Pane {
     }
 
     fn bytes(&self) -> usize {
-        self.all().map(bytes).sum()
+        self.live_bytes + self.all().map(bytes).sum::<usize>()
     }
 }
 

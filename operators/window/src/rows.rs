@@ -146,10 +146,21 @@ pub(crate) fn by_pane(partial: &RecordBatch) -> Result<Vec<(i64, RecordBatch)>> 
     if panes.iter().all(|pane| pane == first) {
         return Ok(vec![(*first, partial.clone())]);
     }
-    let mut rows: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
+    let mut rows: Vec<(i64, Vec<u32>)> = Vec::new();
+    let mut last = 0;
     for (row, pane) in panes.iter().enumerate() {
-        rows.entry(*pane).or_default().push(row as u32);
+        // Most rows are of the pane of the one before; there are few.
+        if rows.get(last).is_none_or(|(known, _)| known != pane) {
+            last = rows.iter().position(|(known, _)| known == pane).unwrap_or(rows.len());
+            if last == rows.len() {
+                rows.push((*pane, Vec::new()));
+            }
+        }
+        if let Some((_, rows)) = rows.get_mut(last) {
+            rows.push(row as u32);
+        }
     }
+    rows.sort_unstable_by_key(|(pane, _)| *pane);
     let taken = rows.into_iter().map(|(pane, rows)| {
         let rows = arrow::array::UInt32Array::from(rows);
         Ok((pane, arrow::compute::take_record_batch(partial, &rows)?))
@@ -177,7 +188,7 @@ mod tests {
                     approx_percentile_cont(0.5) WITHIN GROUP (ORDER BY value), stddev(value), max(host) FROM input \
                     GROUP BY host, tumble(ts, '10s')";
         let plan = WindowPlan::new(text, &[], &records.schema()).unwrap();
-        let partial = plan.partials(&records).unwrap().unwrap();
+        let partial = plan.partials(&records, true).unwrap().unwrap();
         let rows = plan.to_rows("w", &partial).unwrap();
         let back = plan.read_rows(&rows).unwrap();
         let print = |records: &RecordBatch| {
