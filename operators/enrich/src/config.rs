@@ -28,6 +28,35 @@ pub struct EnrichConfig {
     pub tags: BTreeMap<String, String>,
     /// Columns that depend on a key.
     pub lookups: Vec<LookupConfig>,
+    /// Columns that depend on a key, as rows of another stream say.
+    pub dimension: Option<DimensionConfig>,
+}
+
+/// A stream or operator whose rows say what is known of a key from their time on, until the next row of the key.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DimensionConfig {
+    /// The stream or operator.
+    pub from: String,
+    /// Columns that both have.
+    pub key: Vec<String>,
+    /// Columns of `from` that rows get.
+    pub columns: Vec<String>,
+    /// What the names of those columns begin with in the stream.
+    #[serde(default)]
+    pub prefix: String,
+    /// Column of `from` from when on a row is valid.
+    #[serde(default = "ts")]
+    pub valid_from: String,
+    /// Column of `from` that is true where nothing is known of the key from then on.
+    #[serde(default)]
+    pub ends: Option<String>,
+    /// Column of the stream with the time that counts.
+    #[serde(default = "ts")]
+    pub time: String,
+    /// Rows wait until the watermark has passed their time: then all that was known at it is there.
+    #[serde(default)]
+    pub wait: bool,
 }
 
 /// A file that keys are looked up in.

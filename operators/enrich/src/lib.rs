@@ -3,7 +3,8 @@
 //! A [`Lookup`] is read from CSV or Parquet once. A row's key, exact or an address in a network, and its time, where
 //! rows of the lookup are valid for a while only, find one row of the lookup; so a replay finds what was valid then. All
 //! columns of a lookup share one array of row numbers as the keys of their dictionaries: 25 of them cost a row no more
-//! than one. This crate asks no network and watches no files.
+//! than one. A [`Dimension`] is the same of what flows: rows of another stream say what is known of a key from their time
+//! on. This crate asks no network and watches no files.
 //!
 //! ```
 //! use bodkin_enrich::{Enrich, EnrichConfig};
@@ -25,13 +26,22 @@
 //! | `networks` | addresses to the longest network that holds them |
 //! | `file` | CSV and Parquet as columns of text |
 //! | `operator` | [`Enrich`]: the operator |
+//! | `dimension` | [`Dimension`], [`DimensionRows`]: the operators of what another stream says |
+//! | `history` | keys to what was known of them, by time |
+//! | `held` | rows that wait for the watermark |
+//! | `state` | both as bytes |
 
 pub mod config;
+mod dimension;
 mod file;
+mod held;
+mod history;
 pub mod lookup;
 mod networks;
 mod operator;
+mod state;
 
-pub use config::{EnrichConfig, EnrichError, LookupConfig};
+pub use config::{DimensionConfig, EnrichConfig, EnrichError, LookupConfig};
+pub use dimension::{Dimension, DimensionRows};
 pub use lookup::Lookup;
 pub use operator::Enrich;

@@ -16,7 +16,8 @@ pub struct Enrich {
     rows_failed: u64,
 }
 
-fn tag_type() -> DataType {
+/// Further columns are texts, as dictionaries.
+pub(crate) fn tag_type() -> DataType {
     DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
 }
 

@@ -1,11 +1,12 @@
 //! The graph of a server: every stream to its table, and the operators that look at them on the way.
 
+use super::enriching;
 use super::flow::Flow;
 use super::rules::RuleKeeper;
 use anyhow::{Context, anyhow, bail};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use bodkin_engine::{Graph, MakeOperator, Operator, OperatorSpec};
-use bodkin_enrich::{Enrich, EnrichConfig};
+use bodkin_enrich::EnrichConfig;
 use bodkin_expr::{Filter, OfStream, Sample, Sql, route};
 use bodkin_rules::{RULES_INPUT, RulesOperator};
 use bodkin_schema::Stream;
@@ -127,11 +128,13 @@ struct WaySection {
 }
 
 /// What an operator is made of, and the columns that it emits.
-struct Made {
-    spec: OperatorSpec,
+pub(super) struct Made {
+    pub(super) spec: OperatorSpec,
     schema: SchemaRef,
-    /// It reads what was made before it, and not the inputs.
-    is_inner: bool,
+    /// It says itself what it reads.
+    pub(super) is_inner: bool,
+    /// Its rows are the operator's, and go to the table that is named; others are on their way to those.
+    pub(super) is_end: bool,
     /// The statement, if it is a window.
     window: Option<Arc<WindowPlan>>,
 }
@@ -163,7 +166,7 @@ impl GraphSection {
         let mut waiting: Vec<_> = self.operators.iter().collect();
         while !waiting.is_empty() {
             let is_ready = |(_, section): &(&String, &Spanned<OperatorSection>)| {
-                section.value.inputs.iter().all(|input| schemas.contains_key(input))
+                section.value.reads().all(|input| schemas.contains_key(input))
             };
             // What is left waits for something that is not there, or for itself: the check of the graph says so.
             let next = waiting.iter().position(is_ready).unwrap_or_default();
@@ -205,6 +208,12 @@ fn place(name: &str, section: &Spanned<OperatorSection>) -> String {
 }
 
 impl OperatorSection {
+    /// All that it reads.
+    fn reads(&self) -> impl Iterator<Item = &String> {
+        let dimension = self.enrich.as_ref().and_then(|enrich| enrich.dimension.as_ref());
+        self.inputs.iter().chain(dimension.map(|dimension| &dimension.from))
+    }
+
     fn make(&self, name: &str, schemas: &BTreeMap<String, SchemaRef>, room: &Room) -> anyhow::Result<Vec<Made>> {
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)) {
             bail!("a name has letters, digits, _ and - only");
@@ -224,17 +233,17 @@ impl OperatorSection {
             (None, None, Some(sample), None, None, None) => vec![make_sample(name, sample, &schema)?],
             (None, None, None, Some(ways), None, None) => make_ways(name, ways, &schema)?,
             (None, None, None, None, Some(text), None) => self.make_window(name, text, &schema, room)?,
-            (None, None, None, None, None, Some(config)) => vec![make_enrich(name, config, &schema)?],
+            (None, None, None, None, None, Some(config)) => enriching::make(name, config, &inputs, schemas, &schema)?,
             _ => bail!("an operator has exactly one of sql, filter, sample, route, window and enrich"),
         };
         if self.early && self.window.is_none() {
             bail!("early is for windows");
         }
-        for Made { spec, schema, is_inner, .. } in &mut made {
+        for Made { spec, schema, is_inner, is_end, .. } in &mut made {
             if !*is_inner {
                 *spec = spec.clone().reads(&inputs);
             }
-            if let Some(table) = &self.into {
+            if let Some(table) = self.into.as_ref().filter(|_| *is_end) {
                 check_columns(table, schema)?;
                 *spec = spec.clone().feeds(table);
             }
@@ -263,18 +272,25 @@ impl OperatorSection {
             ),
             made(name, "stream", Arc::new(move || Box::new(only.clone())), plan.output_schema()),
         ];
-        if let [_, merging, finished] = all.as_mut_slice() {
+        if let [partials, merging, finished] = all.as_mut_slice() {
             merging.spec = merging.spec.clone().reads(&[&partial]).key(&key).stores(&[Stream::Windows.name()]);
             finished.spec = finished.spec.clone().reads(&[&merge]);
             (merging.is_inner, finished.is_inner) = (true, true);
+            (partials.is_end, merging.is_end) = (false, false);
             finished.window = Some(plan);
         }
         Ok(all)
     }
 }
 
-fn made(name: &str, kind: &str, make: MakeOperator, schema: &SchemaRef) -> Made {
-    Made { spec: OperatorSpec::new(name, make).kind(kind), schema: schema.clone(), is_inner: false, window: None }
+pub(super) fn made(name: &str, kind: &str, make: MakeOperator, schema: &SchemaRef) -> Made {
+    Made {
+        spec: OperatorSpec::new(name, make).kind(kind),
+        schema: schema.clone(),
+        is_inner: false,
+        is_end: true,
+        window: None,
+    }
 }
 
 fn make_sql(name: &str, text: &str, schema: &SchemaRef) -> anyhow::Result<Made> {
@@ -286,18 +302,6 @@ fn make_sql(name: &str, text: &str, schema: &SchemaRef) -> anyhow::Result<Made> 
 fn make_filter(name: &str, condition: &str, schema: &SchemaRef) -> anyhow::Result<Made> {
     let filter = Filter::new(condition, schema).context("filter")?;
     Ok(made(name, "filter", Arc::new(move || Box::new(filter.clone())), schema))
-}
-
-fn make_enrich(name: &str, config: &EnrichConfig, schema: &SchemaRef) -> anyhow::Result<Made> {
-    let enrich = Enrich::new(config, schema).context("enrich")?;
-    let output = enrich.output(schema);
-    // What reads it plans on plain texts; dictionaries are another layout of the same.
-    let plain = output.fields().iter().map(|field| match field.data_type() {
-        DataType::Dictionary(_, value) => Field::new(field.name(), value.as_ref().clone(), true),
-        _ => field.as_ref().clone(),
-    });
-    let plain: SchemaRef = Arc::new(Schema::new(plain.collect::<Vec<_>>()));
-    Ok(made(name, "enrich", Arc::new(move || Box::new(enrich.clone())), &plain))
 }
 
 fn make_sample(name: &str, section: &SampleSection, schema: &SchemaRef) -> anyhow::Result<Made> {
@@ -375,6 +379,18 @@ mod tests {
              tables:\n  events: [quiet]\n",
         )
         .unwrap();
+    }
+
+    #[test]
+    fn a_dimension_reads_another_operator() {
+        let text = "operators:\n  a: {inputs: [flows], enrich: {dimension: {from: b, key: [host, pid], columns: [exe], prefix: p_}}}\n  \
+                    b: {inputs: [events], filter: \"evt_type = 'execve'\"}\n  \
+                    c: {inputs: [a], filter: \"p_exe = '/bin/sh'\", into: flows}\n";
+        graph(text).unwrap();
+        let wrong = error(&text.replace("[exe]", "[exx]"));
+        assert!(wrong.starts_with("graph.operators.a, line 3: enrich: dimension: b has no column \"exx\""), "{wrong}");
+        let wrong = error(&text.replace("from: b", "from: d"));
+        assert!(wrong.contains("reads \"d\", which is no stream and no operator"), "{wrong}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod agents;
 mod audit;
 mod catalog;
 mod cloudtrail;
+mod enriching;
 mod feed;
 mod flight;
 mod flow;
