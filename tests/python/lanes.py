@@ -20,12 +20,12 @@ def batch(first, rows, schema=SCHEMA):
 class Lane:
     """One DoPut stream that waits for each acknowledgement."""
 
-    def __init__(self, client, stream="drops", schema=SCHEMA, incarnation=1):
-        self.incarnation = incarnation
+    def __init__(self, client, stream="drops", schema=SCHEMA, incarnation=1, producer="test/security"):
+        self.incarnation, self.producer = incarnation, producer
         self.writer, self.reader = client.do_put(pa.flight.FlightDescriptor.for_path(stream), schema)
 
     def send(self, seq, records):
-        meta = {"producer": "test/security", "incarnation": self.incarnation, "seq": seq}
+        meta = {"producer": self.producer, "incarnation": self.incarnation, "seq": seq}
         self.writer.write_with_metadata(records, json.dumps(meta).encode())
         answer = self.reader.read()
         if answer is None:

@@ -9,7 +9,7 @@
 //! | [`rules`] | `bodkin rules`: check, list, explain, test |
 //! | [`detect`] | `bodkin detect`: rules over files and tables |
 //! | [`promql`] | `bodkin promql` |
-//! | [`rollup`] | `bodkin rollup`: tiers of samples |
+//! | [`rollup`] | `bodkin rollup`: tiers of samples and flows |
 //! | [`prometheus`] | the section `prometheus` of the configuration, and Prometheus's own files |
 //! | [`flow`] | `bodkin forward`, `bodkin alerts` |
 //! | [`graph`] | `bodkin graph`, `bodkin tap`: what runs between log and tables |

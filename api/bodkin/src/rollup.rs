@@ -1,4 +1,4 @@
-//! `bodkin rollup`: the tiers of samples of a running server.
+//! `bodkin rollup`: the tiers of samples and flows of a running server.
 
 use crate::graph::Which;
 use crate::promql::time;
@@ -22,7 +22,7 @@ pub(crate) struct RollupArgs {
 
 #[derive(Debug, Subcommand)]
 enum RollupCommand {
-    /// Make the tiers of all samples that wait, at once and not when they are six hours old
+    /// Make the tiers of all samples and flows that wait, at once and not when they are six hours old
     Backfill {
         #[command(flatten)]
         which: Which,
@@ -91,17 +91,26 @@ fn number(status: &Value, key: &str) -> u64 {
 }
 
 fn bar(status: &Value) -> String {
+    // One ladder works after the other: that of flows, once it has begun.
+    let flows = &status["flows"];
+    let is_of_flows = number(flows, "units_done") < number(flows, "units_planned");
+    let status = if is_of_flows { flows } else { status };
     let (done, planned) = (number(status, "units_done"), number(status, "units_planned"));
     let full = (done * BAR_CELLS).checked_div(planned).unwrap_or_default().min(BAR_CELLS);
     let cells: String = (0..BAR_CELLS).map(|cell| if cell < full { '#' } else { '.' }).collect();
-    format!("[{cells}] {} of {} hours, {} samples read", done * 2, planned * 2, number(status, "samples_read"))
+    let rows = if is_of_flows { "flows" } else { "samples" };
+    format!("[{cells}] {} of {} hours, {} {rows} read", done * 2, planned * 2, number(status, "rows_read"))
 }
 
 fn summary(status: &Value) -> String {
+    format!("{}\n{}", line("samples", status), line("flows", &status["flows"]))
+}
+
+fn line(rows: &str, status: &Value) -> String {
     let (made, waiting) = (number(status, "units_made"), number(status, "units_pending"));
     let oldest = status["oldest_pending_ms"].as_i64().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     let since = oldest.map(|oldest| format!(", the oldest of {oldest}")).unwrap_or_default();
-    format!("{} hours of samples have their tiers, {} hours wait{since}", made * 2, waiting * 2)
+    format!("{} hours of {rows} have their tiers, {} hours wait{since}", made * 2, waiting * 2)
 }
 
 #[cfg(test)]
@@ -112,12 +121,14 @@ mod tests {
     #[test]
     fn what_a_person_reads() {
         let status = json!({"units_made": 3, "units_pending": 1, "units_planned": 4, "units_done": 2,
-            "samples_read": 900, "oldest_pending_ms": 7_200_000});
+            "rows_read": 900, "oldest_pending_ms": 7_200_000});
         assert_eq!(bar(&status), "[###############...............] 4 of 8 hours, 900 samples read");
         assert_eq!(
             summary(&status),
-            "6 hours of samples have their tiers, 2 hours wait, the oldest of 1970-01-01T02:00:00Z"
+            "6 hours of samples have their tiers, 2 hours wait, the oldest of 1970-01-01T02:00:00Z\n\
+             0 hours of flows have their tiers, 0 hours wait"
         );
-        assert_eq!(summary(&json!({})), "0 hours of samples have their tiers, 0 hours wait");
+        let flows = json!({"flows": {"units_planned": 4, "units_done": 1, "rows_read": 7}});
+        assert_eq!(bar(&flows), "[#######.......................] 2 of 8 hours, 7 flows read");
     }
 }

@@ -14,7 +14,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`stream`] | [`Stream`]: the built-in streams with schema, sort order and shedding class |
-//! | [`events`], [`findings`], [`audit`], [`metrics`], [`drops`], [`queries`], [`flows`], [`dataflow`], [`rollup`] | column names and field definitions of each stream |
+//! | [`events`], [`findings`], [`audit`], [`metrics`], [`drops`], [`queries`], [`flows`], [`dataflow`], [`rollup`], [`flow_rollup`] | column names and field definitions of each stream |
 //! | [`ids`] | newtypes: [`Seq`], [`Incarnation`], [`Producer`], [`Lane`], [`Epoch`], [`Position`], [`Tenant`] |
 //! | [`labels`] | canonical labels and [`SeriesId`] |
 //! | [`time`] | [`EventTime`] and the [`Clock`] that every reader of time is given |
@@ -28,6 +28,7 @@ pub mod drops;
 pub mod events;
 mod field;
 pub mod findings;
+pub mod flow_rollup;
 pub mod flows;
 pub mod ids;
 pub mod labels;

@@ -1,6 +1,6 @@
 //! The built-in streams. A stream is what flows; the table of the same name is where it comes to rest.
 
-use crate::{audit, dataflow, drops, events, findings, flows, metrics, queries, rollup};
+use crate::{audit, dataflow, drops, events, findings, flow_rollup, flows, metrics, queries, rollup};
 use arrow_schema::SchemaRef;
 use std::fmt;
 
@@ -75,11 +75,19 @@ pub enum Stream {
     Rollup1h,
     /// A series over a UTC day.
     Rollup1d,
+    /// Conversations with a service over a minute.
+    Flows1m,
+    /// Conversations with a service over ten minutes.
+    Flows10m,
+    /// Conversations with a service over an hour.
+    Flows1h,
+    /// Conversations with a service over a UTC day.
+    Flows1d,
 }
 
 impl Stream {
     /// Every built-in stream.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::Events,
         Self::Series,
         Self::Samples,
@@ -97,6 +105,10 @@ impl Stream {
         Self::Rollup10m,
         Self::Rollup1h,
         Self::Rollup1d,
+        Self::Flows1m,
+        Self::Flows10m,
+        Self::Flows1h,
+        Self::Flows1d,
     ];
 
     /// The name on the wire and of the table.
@@ -119,6 +131,10 @@ impl Stream {
             Self::Rollup10m => "rollup_10m",
             Self::Rollup1h => "rollup_1h",
             Self::Rollup1d => "rollup_1d",
+            Self::Flows1m => "flows_1m",
+            Self::Flows10m => "flows_10m",
+            Self::Flows1h => "flows_1h",
+            Self::Flows1d => "flows_1d",
         }
     }
 
@@ -135,6 +151,7 @@ impl Stream {
                 true
             }
             Self::Rollup1m | Self::Rollup10m | Self::Rollup1h | Self::Rollup1d => true,
+            Self::Flows1m | Self::Flows10m | Self::Flows1h | Self::Flows1d => true,
             Self::Events
             | Self::Series
             | Self::Samples
@@ -147,7 +164,8 @@ impl Stream {
 
     /// Whether its rows are made from the table of another stream, and none flow.
     pub fn is_derived(self) -> bool {
-        matches!(self, Self::Rollup1m | Self::Rollup10m | Self::Rollup1h | Self::Rollup1d)
+        let is_rollup = matches!(self, Self::Rollup1m | Self::Rollup10m | Self::Rollup1h | Self::Rollup1d);
+        is_rollup || matches!(self, Self::Flows1m | Self::Flows10m | Self::Flows1h | Self::Flows1d)
     }
 
     /// The newest schema, as rows are seen in SQL: plain types, no dictionaries. On the wire every Utf8 column may
@@ -168,6 +186,7 @@ impl Stream {
             Self::Alerts => dataflow::alerts_schema(),
             Self::Deliveries => dataflow::deliveries_schema(),
             Self::Rollup1m | Self::Rollup10m | Self::Rollup1h | Self::Rollup1d => rollup::schema(),
+            Self::Flows1m | Self::Flows10m | Self::Flows1h | Self::Flows1d => flow_rollup::schema(),
         }
     }
 
@@ -184,6 +203,9 @@ impl Stream {
             Self::Audit => &[audit::ACTOR, audit::TS],
             Self::Queries => &[queries::PRINCIPAL, queries::TS],
             Self::Flows => &[flows::CONTAINER_ID, flows::TS],
+            Self::Flows1m | Self::Flows10m | Self::Flows1h | Self::Flows1d => {
+                &[flow_rollup::CONTAINER_ID, flow_rollup::TS]
+            }
             Self::Windows => &[dataflow::OPERATOR, dataflow::TS],
             Self::Evaluations | Self::Alerts => &[dataflow::RULE, dataflow::TS],
             Self::Deliveries => &[dataflow::CHANNEL, dataflow::TS],
@@ -203,6 +225,7 @@ impl Stream {
             Self::Flows => Some(flows::TS),
             Self::Windows | Self::Evaluations | Self::Alerts | Self::Deliveries => Some(dataflow::TS),
             Self::Rollup1m | Self::Rollup10m | Self::Rollup1h | Self::Rollup1d => Some(rollup::TS),
+            Self::Flows1m | Self::Flows10m | Self::Flows1h | Self::Flows1d => Some(flow_rollup::TS),
         }
     }
 
@@ -215,6 +238,7 @@ impl Stream {
                 Class::Metrics
             }
             Self::Rollup1m | Self::Rollup10m | Self::Rollup1h | Self::Rollup1d => Class::Metrics,
+            Self::Flows1m | Self::Flows10m | Self::Flows1h | Self::Flows1d => Class::Metrics,
             Self::Queries => Class::Debug,
         }
     }
@@ -239,6 +263,10 @@ impl Stream {
             Self::Rollup10m => "the samples of a series over ten minutes",
             Self::Rollup1h => "the samples of a series over an hour",
             Self::Rollup1d => "the samples of a series over a UTC day",
+            Self::Flows1m => "the conversations of a process with a service over a minute",
+            Self::Flows10m => "the conversations of a process with a service over ten minutes",
+            Self::Flows1h => "the conversations of a process with a service over an hour",
+            Self::Flows1d => "the conversations of a process with a service over a UTC day",
         }
     }
 }

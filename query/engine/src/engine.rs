@@ -9,7 +9,7 @@ use crate::options::QueryOptions;
 use crate::parse::parse;
 use crate::plain::plain_schema;
 use crate::promql_table::PromqlFunction;
-use crate::rollup_table::RollupFunction;
+use crate::rollup_table::{FlowRollupFunction, RollupFunction};
 use crate::same_names::Renamed;
 use crate::session::{base_state, query_state, runtime, store_url};
 use crate::stop::{Stop, stoppable};
@@ -221,6 +221,8 @@ impl Planner {
         state.register_udtf("promql", Arc::new(PromqlFunction { source, principal: asker }));
         let (source, asker) = (self.options.rollup.clone(), principal.clone());
         state.register_udtf("rollup", Arc::new(RollupFunction { source, principal: asker }));
+        let (source, asker) = (self.options.rollup.clone(), principal.clone());
+        state.register_udtf("flow_rollup", Arc::new(FlowRollupFunction { source, principal: asker }));
         let plan = state.statement_to_plan(statement).await.map_err(failed)?;
         let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         reads.verify_plan(&plan).map_err(failed)?;

@@ -40,7 +40,7 @@
 //! | `percentile`, `intervals` | exact percentiles; intervals of a fixed length as durations |
 //! | `mapped` | a step of a plan that makes other rows of its input: `detect`, `windows` |
 //! | `metered`, `observe` | bytes read, bounded; queries that have ended, told |
-//! | [`rollup_table`] | the table function `rollup(...)` and who answers it |
+//! | [`rollup_table`] | the table functions `rollup(...)` and `flow_rollup(...)`, and who answers them |
 //! | [`promql_table`] | the table function `promql(...)` and who answers it |
 //! | [`windows`] | window operators as tables; `tumble` and `hop` |
 //! | `json`, `arrows` | values at a path of JSON in texts; how tightly `->` binds |
@@ -97,5 +97,5 @@ pub use error::{ErrorKind, QueryError};
 pub use observe::{EndedQuery, QueryObserver};
 pub use options::QueryOptions;
 pub use promql_table::{PromqlRange, PromqlSource, promql_schema};
-pub use rollup_table::{RollupRequest, RollupSource, rollup_schema};
+pub use rollup_table::{FlowRollupRequest, RollupRequest, RollupSource, flow_rollup_schema, rollup_schema};
 pub use windows::WindowCatalog;

@@ -44,7 +44,7 @@ pub struct QueryOptions {
     pub observer: Option<Arc<dyn QueryObserver>>,
     /// Answers the table function `promql`; none where there is no running server.
     pub promql: Option<Arc<dyn PromqlSource>>,
-    /// Answers the table function `rollup`; none where there is no running server.
+    /// Answers the table functions `rollup` and `flow_rollup`; none where there is no running server.
     pub rollup: Option<Arc<dyn RollupSource>>,
     /// The window operators that may be asked for their rows.
     pub windows: Option<Arc<dyn WindowCatalog>>,

@@ -36,6 +36,9 @@ pub enum Error {
     /// Rows are not what their table has.
     #[error("rows of the rollup ladder")]
     Rows(#[from] arrow::error::ArrowError),
+    /// What was asked for cannot be answered.
+    #[error("{0}")]
+    Asked(String),
     /// The process is shutting down.
     #[error("stopped while rollups were made")]
     Stopped,

@@ -1,7 +1,8 @@
 //! Samples in order to rows of the tiers, each tier from the one before it, in one pass.
 
+use crate::base::{Folding, Given};
 use crate::bucket::Bucket;
-use crate::rows::{RowsBuilder, TierRow};
+use crate::rows::{RowColumns, RowParts, RowsBuilder, TierRow};
 use crate::tier::Tier;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
@@ -15,11 +16,12 @@ const STALE_NAN: u64 = 0x7ff0_0000_0000_0002;
 /// Folds what comes in the order of (metric, series, time) into rows of some tiers that follow each other.
 #[derive(Debug)]
 pub(crate) struct Fold {
+    given: Given,
     version: i64,
     rungs: Vec<Rung>,
     /// Series and time of the sample before, to leave out one that is equal.
     last: Option<(i64, i64)>,
-    pub(crate) samples: u64,
+    samples: u64,
 }
 
 /// One tier on its way.
@@ -32,13 +34,12 @@ struct Rung {
 
 impl Fold {
     /// Of `tiers`, the finest first.
-    pub(crate) fn new(tiers: &[Tier], version: i64) -> Self {
+    pub(crate) fn new(given: Given, tiers: &[Tier], version: i64) -> Self {
         let rung = |tier: &Tier| Rung { tier: *tier, open: None, rows: RowsBuilder::default() };
-        Self { version, rungs: tiers.iter().map(rung).collect(), last: None, samples: 0 }
+        Self { given, version, rungs: tiers.iter().map(rung).collect(), last: None, samples: 0 }
     }
 
-    /// Takes rows of `samples`.
-    pub(crate) fn samples(&mut self, records: &RecordBatch) -> Result<(), ArrowError> {
+    fn add_samples(&mut self, records: &RecordBatch) -> Result<(), ArrowError> {
         let column = |index: usize| records.column(index);
         let wrong = || ArrowError::SchemaError("rows are no samples".to_owned());
         let series = column(0).as_primitive_opt::<Int64Type>().ok_or_else(wrong)?.values();
@@ -52,18 +53,25 @@ impl Fold {
             }
             self.samples += 1;
             let whole = Bucket::of(ts_us, value);
-            self.push(TierRow { series_id, metric_id: metrics[row], window_us: ts_us, whole, inner: None });
+            // A sample is a row whose window is its time.
+            let row = TierRow { series_id, metric_id: metrics[row], window_us: ts_us, whole, inner: None };
+            push(&mut self.rungs, row);
         }
         Ok(())
     }
+}
 
-    /// Takes a row of the tier below the first one; a sample is such a row, whose window is its time.
-    pub(crate) fn push(&mut self, row: TierRow) {
-        push(&mut self.rungs, row);
+impl Folding for Fold {
+    fn add(&mut self, records: &RecordBatch) -> Result<(), ArrowError> {
+        if self.given == Given::Base {
+            return self.add_samples(records);
+        }
+        let columns = RowColumns::new(records, RowParts::ALL)?;
+        (0..columns.len()).for_each(|row| push(&mut self.rungs, columns.row(row)));
+        Ok(())
     }
 
-    /// Ends the open windows: nothing follows.
-    pub(crate) fn end(&mut self) {
+    fn end(&mut self) {
         for at in 0..self.rungs.len() {
             if let Some(done) = self.rungs[at].open.take() {
                 self.rungs[at].rows.push(done);
@@ -72,12 +80,15 @@ impl Fold {
         }
     }
 
-    /// The finished rows of each tier that has a batch of them, or any where `is_last`.
-    pub(crate) fn take(&mut self, is_last: bool) -> Result<Vec<(Tier, RecordBatch)>, ArrowError> {
+    fn take(&mut self, is_last: bool) -> Result<Vec<(Tier, RecordBatch)>, ArrowError> {
         let least = if is_last { 1 } else { BATCH_ROWS };
         let version = self.version;
         let full = self.rungs.iter_mut().filter(|rung| rung.rows.len() >= least);
         full.map(|rung| Ok((rung.tier, rung.rows.finish(version)?))).collect()
+    }
+
+    fn rows(&self) -> u64 {
+        self.samples
     }
 }
 

@@ -1,18 +1,17 @@
-//! A stretch, made: samples read once in order, folded into all tiers, and each tier's rows replaced in one commit.
+//! A stretch, made: rows read once in order, folded into all tiers, and each tier's rows replaced in one commit.
 
-use crate::fold::Fold;
-use crate::rows::{RowColumns, RowParts};
+use crate::base::{Base, Folding, Given};
 use crate::tier::{Tier, floor};
 use crate::{Error, Result};
 use arrow::array::RecordBatch;
-use bodkin_schema::Tenant;
+use bodkin_schema::{Stream, Tenant};
 use bodkin_table::{TableSnapshot, Tables};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use std::ops::Range;
 use tokio::sync::mpsc;
 
-/// Tiers whose windows divide a unit: they are made in one pass over the samples.
+/// Tiers whose windows divide a unit: they are made in one pass over the base.
 const FINE: [Tier; 3] = [Tier::Minute, Tier::TenMinutes, Tier::Hour];
 
 type TableResult<T> = bodkin_table::Result<T>;
@@ -24,24 +23,31 @@ enum Part {
     End,
 }
 
-/// Makes the rows of all tiers for `stretch` (microseconds; whole units of one day) from the files of `samples`. Returns
-/// the number of samples. Tier by tier it is all or nothing; a second making of the same gives the same rows.
-pub(crate) async fn make(tables: &Tables, samples: &TableSnapshot, stretch: &Range<i64>, version: i64) -> Result<u64> {
+/// Makes the rows of all tiers of `base` for `stretch` (microseconds; whole units of one day) from the files of `from`.
+/// Returns the number of rows read. Tier by tier it is all or nothing; a second making of the same gives the same rows.
+pub(crate) async fn make(
+    tables: &Tables,
+    base: Base,
+    from: &TableSnapshot,
+    stretch: &Range<i64>,
+    version: i64,
+) -> Result<u64> {
     let own = Tenant::default();
-    let read = tables.read_stretch(samples, &own, stretch.clone())?;
-    let folded =
-        replace(tables, &FINE, stretch, |senders| fold_samples(read, Fold::new(&FINE, version), senders)).await?;
+    let read = tables.read_stretch(from, &own, stretch.clone())?;
+    let fold = base.fold(Given::Base, &FINE, version)?;
+    let folded = replace(tables, base, &FINE, stretch, |senders| fold_all(read, fold, senders)).await?;
     let day = Tier::Day.window_us();
     let days = floor(stretch.start, day)..floor(stretch.end - 1, day).saturating_add(day);
     let snapshot = tables.snapshot();
-    let hours = tables.read_stretch(snapshot.table(Tier::Hour.stream()), &own, days.clone())?;
+    let hours = tables.read_stretch(snapshot.table(base.tier(Tier::Hour)), &own, days.clone())?;
     let day = [Tier::Day];
-    replace(tables, &day, &days, |senders| fold_rows(hours, Fold::new(&day, version), senders)).await?;
+    let fold = base.fold(Given::Tier, &day, version)?;
+    replace(tables, base, &day, &days, |senders| fold_all(hours, fold, senders)).await?;
     Ok(folded)
 }
 
 /// Runs `produce` on a thread of its own and puts what it sends to the senders of `tiers` in place of `stretch`.
-async fn replace<F, P>(tables: &Tables, tiers: &[Tier], stretch: &Range<i64>, produce: F) -> Result<u64>
+async fn replace<F, P>(tables: &Tables, base: Base, tiers: &[Tier], stretch: &Range<i64>, produce: F) -> Result<u64>
 where
     F: FnOnce(Vec<(Tier, RowSender)>) -> P,
     P: Future<Output = Result<u64>> + Send + 'static,
@@ -50,7 +56,7 @@ where
         .iter()
         .map(|tier| {
             let (sender, receiver) = mpsc::channel(2);
-            ((*tier, sender), (*tier, receiver))
+            ((*tier, sender), (base.tier(*tier), receiver))
         })
         .unzip();
     let produced = produce(senders);
@@ -59,7 +65,7 @@ where
     let produced = tokio::task::spawn_blocking(move || runtime.block_on(produced));
     let written = receivers
         .into_iter()
-        .map(|(tier, receiver)| tables.replace_stretch(tier.stream(), &OWN, stretch.clone(), rows(tier, receiver)));
+        .map(|(table, receiver)| tables.replace_stretch(table, &OWN, stretch.clone(), rows(table, receiver)));
     let written = futures::future::try_join_all(written).await;
     let produced = produced.await.unwrap_or(Err(Error::Stopped));
     // What the producer met explains best why writers failed.
@@ -73,52 +79,35 @@ where
 
 static OWN: std::sync::LazyLock<Tenant> = std::sync::LazyLock::new(Tenant::default);
 
-fn rows(tier: Tier, receiver: mpsc::Receiver<Part>) -> BoxStream<'static, TableResult<RecordBatch>> {
+fn rows(table: Stream, receiver: mpsc::Receiver<Part>) -> BoxStream<'static, TableResult<RecordBatch>> {
     let next = move |mut receiver: mpsc::Receiver<Part>| async move {
         match receiver.recv().await {
             Some(Part::Rows(rows)) => Ok(Some((rows, receiver))),
             Some(Part::End) => Ok(None),
-            None => Err(bodkin_table::Error::Stopped { table: tier.stream() }),
+            None => Err(bodkin_table::Error::Stopped { table }),
         }
     };
     futures::stream::try_unfold(receiver, next).boxed()
 }
 
-async fn fold_samples(
+async fn fold_all(
     mut read: BoxStream<'static, TableResult<RecordBatch>>,
-    mut fold: Fold,
+    mut fold: Box<dyn Folding>,
     senders: Vec<(Tier, RowSender)>,
 ) -> Result<u64> {
     while let Some(batch) = read.try_next().await? {
-        fold.samples(&batch)?;
-        send(&mut fold, &senders, false).await?;
+        fold.add(&batch)?;
+        send(fold.as_mut(), &senders, false).await?;
     }
-    finish(fold, senders).await
-}
-
-async fn fold_rows(
-    mut read: BoxStream<'static, TableResult<RecordBatch>>,
-    mut fold: Fold,
-    senders: Vec<(Tier, RowSender)>,
-) -> Result<u64> {
-    while let Some(batch) = read.try_next().await? {
-        let columns = RowColumns::new(&batch, RowParts::ALL)?;
-        (0..columns.len()).for_each(|row| fold.push(columns.row(row)));
-        send(&mut fold, &senders, false).await?;
-    }
-    finish(fold, senders).await
-}
-
-async fn finish(mut fold: Fold, senders: Vec<(Tier, RowSender)>) -> Result<u64> {
     fold.end();
-    send(&mut fold, &senders, true).await?;
+    send(fold.as_mut(), &senders, true).await?;
     for (_, sender) in &senders {
         sender.send(Part::End).await.map_err(|_| Error::Stopped)?;
     }
-    Ok(fold.samples)
+    Ok(fold.rows())
 }
 
-async fn send(fold: &mut Fold, senders: &[(Tier, RowSender)], is_last: bool) -> Result<()> {
+async fn send(fold: &mut dyn Folding, senders: &[(Tier, RowSender)], is_last: bool) -> Result<()> {
     for (tier, rows) in fold.take(is_last)? {
         if let Some((_, sender)) = senders.iter().find(|(other, _)| *other == tier) {
             // Who takes no more has failed, and says why.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! rollups/<20-digit number>.json     the highest number counts; the one before it is deleted later
+//! rollups-flows/...                  the same of the ladder of flows
 //! ```
 //! A *unit* is two hours of event time: what is made, or to be made again, as a whole. A unit that a new sample falls
 //! into is pending until a making that has seen the sample is in the tables, and queries read it from the samples.
@@ -20,7 +21,6 @@ use std::sync::Arc;
 /// Length of a unit in microseconds: the windows of all tiers but the coarsest divide it, and it divides theirs.
 pub(crate) const UNIT_US: i64 = 2 * Tier::Hour.window_us();
 const FORMAT: u32 = 1;
-const FOLDER: &str = "rollups";
 
 /// What is known of one unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,10 +109,10 @@ impl State {
     ///
     /// # Errors
     /// Where it cannot be read, or a newer version wrote it.
-    pub(crate) async fn load(store: &Arc<dyn ObjectStore>) -> Result<Self> {
+    pub(crate) async fn load(store: &Arc<dyn ObjectStore>, folder: &str) -> Result<Self> {
         let failed = |path: &str, source| Error::Store { path: path.to_owned(), source };
-        let objects = store.list(Some(&Path::from(FOLDER))).map_ok(|meta| meta.location).try_collect::<Vec<_>>().await;
-        let Some(newest) = objects.map_err(|source| failed(FOLDER, source))?.into_iter().max() else {
+        let objects = store.list(Some(&Path::from(folder))).map_ok(|meta| meta.location).try_collect::<Vec<_>>().await;
+        let Some(newest) = objects.map_err(|source| failed(folder, source))?.into_iter().max() else {
             return Ok(Self { format: FORMAT, ..Self::default() });
         };
         let object = store.get(&newest).await.map_err(|source| failed(newest.as_ref(), source))?;
@@ -130,8 +130,8 @@ impl State {
     ///
     /// # Errors
     /// [`Error::Overtaken`] where another process has written that one.
-    pub(crate) async fn save(mut self, store: &Arc<dyn ObjectStore>) -> Result<Self> {
-        let path_of = |number: u64| Path::from_iter([FOLDER, &format!("{number:020}.json")]);
+    pub(crate) async fn save(mut self, store: &Arc<dyn ObjectStore>, folder: &str) -> Result<Self> {
+        let path_of = |number: u64| Path::from_iter([folder, &format!("{number:020}.json")]);
         let before = path_of(self.number);
         self.number += 1;
         self.format = FORMAT;
@@ -158,13 +158,13 @@ mod tests {
     #[tokio::test]
     async fn the_highest_number_counts_and_is_written_once() {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-        let mut state = State::load(&store).await.unwrap();
+        let mut state = State::load(&store, "rollups").await.unwrap();
         state.touch(unit_of(-5), 7, 1);
         state.touch(unit_of(-5), 6, 3);
-        let one = state.clone().save(&store).await.unwrap();
-        assert!(matches!(state.save(&store).await, Err(Error::Overtaken { .. })), "a zombie");
-        let two = one.save(&store).await.unwrap();
-        let found = State::load(&store).await.unwrap();
+        let one = state.clone().save(&store, "rollups").await.unwrap();
+        assert!(matches!(state.save(&store, "rollups").await, Err(Error::Overtaken { .. })), "a zombie");
+        let two = one.save(&store, "rollups").await.unwrap();
+        let found = State::load(&store, "rollups").await.unwrap();
         assert_eq!((found.number, &found), (2, &two));
         let unit = Unit { oldest_day: 6, pending: Some(Pending { first_ms: 1, last_ms: 3 }), made_day: None };
         assert_eq!(found.units, BTreeMap::from([(-UNIT_US, unit)]));

@@ -1,10 +1,11 @@
 //! What a query may read from the tiers: one snapshot of the tables and the state that belongs to it.
 
+use crate::base::Base;
 use crate::state::{State, UNIT_US, unit_of};
 use crate::tier::Tier;
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
-use bodkin_schema::{Stream, Tenant, metrics};
+use bodkin_schema::Tenant;
 use bodkin_table::{Snapshot, TailPart, time_bounds};
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -25,18 +26,18 @@ pub struct View {
 }
 
 impl View {
-    pub(crate) fn new(snapshot: Arc<Snapshot>, state: Arc<State>, kept_since_day: [i32; 4]) -> Self {
-        let samples = snapshot.table(Stream::Samples).clone();
+    pub(crate) fn new(base: Base, snapshot: Arc<Snapshot>, state: Arc<State>, kept_since_day: [i32; 4]) -> Self {
+        let table = snapshot.table(base.stream()).clone();
         let known = state.clone();
         let mut view = Self { snapshot, state, kept_since_day, unseen: BTreeSet::new(), unseen_stretches: Vec::new() };
         let own = Tenant::default();
-        for file in samples.files.iter().filter(|file| file.tenant == own && !known.has_seen(file)) {
-            view.unsee(time_bounds(Stream::Samples, file));
+        for file in table.files.iter().filter(|file| file.tenant == own && !known.has_seen(file)) {
+            view.unsee(time_bounds(base.stream(), file));
         }
-        for part in samples.tail.iter().filter(|part| part.tenant == own) {
+        for part in table.tail.iter().filter(|part| part.tenant == own) {
             match part.event_time {
                 Some(time) if time.max.0.saturating_sub(time.min.0) < UNIT_US => view.unsee((time.min.0, time.max.0)),
-                _ => view.unsee_each(part),
+                _ => view.unsee_each(base, part),
             }
         }
         view
@@ -50,16 +51,16 @@ impl View {
         }
     }
 
-    fn unsee_each(&mut self, part: &TailPart) {
-        let times =
-            part.records.column_by_name(metrics::TS).and_then(|ts| ts.as_primitive_opt::<TimestampMicrosecondType>());
+    fn unsee_each(&mut self, base: Base, part: &TailPart) {
+        let column = base.stream().time_column().and_then(|name| part.records.column_by_name(name));
+        let times = column.and_then(|ts| ts.as_primitive_opt::<TimestampMicrosecondType>());
         match times {
             Some(times) => self.unseen.extend(times.values().iter().map(|ts| unit_of(*ts))),
             None => self.unseen_stretches.push(i64::MIN..i64::MAX),
         }
     }
 
-    /// Whether the rows of `tier` tell exactly what the samples between the times (microseconds) are.
+    /// Whether the rows of `tier` tell exactly what the rows between the times (microseconds) are.
     pub fn is_exact(&self, tier: Tier, range: &Range<i64>) -> bool {
         let mut unit = unit_of(range.start);
         while unit < range.end {
@@ -75,7 +76,7 @@ impl View {
         let kept_since = self.kept_since_day[tier as usize];
         let is_made = match self.state.units.get(&unit_us) {
             Some(unit) => unit.pending.is_none() && unit.made_day.is_some_and(|day| day >= kept_since),
-            // No sample of it was ever seen.
+            // No row of it was ever seen.
             None => !self.state.is_full && self.state.number > 0,
         };
         is_made
@@ -84,7 +85,7 @@ impl View {
     }
 
     /// `range` (microseconds) in stretches, each with the tier to read it from: `tier` where that tells it exactly,
-    /// a finer tier where `tier` is coarser than a unit and a part of its window is not made, none for the samples.
+    /// a finer tier where `tier` is coarser than a unit and a part of its window is not made, none for the base.
     pub fn sources(&self, tier: Tier, range: Range<i64>) -> Vec<(Option<Tier>, Range<i64>)> {
         let mut found: Vec<(Option<Tier>, Range<i64>)> = Vec::new();
         let mut add = |source, stretch: Range<i64>| match found.last_mut() {

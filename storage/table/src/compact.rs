@@ -10,7 +10,7 @@ use crate::suffixed::Suffixed;
 use crate::writer::{FILE_BYTES_TARGET, TableWriter};
 use crate::{Error, PreparedFile, Result, TableFile};
 use arrow::array::{AsArray, BooleanArray, RecordBatch, new_null_array};
-use arrow::compute::cast;
+use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use arrow::error::ArrowError;
 use bodkin_schema::{Stream, Tenant};
@@ -110,7 +110,7 @@ async fn encode_rows(stream: Stream, effort: Effort, mut rows: RunStream, files:
 }
 
 /// The rows of files that follow each other, in the columns of `schema`.
-fn read_run(
+pub(crate) fn read_run(
     store: Arc<dyn ObjectStore>,
     (stream, schema): (Stream, SchemaRef),
     files: Vec<Arc<TableFile>>,
@@ -156,6 +156,20 @@ async fn read_file(
         plain(&schema, &batch.map_err(&failed)?).map_err(|source| Error::Rows { table: stream, source })
     });
     Ok(rows.boxed())
+}
+
+/// The rows of `records` whose event time lies in `stretch`, in the columns of `schema`.
+pub(crate) fn rows_within(
+    stream: Stream,
+    schema: &SchemaRef,
+    records: &RecordBatch,
+    stretch: &Range<i64>,
+) -> std::result::Result<RecordBatch, ArrowError> {
+    let times = stream.time_column().and_then(|name| records.column_by_name(name));
+    let Some(times) = times else { return plain(schema, records) };
+    let times = cast(times, &DataType::Int64)?;
+    let is_wanted = BooleanArray::from_unary(times.as_primitive::<Int64Type>(), |ts| stretch.contains(&ts));
+    plain(schema, &filter_record_batch(records, &is_wanted)?)
 }
 
 /// Calls `each` with the event time of every row of a file.

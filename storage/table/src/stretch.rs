@@ -3,18 +3,19 @@
 //! What is made of other rows (a tier of rollups) is made again where they change. Then the rows of a stretch leave
 //! the files that hold them and new ones enter, so that every reader of the log sees each row once and never half.
 
-use crate::compact::{Rows, merged, read_times, write_run};
+use crate::compact::{Rows, merged, read_run, read_times, rows_within, write_run};
 use crate::log::CommitRequest;
 use crate::merge::RunStream;
 use crate::run::{FileName, Level, Run, runs};
 use crate::snapshot::slot;
-use crate::{Result, StatValue, TableFile, TableSnapshot, Tables};
+use crate::{Error, Result, StatValue, TableFile, TableSnapshot, Tables, TailPart};
 use arrow::array::RecordBatch;
 use bodkin_schema::{Epoch, Stream, Tenant};
+use futures::StreamExt;
 use futures::stream::BoxStream;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 /// Who made a file, as its name says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,15 +55,15 @@ pub trait Hold: Send + Sync + fmt::Debug {
 }
 
 impl Tables {
-    /// Compaction asks `hold` from now on. The first call counts.
-    pub fn set_hold(&self, hold: Arc<dyn Hold>) {
-        // Set once, by the wiring.
-        let _ = self.hold.set(hold);
+    /// Compaction asks `hold`, too, from now on.
+    pub fn add_hold(&self, hold: Arc<dyn Hold>) {
+        self.holds.write().unwrap_or_else(PoisonError::into_inner).push(hold);
     }
 
     /// The files of `stream` that compaction may merge.
     pub(crate) fn not_held(&self, stream: Stream, files: &[Arc<TableFile>]) -> Vec<Arc<TableFile>> {
-        let is_held = |file: &Arc<TableFile>| self.hold.get().is_some_and(|hold| hold.is_held(stream, file));
+        let holds = self.holds.read().unwrap_or_else(PoisonError::into_inner);
+        let is_held = |file: &Arc<TableFile>| holds.iter().any(|hold| hold.is_held(stream, file));
         files.iter().filter(|file| !is_held(file)).cloned().collect()
     }
 
@@ -81,6 +82,29 @@ impl Tables {
         let (by_partition, _) = runs(&files);
         let runs: Vec<Run> = by_partition.into_values().flatten().collect();
         merged(&self.writers[slot(table.stream)], &table.suffixed, &runs, Rows::Within(stretch))
+    }
+
+    /// The rows of a tenant in `table` whose event time (microseconds) lies in `stretch`, in no order: those of the tail
+    /// and of other tools' files among them. Memory: one batch.
+    pub fn read_rows(
+        &self,
+        table: &TableSnapshot,
+        tenant: &Tenant,
+        stretch: Range<i64>,
+    ) -> BoxStream<'static, Result<RecordBatch>> {
+        let (stream, schema) = (table.stream, table.suffixed.row_schema(table.stream));
+        let in_time = |part: &&Arc<TailPart>| {
+            part.event_time.is_none_or(|time| time.min.0 < stretch.end && time.max.0 >= stretch.start)
+        };
+        let parts: Vec<Arc<TailPart>> =
+            table.tail.iter().filter(|part| part.tenant == *tenant).filter(in_time).cloned().collect();
+        let files = within(stream, &table.files, tenant, &stretch);
+        let read = read_run(self.store.clone(), (stream, schema.clone()), files, Rows::Within(stretch.clone()));
+        let tail = futures::stream::iter(parts).map(move |part| {
+            let rows = rows_within(stream, &schema, &part.records, &stretch);
+            rows.map_err(|source| Error::Rows { table: stream, source })
+        });
+        read.chain(tail).boxed()
     }
 
     /// Calls `each` with the event time (microseconds) of every row of a file. Reads that column alone.

@@ -15,7 +15,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use url::Url;
 
 /// Tables that are prepared or committed at the same time.
@@ -72,7 +72,7 @@ pub struct Tables {
     /// Lists of files that were handed out, per table: vacuum spares what is alive of them.
     handed_out: Mutex<Vec<Vec<Weak<FileList>>>>,
     /// What compaction has to leave as it is.
-    pub(crate) hold: OnceLock<Arc<dyn Hold>>,
+    pub(crate) holds: RwLock<Vec<Arc<dyn Hold>>>,
     pub(crate) stats: TableStats,
 }
 
@@ -112,7 +112,7 @@ impl Tables {
             is_epoch_open: AtomicBool::new(false),
             upkeep: tokio::sync::Mutex::new(()),
             handed_out: Mutex::new(handed_out),
-            hold: OnceLock::new(),
+            holds: RwLock::default(),
             clock,
             stats: TableStats::default(),
             store,

@@ -29,8 +29,8 @@ pub struct Retention {
 fn days_by_default(stream: Stream) -> u32 {
     match stream {
         Stream::Samples | Stream::Histograms | Stream::Rollup1m | Stream::Rollup10m => 15,
-        Stream::Rollup1h => 92,
-        Stream::Rollup1d => 366,
+        Stream::Rollup1h | Stream::Flows1h => 92,
+        Stream::Rollup1d | Stream::Flows1d => 366,
         _ => 30,
     }
 }

@@ -15,7 +15,8 @@ pub(crate) struct ServerMetrics {
     ingest: Arc<IngestService>,
     epochs: Arc<EpochStats>,
     tables: Arc<Tables>,
-    ladder: Arc<Ladder>,
+    /// Of samples, and of flows.
+    ladders: [(&'static str, Arc<Ladder>); 2],
     engine: Arc<Engine>,
     outbox: Arc<Outbox>,
     clock: Arc<dyn Clock>,
@@ -27,7 +28,7 @@ impl ServerMetrics {
             ingest: storage.ingest().clone(),
             epochs: storage.epochs().clone(),
             tables: storage.tables().clone(),
-            ladder: storage.ladder().clone(),
+            ladders: [("samples", storage.ladder().clone()), ("flows", storage.flow_ladder().clone())],
             engine: storage.engine().clone(),
             outbox: storage.outbox().clone(),
             clock: storage.clock().clone(),
@@ -74,26 +75,25 @@ impl ServerMetrics {
     }
 
     fn rollups(&self, families: &mut Vec<Family>) {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let (stats, progress) = (self.ladder.stats(), self.ladder.progress());
-        families.extend([
-            Family::counter(
-                "bodkin_rollup_units_made_total",
-                "Stretches of two hours of samples whose tiers were made, each time counted.",
-                read(&stats.units_made),
-            ),
-            Family::counter("bodkin_rollup_samples_read_total", "Samples read for tiers.", read(&stats.samples_read)),
-            Family::counter(
-                "bodkin_rollup_units_settled_total",
-                "Stretches with late samples whose others were gone: their tiers stay as they are.",
-                read(&stats.units_settled),
-            ),
-            Family::gauge(
-                "bodkin_rollup_units_pending",
-                "Stretches of two hours that are read from samples.",
-                progress.units_pending as f64,
-            ),
-        ]);
+        let mut add = |name: &'static str, help: &'static str, kind, of: &dyn Fn(&Ladder) -> f64| {
+            let sample = |(table, ladder): &(&str, Arc<Ladder>)| Sample {
+                labels: vec![("table".into(), (*table).to_owned())],
+                value: of(ladder),
+                ..Sample::default()
+            };
+            let samples = self.ladders.iter().map(sample).collect();
+            families.push(Family { name: name.into(), help: help.into(), kind, samples });
+        };
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
+        let (counter, gauge) = (MetricKind::Counter, MetricKind::Gauge);
+        let made = "Stretches of two hours whose tiers were made, each time counted.";
+        add("bodkin_rollup_units_made_total", made, counter, &|ladder| read(&ladder.stats().units_made));
+        let rows = "Rows of the table read for its tiers.";
+        add("bodkin_rollup_rows_read_total", rows, counter, &|ladder| read(&ladder.stats().rows_read));
+        let settled = "Stretches with late rows whose others were gone: their tiers stay as they are.";
+        add("bodkin_rollup_units_settled_total", settled, counter, &|ladder| read(&ladder.stats().units_settled));
+        let pending = "Stretches of two hours that are read from the table.";
+        add("bodkin_rollup_units_pending", pending, gauge, &|ladder| ladder.progress().units_pending as f64);
     }
 
     fn tables(&self, families: &mut Vec<Family>) {

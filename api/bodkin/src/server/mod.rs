@@ -67,7 +67,7 @@ use prometheus::PrometheusJobs;
 use promql_rows::PromqlRows;
 use query_log::QueryLog;
 use query_threads::QueryThreads;
-use rollup_rows::RollupRows;
+use rollup_rows::{FlowRows, RollupRows};
 use rules::RuleKeeper;
 use statsd::Statsd;
 use std::path::{Path, PathBuf};
@@ -158,7 +158,7 @@ impl Server {
             clock: clock.clone(),
             observer: Some(query_log.clone()),
             promql: Some(Arc::new(promql)),
-            rollup: Some(Arc::new(RollupRows(view.clone()))),
+            rollup: Some(Arc::new(RollupRows { view: view.clone(), flows: FlowRows::new(&storage) })),
             windows: Some(flow.windows().clone()),
             ..Default::default()
         };
@@ -166,8 +166,8 @@ impl Server {
         let producer = format!("{}/{}", storage.node_id(), Stream::Queries.class());
         tokio::spawn(query_log_writer.run(LocalProducer::new(storage.ingest().clone(), &producer)?));
         let engine = Arc::new(QueryEngine::new(storage.catalog(), options).context("query engine")?);
-        let ladder = storage.ladder().clone();
-        let upkeep = Arc::new(Upkeep::new(storage.tables().clone(), ladder, config.retention()?));
+        let ladders = [storage.ladder().clone(), storage.flow_ladder().clone()];
+        let upkeep = Arc::new(Upkeep::new(storage.tables().clone(), ladders, config.retention()?));
         let asked = Scheduler {
             alerts: flow.in_force().clone(),
             engine: engine.clone(),

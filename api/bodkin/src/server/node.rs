@@ -166,7 +166,7 @@ impl Node for ServerNode {
     }
 
     fn rollups(&self) -> Value {
-        json!(self.upkeep.rollups())
+        self.upkeep.rollups()
     }
 
     /// What is in the tail goes to files first: tiers are made from those. In a task of its own, too.

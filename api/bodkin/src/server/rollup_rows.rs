@@ -1,5 +1,6 @@
-//! The rollup ladder for SQL: windows as rows.
+//! The rollup ladders for SQL: windows as rows.
 
+use super::storage::Storage;
 use arrow::array::{
     ArrayRef, Float64Array, Int64Array, MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder,
     TimestampMicrosecondArray,
@@ -7,14 +8,40 @@ use arrow::array::{
 use arrow::error::ArrowError;
 use bodkin_metrics::{RollupAsked, RollupWindow, StoreView};
 use bodkin_promql::labels::METRIC_NAME;
-use bodkin_query::{RollupRequest, RollupSource, rollup_schema};
-use bodkin_rollup::Bucket;
+use bodkin_query::{Catalog, FlowRollupRequest, RollupRequest, RollupSource, flow_rollup_schema, rollup_schema};
+use bodkin_rollup::{Bucket, FlowsAsked, Ladder, flow_windows};
 use bodkin_schema::{Principal, Tenant};
+use bodkin_table::Tables;
 use std::sync::Arc;
+use tokio::runtime::Handle;
 
-/// The ladder over the store of this process.
+/// The ladders over the store of this process.
 #[derive(Debug)]
-pub(crate) struct RollupRows(pub(crate) StoreView);
+pub(crate) struct RollupRows {
+    pub(crate) view: StoreView,
+    pub(crate) flows: FlowRows,
+}
+
+/// What windows of flows are read from.
+#[derive(Debug)]
+pub(crate) struct FlowRows {
+    tables: Arc<Tables>,
+    ladder: Arc<Ladder>,
+    catalog: Arc<dyn Catalog>,
+    runtime: Handle,
+}
+
+impl FlowRows {
+    pub(crate) fn new(storage: &Storage) -> Self {
+        let (tables, ladder) = (storage.tables().clone(), storage.flow_ladder().clone());
+        Self { tables, ladder, catalog: storage.catalog(), runtime: Handle::current() }
+    }
+
+    async fn windows(&self, asked: FlowsAsked) -> anyhow::Result<RecordBatch> {
+        let view = self.ladder.view(async || self.catalog.snapshot().await).await?;
+        Ok(flow_windows(&self.tables, &view, asked, &flow_rollup_schema()).await?)
+    }
+}
 
 impl RollupSource for RollupRows {
     fn rollup(&self, principal: &Principal, request: &RollupRequest) -> Result<Vec<RecordBatch>, String> {
@@ -24,8 +51,18 @@ impl RollupSource for RollupRows {
         }
         let RollupRequest { metric, since_ms, until_ms, step_ms, is_exact } = request.clone();
         let asked = RollupAsked { metric, since_ms, until_ms, step_ms, is_exact };
-        let windows = self.0.rollup(&asked).map_err(|error| error.to_string())?;
+        let windows = self.view.rollup(&asked).map_err(|error| error.to_string())?;
         rows(&windows).map(|rows| vec![rows]).map_err(|error| error.to_string())
+    }
+
+    fn flow_rollup(&self, principal: &Principal, request: &FlowRollupRequest) -> Result<Vec<RecordBatch>, String> {
+        if principal.tenant != Tenant::default() {
+            return Ok(Vec::new());
+        }
+        let FlowRollupRequest { since_ms, until_ms, step_ms, is_exact } = *request;
+        let asked = FlowsAsked { since_ms, until_ms, step_ms, is_exact };
+        let windows = self.flows.runtime.block_on(self.flows.windows(asked));
+        windows.map(|rows| vec![rows]).map_err(|error| format!("{error:#}"))
     }
 }
 

@@ -15,7 +15,7 @@ use bodkin_gateway::Gateway;
 use bodkin_ingest::{IngestLimits, IngestService, LaneKey, LaneMark, LocalProducer, ReplayReport};
 use bodkin_metrics::MetricStore;
 use bodkin_query::Catalog;
-use bodkin_rollup::Ladder;
+use bodkin_rollup::{Base, Ladder};
 use bodkin_schema::{Clock, Stream};
 use bodkin_table::{DataDir, Retention, Tables};
 use bodkin_wal::{Wal, WalOptions};
@@ -29,6 +29,7 @@ pub(crate) struct Storage {
     data_dir: DataDir,
     tables: Arc<Tables>,
     ladder: Arc<Ladder>,
+    flow_ladder: Arc<Ladder>,
     ingest: Arc<IngestService>,
     metrics: Arc<MetricStore>,
     gateway: Arc<Gateway>,
@@ -58,7 +59,8 @@ impl Storage {
         let data_dir = DataDir::open(path)?;
         let TableStore { store, root } = TableStore::open(path, store)?;
         let tables = Arc::new(Tables::open(store.clone(), root, data_dir.node(), clock.clone()).await?);
-        let ladder = Ladder::open(tables.clone(), Retention::default(), clock.clone()).await.context("rollups")?;
+        let ladder = |base| Ladder::open(tables.clone(), base, Retention::default(), clock.clone());
+        let (ladder, flow_ladder) = tokio::try_join!(ladder(Base::Samples), ladder(Base::Flows)).context("rollups")?;
         let intents = IntentStore::new(store, data_dir.node());
         let floor = intents.newest().await?.map(|intent| intent.position()).unwrap_or_default();
         let wal = Wal::open(&path.join("wal"), WalOptions { floor, ..Default::default() }, clock.clone())?;
@@ -97,6 +99,7 @@ impl Storage {
             data_dir,
             tables,
             ladder,
+            flow_ladder,
             ingest,
             metrics,
             gateway,
@@ -129,6 +132,11 @@ impl Storage {
     /// The tiers of samples.
     pub(crate) fn ladder(&self) -> &Arc<Ladder> {
         &self.ladder
+    }
+
+    /// The tiers of flows.
+    pub(crate) fn flow_ladder(&self) -> &Arc<Ladder> {
+        &self.flow_ladder
     }
 
     pub(crate) fn ingest(&self) -> &Arc<IngestService> {

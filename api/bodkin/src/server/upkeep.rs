@@ -1,8 +1,9 @@
 //! Rollups, compaction, retention and vacuum of the tables, beside everything else.
 
 use bodkin_engine::causes;
-use bodkin_rollup::{Ladder, RollupProgress};
+use bodkin_rollup::Ladder;
 use bodkin_table::{Retention, Tables, UpkeepReport};
+use serde_json::{Value, json};
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -17,19 +18,21 @@ const ROUNDS_PER_VACUUM: u64 = 60;
 /// Looks after the tables of this process.
 pub(crate) struct Upkeep {
     tables: Arc<Tables>,
-    ladder: Arc<Ladder>,
+    /// Of samples, and of flows.
+    ladders: [Arc<Ladder>; 2],
     retention: RwLock<Retention>,
 }
 
 impl Upkeep {
-    pub(crate) fn new(tables: Arc<Tables>, ladder: Arc<Ladder>, retention: Retention) -> Self {
-        ladder.keep(retention.clone());
-        Self { tables, ladder, retention: RwLock::new(retention) }
+    pub(crate) fn new(tables: Arc<Tables>, ladders: [Arc<Ladder>; 2], retention: Retention) -> Self {
+        let upkeep = Self { tables, ladders, retention: RwLock::new(retention.clone()) };
+        upkeep.keep(retention);
+        upkeep
     }
 
     /// Keeps rows as long as `retention` says from the next round on.
     pub(crate) fn keep(&self, retention: Retention) {
-        self.ladder.keep(retention.clone());
+        self.ladders.iter().for_each(|ladder| ladder.keep(retention.clone()));
         *self.retention.write().unwrap_or_else(PoisonError::into_inner) = retention;
     }
 
@@ -37,21 +40,28 @@ impl Upkeep {
         self.retention.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Makes the rollups of all samples within `range` (microseconds of event time) that wait. Returns how many units
-    /// of two hours it made.
-    pub(crate) async fn backfill(&self, range: Range<i64>) -> bodkin_rollup::Result<u64> {
-        self.ladder.backfill(range).await
+    /// Makes the rollups of all samples and flows within `range` (microseconds of event time) that wait.
+    pub(crate) async fn backfill(&self, range: Range<i64>) -> bodkin_rollup::Result<()> {
+        for ladder in &self.ladders {
+            ladder.backfill(range.clone()).await?;
+        }
+        Ok(())
     }
 
-    /// What the rollups have made and have to make.
-    pub(crate) fn rollups(&self) -> RollupProgress {
-        self.ladder.progress()
+    /// What the rollups have made and have to make: of samples, and below `flows` of flows.
+    pub(crate) fn rollups(&self) -> Value {
+        let [samples, flows] = self.ladders.each_ref().map(|ladder| json!(ladder.progress()));
+        let mut progress = samples;
+        progress["flows"] = flows;
+        progress
     }
 
-    /// The rollups look at new samples before compaction may merge them.
+    /// The rollups look at new rows before compaction may merge them.
     async fn roll_up(&self) {
-        if let Err(error) = self.ladder.round().await {
-            tracing::warn!(error = %causes(&error), "rollups are tried again");
+        for ladder in &self.ladders {
+            if let Err(error) = ladder.round().await {
+                tracing::warn!(error = %causes(&error), "rollups are tried again");
+            }
         }
     }
 

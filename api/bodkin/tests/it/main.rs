@@ -139,6 +139,12 @@ fn rollup() {
     script("rollup.py", &["--series", "6", "--interval", "600", "--pieces", "8", "--queries", "60"]);
 }
 
+/// LATE-1 of the tiers of flows; flows that carry what was known of their process at their time.
+#[test]
+fn flow_rollup() {
+    script("flow_rollup.py", &[]);
+}
+
 /// ONCE-1: CloudTrail's files in a bucket under a server that is killed.
 #[test]
 fn cloudtrail_s3() {

@@ -129,6 +129,10 @@ async fn safe_1_nobody_else_writes_what_the_server_makes() {
         "rollup_10m",
         "rollup_1h",
         "rollup_1d",
+        "flows_1m",
+        "flows_10m",
+        "flows_1h",
+        "flows_1d",
     ];
     assert_eq!(Stream::ALL.into_iter().filter(|stream| stream.is_made()).map(Stream::name).collect::<Vec<_>>(), made);
     for name in made {

@@ -3,7 +3,7 @@
 use arrow::array::{Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use async_trait::async_trait;
 use bodkin_engine::{Batch, Sink};
-use bodkin_rollup::{Bucket, Ladder, RowColumns, RowParts, Tier, TierRow, View};
+use bodkin_rollup::{Base, Bucket, Ladder, RowColumns, RowParts, Tier, TierRow, View};
 use bodkin_schema::{Clock, Epoch, EventTime, Stream, Tenant};
 use bodkin_table::{Retention, Tables};
 use bytes::Bytes;
@@ -101,9 +101,10 @@ pub(crate) struct Node {
     pub(crate) clock: Arc<Hand>,
     pub(crate) tables: Arc<Tables>,
     pub(crate) ladder: Arc<Ladder>,
+    pub(crate) flow_ladder: Arc<Ladder>,
     epoch: u64,
     /// Acknowledged and in no epoch: a restart finds them in the log.
-    open: Vec<Vec<Sample>>,
+    open: Vec<(Stream, RecordBatch)>,
     /// Everything acknowledged; the first value of a time stays.
     pub(crate) given: BTreeMap<(i64, i64), f64>,
 }
@@ -112,19 +113,14 @@ impl Node {
     pub(crate) async fn new() -> Self {
         let store = Arc::new(Mortal { inner: InMemory::new(), puts_left: AtomicI64::new(i64::MAX) });
         let clock = Arc::new(Hand(AtomicI64::new(START)));
-        let (tables, ladder) = start(&store, &clock).await;
-        Self { store, clock, tables, ladder, epoch: 0, open: Vec::new(), given: BTreeMap::new() }
+        let (tables, [ladder, flow_ladder]) = start(&store, &clock).await;
+        Self { store, clock, tables, ladder, flow_ladder, epoch: 0, open: Vec::new(), given: BTreeMap::new() }
     }
 
     pub(crate) fn write(&mut self, samples: Vec<Sample>) {
         for (series, ts, value) in &samples {
             self.given.entry((*series, *ts)).or_insert(*value);
         }
-        self.put(&samples);
-        self.open.push(samples);
-    }
-
-    fn put(&self, samples: &[Sample]) {
         let column = |of: fn(&Sample) -> i64| Int64Array::from_iter_values(samples.iter().map(of));
         let times = TimestampMicrosecondArray::from_iter_values(samples.iter().map(|sample| sample.1));
         let columns: Vec<arrow::array::ArrayRef> = vec![
@@ -133,9 +129,18 @@ impl Node {
             Arc::new(times.with_timezone("UTC")),
             Arc::new(Float64Array::from_iter_values(samples.iter().map(|sample| sample.2))),
         ];
-        let records = RecordBatch::try_new(Stream::Samples.schema(), columns).unwrap();
-        let batch = Batch { ingest_time: self.clock.now(), ..Batch::made(Stream::Samples.name(), records) };
-        self.tables.write(batch);
+        self.take(Stream::Samples, RecordBatch::try_new(Stream::Samples.schema(), columns).unwrap());
+    }
+
+    /// Rows that come in.
+    pub(crate) fn take(&mut self, stream: Stream, records: RecordBatch) {
+        self.put(stream, &records);
+        self.open.push((stream, records));
+    }
+
+    fn put(&self, stream: Stream, records: &RecordBatch) {
+        let batch = Batch::made(stream.name(), records.clone());
+        self.tables.write(Batch { ingest_time: self.clock.now(), ..batch });
     }
 
     pub(crate) async fn end_epoch(&mut self) {
@@ -158,13 +163,17 @@ impl Node {
     /// Another process on the same store, with what is in the log.
     pub(crate) async fn restart(&mut self) {
         self.store.puts_left.store(i64::MAX, Relaxed);
-        (self.tables, self.ladder) = start(&self.store, &self.clock).await;
-        self.open.iter().for_each(|samples| self.put(samples));
+        (self.tables, [self.ladder, self.flow_ladder]) = start(&self.store, &self.clock).await;
+        self.open.iter().for_each(|(stream, records)| self.put(*stream, records));
     }
 
     pub(crate) async fn view(&self) -> View {
+        self.view_of(&self.ladder).await
+    }
+
+    pub(crate) async fn view_of(&self, ladder: &Ladder) -> View {
         let take = async || Ok::<_, std::convert::Infallible>(self.tables.snapshot());
-        self.ladder.view(take).await.unwrap()
+        ladder.view(take).await.unwrap()
     }
 
     /// The rows of a tier in `range`, by series and window.
@@ -216,10 +225,11 @@ fn fold(samples: &[(i64, f64)]) -> Bucket {
     whole
 }
 
-async fn start(store: &Arc<Mortal>, clock: &Arc<Hand>) -> (Arc<Tables>, Arc<Ladder>) {
+async fn start(store: &Arc<Mortal>, clock: &Arc<Hand>) -> (Arc<Tables>, [Arc<Ladder>; 2]) {
     let store: Arc<dyn ObjectStore> = store.clone();
     let tables = Tables::open(store, "memory:///".parse().unwrap(), "node-1", clock.clone()).await.unwrap();
     let tables = Arc::new(tables);
-    let ladder = Ladder::open(tables.clone(), Retention::default(), clock.clone()).await.unwrap();
-    (tables, ladder)
+    let ladder = async |base| Ladder::open(tables.clone(), base, Retention::default(), clock.clone()).await.unwrap();
+    let ladders = [ladder(Base::Samples).await, ladder(Base::Flows).await];
+    (tables, ladders)
 }
