@@ -32,11 +32,13 @@
 //! | `pane` | partials by pane |
 //! | `operator` | [`WindowPartial`], [`WindowMerge`] |
 //! | `rows` | partials as rows of the table `windows`, and back; [`merged`] |
+//! | `json` | flat objects of numbers and texts, as most of those rows are |
 //! | `scratch` | [`Room`]; partials that memory has no room for |
 //! | `state` | panes as bytes of a key group |
 
 pub mod functions;
 mod groups;
+mod json;
 mod operator;
 mod pane;
 mod plan;

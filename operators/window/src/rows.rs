@@ -4,6 +4,7 @@
 //! counts and sums. Floats are texts, because JSON has no NaN and no infinity; bytes are hexadecimal.
 
 use crate::functions::covering;
+use crate::json;
 use crate::plan::WindowPlan;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray};
 use arrow::compute::cast;
@@ -36,7 +37,12 @@ fn json_type(data_type: &DataType) -> DataType {
 
 fn to_json(columns: &[ArrayRef], schema: &SchemaRef) -> Result<StringArray> {
     let cast = columns.iter().zip(schema.fields()).map(|(column, field)| cast(column, field.data_type()));
-    let records = RecordBatch::try_new(schema.clone(), cast.collect::<std::result::Result<Vec<_>, _>>()?)?;
+    let columns = cast.collect::<std::result::Result<Vec<_>, _>>()?;
+    let rows = columns.first().map_or(0, |column| column.len());
+    if let Some(texts) = json::written(&columns, schema, rows) {
+        return Ok(texts);
+    }
+    let records = RecordBatch::try_new(schema.clone(), columns)?;
     let mut bytes = Vec::with_capacity(64 * records.num_rows());
     let mut writer = WriterBuilder::new().build::<_, LineDelimited>(&mut bytes);
     writer.write(&records)?;
@@ -53,6 +59,10 @@ fn from_json(texts: &StringArray, fields: &[FieldRef], names: &[String]) -> Resu
     let schema = json_schema(fields, names);
     if texts.is_empty() {
         return Ok(fields.iter().map(|field| arrow::array::new_empty_array(field.data_type())).collect());
+    }
+    if let Some(columns) = json::read(texts, &schema) {
+        let columns = columns.iter().zip(fields);
+        return columns.map(|(column, field)| Ok(cast(column, field.data_type())?)).collect();
     }
     let mut decoder = ReaderBuilder::new(schema).with_batch_size(texts.len()).build_decoder()?;
     let mut lines = Vec::with_capacity(texts.value_data().len() + texts.len());

@@ -1,0 +1,248 @@
+//! Flat JSON objects of whole numbers and texts, written and read without a parser of everything: what most groups and
+//! states are. Anything else is for arrow's own.
+//!
+//! Written is what arrow writes: columns in order, nulls left out. Read is that and nothing more lenient.
+
+use arrow::array::{Array, ArrayRef, AsArray, Int32Builder, Int64Builder, StringArray, StringBuilder, UInt64Builder};
+use arrow::array::{Int32Array, Int64Array, UInt64Array};
+use arrow::buffer::{Buffer, OffsetBuffer};
+use arrow::datatypes::{DataType, SchemaRef};
+use std::fmt::Write;
+use std::sync::Arc;
+
+/// A column whose values can be written.
+enum Column<'a> {
+    Int32(&'a Int32Array),
+    Int64(&'a Int64Array),
+    UInt64(&'a UInt64Array),
+    Text(&'a StringArray),
+}
+
+/// The rows of `columns` as objects with the names of `schema`; none where a type or a text is not plain.
+pub(crate) fn written(columns: &[ArrayRef], schema: &SchemaRef, rows: usize) -> Option<StringArray> {
+    let names = schema.fields().iter().map(|field| is_plain(field.name()).then(|| format!("\"{}\":", field.name())));
+    let columns: Vec<(String, Column<'_>)> =
+        names.zip(columns).map(|(name, values)| Some((name?, Column::of(values)?))).collect::<Option<_>>()?;
+    let mut text = String::with_capacity(rows * 16 * columns.len());
+    let mut ends = Vec::with_capacity(rows + 1);
+    ends.push(0_i32);
+    for row in 0..rows {
+        text.push('{');
+        let first = text.len();
+        for (name, column) in &columns {
+            if column.is_null(row) {
+                continue;
+            }
+            if text.len() > first {
+                text.push(',');
+            }
+            text.push_str(name);
+            column.write(row, &mut text)?;
+        }
+        text.push('}');
+        ends.push(i32::try_from(text.len()).ok()?);
+    }
+    let bytes = Buffer::from_vec(text.into_bytes());
+    StringArray::try_new(OffsetBuffer::new(ends.into()), bytes, None).ok()
+}
+
+impl<'a> Column<'a> {
+    fn of(column: &'a ArrayRef) -> Option<Self> {
+        match column.data_type() {
+            DataType::Int32 => Some(Self::Int32(column.as_primitive())),
+            DataType::Int64 => Some(Self::Int64(column.as_primitive())),
+            DataType::UInt64 => Some(Self::UInt64(column.as_primitive())),
+            DataType::Utf8 => Some(Self::Text(column.as_string())),
+            _ => None,
+        }
+    }
+
+    fn is_null(&self, row: usize) -> bool {
+        match self {
+            Self::Int32(values) => values.is_null(row),
+            Self::Int64(values) => values.is_null(row),
+            Self::UInt64(values) => values.is_null(row),
+            Self::Text(values) => values.is_null(row),
+        }
+    }
+
+    /// None where a text has to be escaped.
+    fn write(&self, row: usize, text: &mut String) -> Option<()> {
+        match self {
+            Self::Int32(values) => write!(text, "{}", values.value(row)).ok(),
+            Self::Int64(values) => write!(text, "{}", values.value(row)).ok(),
+            Self::UInt64(values) => write!(text, "{}", values.value(row)).ok(),
+            Self::Text(values) => {
+                let value = values.value(row);
+                is_plain(value).then(|| {
+                    text.push('"');
+                    text.push_str(value);
+                    text.push('"');
+                })
+            }
+        }
+    }
+}
+
+/// Whether a text is written as it is.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\')
+}
+
+/// A column that is read.
+enum Builder {
+    Int32(Int32Builder),
+    Int64(Int64Builder),
+    UInt64(UInt64Builder),
+    Text(StringBuilder),
+}
+
+/// The columns of objects that [`written`] wrote; none where one of them is anything else.
+pub(crate) fn read(texts: &StringArray, schema: &SchemaRef) -> Option<Vec<ArrayRef>> {
+    let rows = texts.len();
+    let builder = |data_type: &DataType| match data_type {
+        DataType::Int32 => Some(Builder::Int32(Int32Builder::with_capacity(rows))),
+        DataType::Int64 => Some(Builder::Int64(Int64Builder::with_capacity(rows))),
+        DataType::UInt64 => Some(Builder::UInt64(UInt64Builder::with_capacity(rows))),
+        DataType::Utf8 => Some(Builder::Text(StringBuilder::with_capacity(rows, texts.value_data().len()))),
+        _ => None,
+    };
+    let fields = schema.fields().iter();
+    let mut builders: Vec<(String, Builder)> = fields
+        .map(|field| Some((format!("\"{}\":", field.name()), builder(field.data_type())?)))
+        .collect::<Option<_>>()?;
+    for text in texts {
+        let mut rest = text?.strip_prefix('{')?;
+        let mut is_first = true;
+        for (name, builder) in &mut builders {
+            let before = if is_first { Some(rest) } else { rest.strip_prefix(',') };
+            match before.and_then(|rest| rest.strip_prefix(name.as_str())) {
+                Some(value) => {
+                    rest = builder.read(value)?;
+                    is_first = false;
+                }
+                None => builder.null(),
+            }
+        }
+        if rest != "}" {
+            return None;
+        }
+    }
+    Some(builders.into_iter().map(|(_, builder)| builder.finish()).collect())
+}
+
+impl Builder {
+    /// Reads a value. Returns what is behind it.
+    fn read<'a>(&mut self, text: &'a str) -> Option<&'a str> {
+        if let Self::Text(texts) = self {
+            let text = text.strip_prefix('"')?;
+            let (value, rest) = text.split_at_checked(text.bytes().position(|byte| byte == b'"' || byte == b'\\')?)?;
+            texts.append_value(value);
+            return rest.strip_prefix('"');
+        }
+        let end = text.bytes().position(|byte| !(byte.is_ascii_digit() || byte == b'-'))?;
+        let (number, rest) = text.split_at_checked(end)?;
+        match self {
+            Self::Int32(values) => values.append_value(number.parse().ok()?),
+            Self::Int64(values) => values.append_value(number.parse().ok()?),
+            Self::UInt64(values) => values.append_value(number.parse().ok()?),
+            Self::Text(_) => return None,
+        }
+        Some(rest)
+    }
+
+    fn null(&mut self) {
+        match self {
+            Self::Int32(values) => values.append_null(),
+            Self::Int64(values) => values.append_null(),
+            Self::UInt64(values) => values.append_null(),
+            Self::Text(values) => values.append_null(),
+        }
+    }
+
+    fn finish(self) -> ArrayRef {
+        match self {
+            Self::Int32(mut values) => Arc::new(values.finish()),
+            Self::Int64(mut values) => Arc::new(values.finish()),
+            Self::UInt64(mut values) => Arc::new(values.finish()),
+            Self::Text(mut values) => Arc::new(values.finish()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::RecordBatch;
+    use arrow::datatypes::{Field, Schema};
+    use arrow::json::WriterBuilder;
+    use arrow::json::writer::LineDelimited;
+    use proptest::prelude::*;
+
+    fn by_arrow(records: &RecordBatch) -> Vec<String> {
+        let mut bytes = Vec::new();
+        let mut writer = WriterBuilder::new().build::<_, LineDelimited>(&mut bytes);
+        writer.write(records).unwrap();
+        writer.finish().unwrap();
+        drop(writer);
+        String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    fn schema() -> SchemaRef {
+        let types = [DataType::Int32, DataType::Int64, DataType::UInt64, DataType::Utf8];
+        let fields =
+            types.into_iter().enumerate().map(|(at, data_type)| Field::new(format!("c {at}"), data_type, true));
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_arrows_and_comes_back(
+            rows in prop::collection::vec(
+                (any::<Option<i32>>(), any::<Option<i64>>(), any::<Option<u64>>(), prop::option::of("[ -~\u{e9}\n]{0,6}")), 1..20)
+        ) {
+            let columns: Vec<ArrayRef> = vec![
+                Arc::new(rows.iter().map(|row| row.0).collect::<Int32Array>()),
+                Arc::new(rows.iter().map(|row| row.1).collect::<Int64Array>()),
+                Arc::new(rows.iter().map(|row| row.2).collect::<UInt64Array>()),
+                Arc::new(rows.iter().map(|row| row.3.as_deref()).collect::<StringArray>()),
+            ];
+            let records = RecordBatch::try_new(schema(), columns.clone()).unwrap();
+            let made = written(&columns, &schema(), rows.len());
+            let is_plain = rows.iter().all(|row| row.3.as_deref().is_none_or(is_plain));
+            prop_assert_eq!(made.is_some(), is_plain);
+            if let Some(made) = made {
+                prop_assert_eq!(made.iter().flatten().collect::<Vec<_>>(), by_arrow(&records));
+                prop_assert_eq!(read(&made, &schema()).unwrap(), columns);
+            }
+        }
+    }
+
+    #[test]
+    fn anything_else_is_not_read() {
+        let read = |text: &str| read(&StringArray::from(vec![text]), &schema());
+        assert!(read("{}").is_some() && read("{\"c 1\":-7}").is_some());
+        for other in [
+            "",
+            "{",
+            "[]",
+            "{\"c 1\":7",
+            "{\"c 1\":7,}",
+            "{\"c 1\":7.5}",
+            "{\"c 1\":--7}",
+            "{\"c 1\": 7}",
+            "{\"c 1\":null}",
+            "{\"c 3\":\"a\\n\"}",
+            "{\"c 3\":\"a}",
+            "{\"c 3\":7}",
+            "{\"c 2\":-1}",
+            "{\"c 0\":3000000000}",
+            "{\"c 1\":7,\"c 0\":7}",
+            "{\"other\":7}",
+            "{\"c 1\":7} ",
+            "{,\"c 1\":7}",
+        ] {
+            assert!(read(other).is_none(), "{other}");
+        }
+    }
+}
