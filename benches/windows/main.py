@@ -50,7 +50,7 @@ def run(command, timeout):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--throughput", required=True, help="the example of bodkin-window, a release build")
+    parser.add_argument("--throughput", required=True, help="bench-windows, a release build")
     parser.add_argument("--rows", type=int, default=4_000_000)
     parser.add_argument("--groups", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=1)

@@ -1,6 +1,6 @@
 //! Rows per CPU-second of a window over an Arrow stream in a file, on one thread; what `benches/run windows` measures.
 //!
-//! `throughput FILE tumble|hop`: prints JSON with rows, seconds, and a checksum of the merged answer.
+//! `bench-windows FILE tumble|hop`: prints JSON with rows, seconds, and a checksum of the merged answer.
 #![allow(clippy::print_stdout, reason = "its answer")]
 
 use arrow::array::{AsArray, RecordBatch};
