@@ -3,35 +3,44 @@
 //! ```text
 //!  detect('rule or file', since => '30d')          RULE-1: the same code that runs live
 //!    UnionExec
-//!      DetectExec <- scan of events: columns that rules read, their event types, time, simple comparisons
-//!      DetectExec <- scan of audit:  time
+//!      DetectFilesExec <- files of events, in steps: few columns of all rows, more of fewer rows
+//!      DetectExec      <- tail of events: columns that rules read, time
+//!      DetectExec      <- scan of audit:  time
 //! ```
-//! What is pushed into the scans leaves out only rows for which no rule can fire: by event type and time, by simple
-//! comparisons where there are few rules, by a screen that reads few columns, and by a sieve that reads most (`screen`).
+//! What is left out is only rows for which no rule can fire: files and row groups by event type, time and, where there
+//! are few rules, simple comparisons; rows by time and by what the steps know of the rules (`steps`).
 
 mod exec;
 mod function;
+mod row_groups;
 mod rules;
-mod screen;
+mod scan;
+mod steps;
 
 pub(crate) use function::DetectFunction;
 pub use function::time;
 pub use rules::RuleCatalog;
 
-use crate::stream_table::{QueryView, StreamTable, without_metadata};
+use crate::stream_table::{QueryView, StreamTable, sql_schema, without_metadata};
+use crate::{files, prune};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use bodkin_rules::{Matching, Restriction, RuleSet, Source};
 use bodkin_schema::{EventTime, Stream, audit, events, findings};
+use bodkin_table::TableSnapshot;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{Column, Result, ScalarValue};
+use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::utils::{conjunction, disjunction};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, TableType, lit};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
+use exec::Finder;
+use row_groups::Leave;
+use scan::{DetectFilesExec, Scan};
 use std::fmt;
 use std::sync::Arc;
 
@@ -77,22 +86,70 @@ impl DetectTable {
         Self { search, view, state, schema: without_metadata(&findings::schema()) }
     }
 
-    async fn scan_stream(
+    /// What is found in rows of `table` by a plan of them.
+    async fn scan_rows(
         &self,
-        stream: Stream,
+        table: Arc<TableSnapshot>,
         columns: &[&str],
         filters: Vec<Expr>,
-        projection: Option<&Vec<usize>>,
+        finder: Finder,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let table = StreamTable::new(self.view.clone(), self.view.snapshot.table(stream).clone());
-        let mut builder = LogicalPlanBuilder::scan(stream.name(), provider_as_source(Arc::new(table)), None)?;
+        let name = table.stream.name();
+        let table = StreamTable::new(self.view.clone(), table);
+        let mut builder = LogicalPlanBuilder::scan(name, provider_as_source(Arc::new(table)), None)?;
         if let Some(filter) = conjunction(filters) {
             builder = builder.filter(filter)?;
         }
         let plan: LogicalPlan = builder.project(columns.iter().map(|name| column(name)))?.build()?;
         let plan = self.state.optimize(&plan)?;
         let input = self.state.query_planner().create_physical_plan(&plan, &self.state).await?;
-        exec::detect(input, stream, &self.search, &self.schema, projection)
+        Ok(exec::detect(input, finder))
+    }
+
+    /// What is found in the files of `events` and in their tail.
+    async fn scan_events(
+        &self,
+        times: Vec<Expr>,
+        session: &dyn Session,
+        finder: &Finder,
+    ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
+        let rules = &self.search.rules;
+        let registered = Stream::Events.schema();
+        let columns = rules.columns().into_iter().filter(|name| registered.field_with_name(name).is_ok());
+        let columns: Vec<&str> = columns.collect();
+        let table = self.view.snapshot.table(Stream::Events);
+        let mut inputs = Vec::with_capacity(2);
+        if table.tail.iter().any(|part| part.tenant == self.view.tenant) {
+            let tail = Arc::new(TableSnapshot { files: Arc::default(), ..table.as_ref().clone() });
+            inputs.push(self.scan_rows(tail, &columns, times.clone(), finder.clone()).await?);
+        }
+        let own = table.files.iter().filter(|file| file.tenant == self.view.tenant).cloned().collect::<Vec<_>>();
+        if own.is_empty() {
+            return Ok(inputs);
+        }
+        let schema = sql_schema(&table.schema);
+        let filters = times.iter().cloned().chain(restriction(rules));
+        let predicate = conjunction(filters).map(|filter| physical(session, filter, &schema)).transpose()?;
+        let count = own.len();
+        let kept = match &predicate {
+            Some(predicate) => prune::prune(own, predicate, &schema),
+            None => own,
+        };
+        self.view.counters.add_files(kept.len(), count - kept.len());
+        if kept.is_empty() {
+            return Ok(inputs);
+        }
+        let times = conjunction(times)
+            .map(|filter| physical(session, filter, &schema.project(&[schema.index_of(events::TS)?])?.into()));
+        let scan = Scan {
+            readers: files::readers(session, &self.view)?,
+            leave: Leave::new(predicate, schema),
+            steps: steps::steps(rules, times.transpose()?),
+            columns,
+            finder: finder.clone(),
+        };
+        inputs.push(Arc::new(DetectFilesExec::new(scan, files::groups(&kept, session.config().target_partitions()))));
+        Ok(inputs)
     }
 
     fn time_filters(&self, column_name: &str) -> Vec<Expr> {
@@ -101,6 +158,11 @@ impl DetectTable {
         let until = self.search.until.map(|time| column(column_name).lt(at(time)));
         since.into_iter().chain(until).collect()
     }
+}
+
+/// `filter` over rows of `schema`.
+fn physical(session: &dyn Session, filter: Expr, schema: &SchemaRef) -> Result<Arc<dyn PhysicalExpr>> {
+    session.create_physical_expr(filter, &DFSchema::try_from(schema.as_ref().clone())?)
 }
 
 /// A column by its exact name.
@@ -172,7 +234,7 @@ impl TableProvider for DetectTable {
 
     async fn scan(
         &self,
-        _: &dyn Session,
+        session: &dyn Session,
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
         _: Option<usize>,
@@ -180,19 +242,17 @@ impl TableProvider for DetectTable {
         let rules = &self.search.rules;
         let times =
             filters.iter().filter(|filter| is_about_time(filter)).map(unqualified).collect::<Result<Vec<_>>>()?;
+        let finder = |stream| Finder::new(stream, &self.search, &self.schema, projection);
         let mut inputs = Vec::new();
         if rules.has_rules(Source::Syscall) {
-            let registered = Stream::Events.schema();
-            let columns = rules.columns().into_iter().filter(|name| registered.field_with_name(name).is_ok());
-            let filters = self.time_filters(events::TS).into_iter().chain(restriction(rules)).chain(times.clone());
-            let filters = filters.chain(screen::filters(rules));
-            let (columns, filters) = (columns.collect::<Vec<_>>(), filters.collect());
-            inputs.push(self.scan_stream(Stream::Events, &columns, filters, projection).await?);
+            let times = self.time_filters(events::TS).into_iter().chain(times.clone()).collect();
+            inputs.extend(self.scan_events(times, session, &finder(Stream::Events)?).await?);
         }
         if Source::ALL.iter().any(|source| *source != Source::Syscall && rules.has_rules(*source)) {
             let filters = self.time_filters(audit::TS).into_iter().chain(times).collect();
+            let table = self.view.snapshot.table(Stream::Audit).clone();
             let columns = [audit::SOURCE, audit::RAW];
-            inputs.push(self.scan_stream(Stream::Audit, &columns, filters, projection).await?);
+            inputs.push(self.scan_rows(table, &columns, filters, finder(Stream::Audit)?).await?);
         }
         match inputs.len() {
             0 => {

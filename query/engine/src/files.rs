@@ -11,7 +11,7 @@ use datafusion::common::{ColumnStatistics, Result, ScalarValue, Statistics};
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::physical_plan::{FileGroup, FileGroupPartitioner, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::physical_plan::ExecutionPlan;
@@ -43,13 +43,9 @@ pub(crate) fn scan(
     let schema = table.table_schema().clone();
     let partitioned = |file: &TableFile| partitioned(file, has_partition);
 
-    let runtime = session.runtime_env();
-    let footers = runtime.cache_manager.get_file_metadata_cache();
-    let reader = CachedParquetFileReaderFactory::new(runtime.object_store(&view.store)?, footers.clone());
-    let reader = MeteredReaders { inner: Arc::new(reader), footers, counters: view.counters.clone() };
     let source = ParquetSource::new(table)
         .with_table_parquet_options(session.default_table_options().parquet)
-        .with_parquet_file_reader_factory(Arc::new(reader));
+        .with_parquet_file_reader_factory(readers(session, view)?);
 
     let cores = session.config().target_partitions();
     let mut splitting = FileCompressionType::UNCOMPRESSED;
@@ -75,6 +71,22 @@ pub(crate) fn scan(
         .with_expr_adapter(Some(Arc::new(ReadPerValue)))
         .build();
     Ok(DataSourceExec::from_data_source(config))
+}
+
+/// What reads files of the view, and counts it.
+pub(crate) fn readers(session: &dyn Session, view: &QueryView) -> Result<Arc<MeteredReaders>> {
+    let runtime = session.runtime_env();
+    let footers = runtime.cache_manager.get_file_metadata_cache();
+    let inner = Arc::new(CachedParquetFileReaderFactory::new(runtime.object_store(&view.store)?, footers.clone()));
+    Ok(Arc::new(MeteredReaders { inner, footers, counters: view.counters.clone() }))
+}
+
+/// The files, without partition columns, in a group of about the same size for each core; a file may be cut into ranges
+/// of bytes.
+pub(crate) fn groups(files: &[Arc<TableFile>], cores: usize) -> Vec<FileGroup> {
+    let whole = vec![files.iter().map(|file| partitioned(file, false)).collect::<FileGroup>()];
+    let even = FileGroupPartitioner::new().with_target_partitions(cores).with_repartition_file_min_size(0);
+    even.repartition_file_groups(&whole).unwrap_or(whole)
 }
 
 /// The files in groups, one for each core, with what is known of each file, each group and all.

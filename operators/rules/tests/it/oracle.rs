@@ -281,6 +281,12 @@ proptest! {
             .collect();
         prop_assert_eq!(&again, &all);
 
+        // A column without values may as well be missing.
+        let columns = whole.columns().iter().enumerate();
+        let valued = columns.filter(|(_, column)| column.logical_null_count() < count).map(|(index, _)| index);
+        let fewer = whole.project(&valued.collect::<Vec<_>>()).unwrap();
+        prop_assert_eq!(&rules.evaluate(Events::Batch(&fewer), Matching::All), &all, "{:#?} {:#?}", conditions, events);
+
         // A row for which a rule fires passes every screen, whatever columns it may read.
         let unread = random.pick(&["", "comm", "exe", "ancestor_names", "local_addr"]);
         for screen in [rules.screen(|column| column != unread), rules.sieve(|column| column != unread)] {

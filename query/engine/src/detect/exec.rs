@@ -1,4 +1,4 @@
-//! The step of a plan that runs rules.
+//! The step of a plan that runs rules over rows of its input.
 
 use super::Search;
 use crate::mapped::{Made, Make, MappedExec};
@@ -13,8 +13,9 @@ use datafusion::physical_plan::metrics::BaselineMetrics;
 use futures::{StreamExt, TryStreamExt};
 use std::sync::Arc;
 
-/// Rows of `events` or `audit` in, rows of `findings` out. Holds one batch of each per partition.
-struct Detect {
+/// Rows of `events` or `audit` in, rows of `findings` out.
+#[derive(Clone)]
+pub(super) struct Finder {
     stream: Stream,
     rules: Arc<RuleSet>,
     matching: Matching,
@@ -22,21 +23,52 @@ struct Detect {
     projection: Option<Vec<usize>>,
 }
 
-/// The findings of `search` in rows of `stream`: `projection` of `schema`.
-pub(super) fn detect(
-    input: Arc<dyn ExecutionPlan>,
-    stream: Stream,
-    search: &Search,
-    schema: &SchemaRef,
-    projection: Option<&Vec<usize>>,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    let schema = match projection {
-        Some(projection) => Arc::new(schema.project(projection)?),
-        None => schema.clone(),
-    };
-    let (rules, matching, projection) = (search.rules.clone(), search.matching, projection.cloned());
-    let detect = Detect { stream, rules, matching, schema: schema.clone(), projection };
-    Ok(Arc::new(MappedExec::new(input, schema, detect)))
+impl Finder {
+    /// Makes `projection` of the columns of `schema`.
+    pub(super) fn new(
+        stream: Stream,
+        search: &Search,
+        schema: &SchemaRef,
+        projection: Option<&Vec<usize>>,
+    ) -> Result<Self> {
+        let schema = match projection {
+            Some(projection) => Arc::new(schema.project(projection)?),
+            None => schema.clone(),
+        };
+        let (rules, matching, projection) = (search.rules.clone(), search.matching, projection.cloned());
+        Ok(Self { stream, rules, matching, schema, projection })
+    }
+
+    pub(super) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// What is found in `rows`; none where that is nothing.
+    pub(super) fn find(&self, rows: &RecordBatch, metrics: &BaselineMetrics) -> Result<Option<RecordBatch>> {
+        let _timer = metrics.elapsed_compute().timer();
+        let Some(found) = self.rules.over(self.stream, rows, self.matching) else { return Ok(None) };
+        metrics.record_output(found.num_rows());
+        let columns = match &self.projection {
+            Some(projection) => projection.iter().map(|index| found.column(*index).clone()).collect(),
+            None => found.columns().to_vec(),
+        };
+        let options = RecordBatchOptions::new().with_row_count(Some(found.num_rows()));
+        Ok(Some(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?))
+    }
+
+    /// What EXPLAIN says.
+    pub(super) fn about(&self) -> String {
+        let enabled = self.rules.rules().iter().filter(|rule| rule.is_enabled).count();
+        format!("stream={}, rules={enabled}", self.stream)
+    }
+}
+
+/// Holds one batch of rows and one of findings per partition.
+struct Detect(Finder);
+
+/// What `finder` finds in the rows of `input`.
+pub(super) fn detect(input: Arc<dyn ExecutionPlan>, finder: Finder) -> Arc<dyn ExecutionPlan> {
+    Arc::new(MappedExec::new(input, finder.schema.clone(), Detect(finder)))
 }
 
 impl Make for Detect {
@@ -44,24 +76,12 @@ impl Make for Detect {
     const IS_WHOLE: bool = false;
 
     fn about(&self) -> String {
-        let enabled = self.rules.rules().iter().filter(|rule| rule.is_enabled).count();
-        format!("stream={}, rules={enabled}", self.stream)
+        self.0.about()
     }
 
     fn make(&self, rows: SendableRecordBatchStream, _: &TaskContext, metrics: BaselineMetrics) -> Made {
-        let (rules, matching, stream) = (self.rules.clone(), self.matching, self.stream);
-        let (schema, projection) = (self.schema.clone(), self.projection.clone());
-        let found = rows.map(move |rows| -> Result<Option<RecordBatch>> {
-            let _timer = metrics.elapsed_compute().timer();
-            let Some(found) = rules.over(stream, &rows?, matching) else { return Ok(None) };
-            metrics.record_output(found.num_rows());
-            let columns = match &projection {
-                Some(projection) => projection.iter().map(|index| found.column(*index).clone()).collect(),
-                None => found.columns().to_vec(),
-            };
-            let options = RecordBatchOptions::new().with_row_count(Some(found.num_rows()));
-            Ok(Some(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?))
-        });
+        let finder = self.0.clone();
+        let found = rows.map(move |rows| finder.find(&rows?, &metrics));
         found.try_filter_map(|found| std::future::ready(Ok(found))).boxed()
     }
 }

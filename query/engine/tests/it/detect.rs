@@ -156,12 +156,12 @@ async fn sql_names_rules_files_and_texts() {
 #[tokio::test]
 async fn scans_leave_out_what_no_rule_wants() {
     let memory = Memory::open().await;
-    memory.write(Stream::Events, event_rows(&[event(1000, 0)]), "default", DAY);
+    memory.write(Stream::Events, event_rows(&[event(1000, 24)]), "default", DAY);
     memory.flush().await;
     let plan = table(&engine(&memory), "EXPLAIN SELECT rule FROM detect('Shell in container', since => '1970-01-01')")
         .await
         .unwrap();
-    assert!(plan.contains("DetectExec"), "{plan}");
+    assert!(plan.contains("DetectFilesExec"), "{plan}");
     for part in ["execveat", "container_id", "ts@"] {
         assert!(plan.contains(part), "{part} in {plan}");
     }
