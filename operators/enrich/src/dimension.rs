@@ -9,7 +9,7 @@
 
 use crate::config::{DimensionConfig, EnrichConfig, EnrichError};
 use crate::held::Held;
-use crate::history::{History, Values, Version};
+use crate::history::{History, Values, Version, at};
 use crate::operator::{Enrich, tag_type};
 use crate::state;
 use arrow::array::{
@@ -23,7 +23,8 @@ use arrow::row::{RowConverter, Rows, SortField};
 use bodkin_engine::{Batch, KeyGroup, Operator, Output, RestoreError};
 use bodkin_schema::{Epoch, EventTime, Tenant};
 use bytes::Bytes;
-use std::collections::{BTreeMap, HashMap};
+use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Column of a dimension row: from when on it is valid.
@@ -213,10 +214,42 @@ impl Dimension {
 
     /// The key of each row; the same bytes whether a column is a dictionary or not.
     fn keys(&self, records: &RecordBatch) -> Result<Rows, ArrowError> {
+        let columns = self.config.key.iter().map(|name| found(records, name).cloned());
+        self.keys_of(&columns.collect::<Result<Vec<_>, _>>()?)
+    }
+
+    fn keys_of(&self, columns: &[ArrayRef]) -> Result<Rows, ArrowError> {
         let types = self.layout.fields().iter().take(self.config.key.len()).map(|field| field.data_type());
-        let columns = self.config.key.iter().zip(types.clone()).map(|(name, to)| cast(found(records, name)?, to));
+        let columns = columns.iter().zip(types.clone()).map(|(column, to)| cast(column, to));
         let converter = RowConverter::new(types.map(|data_type| SortField::new(data_type.clone())).collect())?;
         converter.convert_columns(&columns.collect::<Result<Vec<_>, _>>()?)
+    }
+
+    /// What is known of the key of each row.
+    fn versions<'a>(&self, known: &'a History, records: &RecordBatch) -> Result<Vec<&'a [Version]>, ArrowError> {
+        if let [name] = self.config.key.as_slice()
+            && let Some(keys) = found(records, name)?.as_dictionary_opt::<Int32Type>()
+            && keys.null_count() == 0
+        {
+            // Each different key of a batch is looked up once.
+            let values = self.keys_of(std::slice::from_ref(keys.values()))?;
+            let of_values: Vec<&[Version]> = values.iter().map(|key| known.versions(key.data())).collect();
+            let of_row = |key: &i32| of_values.get(*key as usize).copied().unwrap_or_default();
+            return Ok(keys.keys().values().iter().map(of_row).collect());
+        }
+        let keys = self.keys(records)?;
+        let mut last: Option<(&[u8], &[Version])> = None;
+        let mut found = Vec::with_capacity(keys.num_rows());
+        for key in &keys {
+            // Rows of one process come one behind the other.
+            let versions = match last {
+                Some((same, versions)) if same == key.data() => versions,
+                _ => known.versions(key.data()),
+            };
+            last = Some((key.data(), versions));
+            found.push(versions);
+        }
+        Ok(found)
     }
 
     fn times(&self, records: &RecordBatch) -> Result<TimestampMicrosecondArray, ArrowError> {
@@ -246,14 +279,15 @@ impl Dimension {
     /// The rows with their further columns.
     fn rows(&self, tenant: &Tenant, records: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         let tagged = self.enrich.rows(records)?;
-        let (keys, times) = (self.keys(records)?, self.times(records)?);
-        let known = self.known.get(tenant);
+        let times = self.times(records)?;
+        let nothing = History::default();
+        let of_rows = self.versions(self.known.get(tenant).unwrap_or(&nothing), records)?;
         // Rows of a batch share few versions: each is a value of the dictionaries once.
-        let mut numbers: HashMap<*const Option<Arc<str>>, i32> = HashMap::new();
+        let mut numbers: FxHashMap<*const Option<Arc<str>>, i32> = FxHashMap::default();
         let mut versions: Vec<&Values> = Vec::new();
         let number = |row: usize| {
             let ts_us = times.is_valid(row).then(|| times.value(row))?;
-            let values = known?.find(keys.row(row).data(), ts_us)?;
+            let values = at(of_rows.get(row)?, ts_us)?;
             Some(*numbers.entry(values.as_ptr()).or_insert_with(|| {
                 versions.push(values);
                 versions.len() as i32 - 1
@@ -261,8 +295,8 @@ impl Dimension {
         };
         let numbers: Int32Array = (0..records.num_rows()).map(number).collect();
         let mut columns = tagged.columns().to_vec();
-        for at in 0..self.config.columns.len() {
-            let value = |values: &&Values| values.get(at).cloned().flatten();
+        for column in 0..self.config.columns.len() {
+            let value = |values: &&Values| values.get(column).cloned().flatten();
             let values: StringArray = versions.iter().map(value).collect();
             let numbers = match values.null_count() {
                 0 => numbers.clone(),

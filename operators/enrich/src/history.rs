@@ -27,6 +27,12 @@ impl Version {
     }
 }
 
+/// What was known at a time by these versions.
+pub(crate) fn at(versions: &[Version], ts_us: i64) -> Option<&Values> {
+    let past = versions.partition_point(|version| version.from_us <= ts_us);
+    versions.get(past.checked_sub(1)?)?.values.as_ref()
+}
+
 /// The versions of every key, the oldest first; whoever goes through the keys sorts them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct History {
@@ -61,11 +67,9 @@ impl History {
         }
     }
 
-    /// What was known of a key at a time.
-    pub(crate) fn find(&self, key: &[u8], ts_us: i64) -> Option<&Values> {
-        let versions = self.keys.get(key)?;
-        let at = versions.partition_point(|version| version.from_us <= ts_us);
-        versions.get(at.checked_sub(1)?)?.values.as_ref()
+    /// The versions of a key, the oldest first.
+    pub(crate) fn versions(&self, key: &[u8]) -> &[Version] {
+        self.keys.get(key).map_or(&[], Vec::as_slice)
     }
 
     /// Forgets what was followed by another version before `ts_us`, and keys that had ended by then.
@@ -125,7 +129,7 @@ mod tests {
     }
 
     fn found(history: &History, ts_us: i64) -> Option<&str> {
-        history.find(b"k", ts_us).and_then(|values| values[0].as_deref())
+        at(history.versions(b"k"), ts_us).and_then(|values| values[0].as_deref())
     }
 
     #[test]
@@ -134,11 +138,11 @@ mod tests {
         for one in [version(30, None), version(10, Some("a")), version(20, Some("b")), version(20, Some("ab"))] {
             history.learn(b"k", one);
         }
-        let at = |history: &History| [9, 10, 19, 20, 29, 30].map(|ts| found(history, ts).map(str::to_owned));
+        let all = |history: &History| [9, 10, 19, 20, 29, 30].map(|ts| found(history, ts).map(str::to_owned));
         let text = |text: &str| Some(text.to_owned());
-        assert_eq!(at(&history), [None, text("a"), text("a"), text("b"), text("b"), None]);
+        assert_eq!(all(&history), [None, text("a"), text("a"), text("b"), text("b"), None]);
         history.forget_before(25);
-        assert_eq!(at(&history), [None, None, None, text("b"), text("b"), None]);
+        assert_eq!(all(&history), [None, None, None, text("b"), text("b"), None]);
         history.forget_before(30);
         assert_eq!((history.all().count(), history.bytes()), (0, 0), "the key has ended");
     }
@@ -150,9 +154,8 @@ mod tests {
         let half = history.bytes() / 2;
         let forgotten = history.forget_beyond(half);
         assert!((500..700).contains(&forgotten) && history.bytes() <= half, "{forgotten}");
-        assert!(
-            history.find(&999_i64.to_be_bytes(), 999).is_some() && history.find(&0_i64.to_be_bytes(), 999).is_none()
-        );
+        assert!(!history.versions(&999_i64.to_be_bytes()).is_empty());
+        assert!(history.versions(&0_i64.to_be_bytes()).is_empty());
         let bytes = history.bytes();
         history.count();
         assert_eq!(history.bytes(), bytes);
