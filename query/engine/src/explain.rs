@@ -75,6 +75,10 @@ impl QueryError {
             let hint = hint::for_value(reason);
             return Self { hint, ..Self::new(ErrorKind::Execution, reason) };
         }
+        if let Some(what) = spill_error(&message) {
+            return Self::new(ErrorKind::Limit, what)
+                .with_hint("narrow the time range, select fewer columns, or group by fewer values");
+        }
         match root {
             DataFusionError::ResourcesExhausted(_) => Self::new(ErrorKind::Limit, memory_error(&message))
                 .with_hint("narrow the time range, select fewer columns, or group by fewer values"),
@@ -159,6 +163,19 @@ fn memory_error(message: &str) -> String {
         Some(operator) => format!("the query needs more memory than it may use ({operator})"),
         None => message.to_owned(),
     }
+}
+
+/// Spill files are all that a query writes. Their bound comes as an error of the file, as does a disk without room.
+fn spill_error(message: &str) -> Option<String> {
+    if let Some((_, limit)) = message.split_once("exceeded the allowable limit of ") {
+        let limit = limit.split(". ").next().unwrap_or_default();
+        return Some(format!(
+            "the query needs more memory than it may use, and what queries spill takes {limit} already"
+        ));
+    }
+    let is_full = message.contains("No space left on device");
+    is_full
+        .then(|| "the query needs more memory than it may use, and the disk has no room for what it spills".to_owned())
 }
 
 /// The text that was asked, and the place in it that the planner named.

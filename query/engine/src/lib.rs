@@ -63,6 +63,7 @@ pub mod engine;
 pub mod error;
 mod explain;
 mod files;
+mod gathered;
 mod hint;
 mod intervals;
 mod json;

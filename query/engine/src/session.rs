@@ -4,6 +4,7 @@ use crate::bounded::bound_functions;
 use crate::catalog::Catalog;
 use crate::detect::DetectFunction;
 use crate::dictionary::{GroupByIds, GroupByPlace};
+use crate::gathered::count_gathered;
 use crate::intervals::FixedIntervals;
 use crate::json::json_functions;
 use crate::names::PublicSchema;
@@ -69,6 +70,7 @@ pub(crate) fn base_state(options: &QueryOptions, runtime: Arc<RuntimeEnv>) -> Re
     bound_functions(&mut state)?;
     json_functions(&mut state)?;
     exact_percentiles(&mut state)?;
+    count_gathered(&mut state)?;
     for function in bodkin_window::functions::functions() {
         state.register_udf(function)?;
     }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 pub(crate) struct QueriesSection {
     /// Bytes that sorts, joins and aggregations of all queries may hold.
     memory: Option<Text>,
-    /// Bytes that all queries may spill to the data folder.
+    /// Bytes that all queries may spill to the data folder; by default 16 GiB, or half of what is free there if that is less.
     spill: Option<Text>,
     /// How long a query may take.
     timeout: Option<String>,
@@ -33,13 +33,22 @@ impl QueriesSection {
         let timeout = self.timeout.as_deref().map(|text| super::time(text, "queries.timeout")).transpose()?;
         Ok(QueryOptions {
             memory_bytes_max: bytes("memory", &self.memory)?.unwrap_or(options.memory_bytes_max),
-            spill_bytes_max: bytes("spill", &self.spill)?.map_or(options.spill_bytes_max, |bytes| bytes as u64),
+            spill_bytes_max: bytes("spill", &self.spill)?.map_or_else(|| spill_room(&options), |bytes| bytes as u64),
             timeout: timeout.unwrap_or(options.timeout),
             rows_max: self.rows.unwrap_or(options.rows_max),
             bytes_scanned_max: bytes("scan", &self.scan)?.map_or(options.bytes_scanned_max, |bytes| bytes as u64),
             ..options
         })
     }
+}
+
+/// Rows that come in need the disk, too.
+fn spill_room(options: &QueryOptions) -> u64 {
+    // The folder may still have to be made.
+    let folders = options.spill_dir.iter().flat_map(|folder| folder.ancestors());
+    let free = folders.filter_map(|folder| rustix::fs::statvfs(folder).ok()).next();
+    let half = free.map_or(u64::MAX, |free| free.f_bavail.saturating_mul(free.f_frsize) / 2);
+    options.spill_bytes_max.min(half)
 }
 
 fn bytes(key: &str, value: &Option<Text>) -> anyhow::Result<Option<usize>> {
@@ -58,6 +67,15 @@ mod tests {
 
     fn options(text: &str) -> anyhow::Result<QueryOptions> {
         ServerConfig::parse(text)?.queries.apply(QueryOptions::default())
+    }
+
+    #[test]
+    fn spilling_leaves_room_for_what_comes_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let spill_dir = Some(folder.path().join("not/made/yet"));
+        let options = QueryOptions { spill_dir, spill_bytes_max: u64::MAX, ..QueryOptions::default() };
+        let found = ServerConfig::parse("").unwrap().queries.apply(options).unwrap();
+        assert!(found.spill_bytes_max < 1 << 60, "{}", found.spill_bytes_max);
     }
 
     #[test]

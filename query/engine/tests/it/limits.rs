@@ -40,6 +40,43 @@ async fn memory_is_bounded() {
     memory_is_freed(&engine).await;
 }
 
+/// MEM-1: lists of texts that are views are counted whole; and they come out as they did.
+#[tokio::test]
+async fn lists_are_counted_with_their_texts() {
+    let engine = with_events().await.engine_with(QueryOptions { memory_bytes_max: 40 << 20, ..Default::default() });
+    for made in ["md5(CAST(value AS VARCHAR)) || repeat('x', 100)", "repeat(md5(CAST(value AS VARCHAR)), 5)"] {
+        for group in ["", "GROUP BY value % 3"] {
+            let text =
+                format!("SELECT cardinality(array_agg(t)) FROM (SELECT value, {made} t FROM range(1000000)) {group}");
+            assert_eq!(table(&engine, &text).await.unwrap_err().kind, ErrorKind::Limit, "{text}");
+        }
+    }
+    // Sorted one way and the other in one query: the planner's own gives both alike.
+    let list = "SELECT array_agg(t ORDER BY t DESC), array_agg(DISTINCT t ORDER BY t) \
+                FROM (SELECT substr(md5(CAST(value AS VARCHAR)), 1, 2) t FROM range(3))";
+    assert_eq!(rows(&engine, list).await, ["[cf, c8, c4] [c4, c8, cf]"]);
+    let error = table(&engine, "SELECT array_agg(1, 2)").await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Plan, "{error}");
+}
+
+/// MEM-1: the disk is bounded as well.
+#[tokio::test]
+async fn what_is_spilled_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = QueryOptions {
+        memory_bytes_max: 40 << 20,
+        spill_bytes_max: 1 << 20,
+        spill_dir: Some(folder.path().to_owned()),
+        ..Default::default()
+    };
+    let engine = with_events().await.engine_with(options);
+    let error =
+        table(&engine, "SELECT repeat('x', 100) || value FROM range(1000000) ORDER BY 1 DESC").await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Limit, "{error}");
+    assert!(error.message.ends_with("what queries spill takes 1024.0 KB already"), "{error}");
+    memory_is_freed(&engine).await;
+}
+
 /// What a query has held is given back soon after its end: its tasks end where they yield.
 async fn memory_is_freed(engine: &QueryEngine) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
