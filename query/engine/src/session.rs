@@ -7,6 +7,7 @@ use crate::dictionary::{GroupByIds, GroupByPlace};
 use crate::gathered::count_gathered;
 use crate::intervals::FixedIntervals;
 use crate::json::json_functions;
+use crate::minutes::TimesToTheMinute;
 use crate::names::PublicSchema;
 use crate::options::QueryOptions;
 use crate::ordered::ReadInOrder;
@@ -65,6 +66,7 @@ pub(crate) fn runtime(options: &QueryOptions, store: Arc<dyn ObjectStore>) -> Re
 pub(crate) fn base_state(options: &QueryOptions, runtime: Arc<RuntimeEnv>) -> Result<SessionState> {
     let builder = SessionStateBuilder::new_with_default_features();
     let builder = builder.with_physical_optimizer_rules(physical_rules()).with_analyzer_rule(hop_rule());
+    let builder = builder.with_analyzer_rule(Arc::new(TimesToTheMinute));
     let builder = builder.with_optimizer_rule(Arc::new(FixedIntervals)).with_optimizer_rule(Arc::new(GroupByIds));
     let mut state = builder.with_config(config(options)).with_runtime_env(runtime).build();
     bound_functions(&mut state)?;

@@ -123,6 +123,11 @@ async fn files_are_left_out_by_date_bounds_and_time() {
     assert_eq!(read("ts >= '2026-11-24T00:00:00Z'").await, (2, 2));
     assert_eq!(read("ts < TIMESTAMP '2026-11-22T12:00:00'").await, (1, 1));
     assert_eq!(read("ts BETWEEN '2026-11-23' AND '2026-11-23T23:59:59'").await, (1, 1));
+    assert_eq!(read("ts >= '2026-11-24 00:00'").await, (2, 2));
+    assert_eq!(read("ts < TIMESTAMP '2026-11-22T12:00'").await, (1, 1));
+    assert_eq!(read("ts BETWEEN '2026-11-23T01:00+01:00' AND '2026-11-23 23:59Z'").await, (1, 1));
+    assert_eq!(read("ts IN ('2026-11-23 00:00', '2026-11-24 00:00')").await, (2, 2));
+    assert_eq!(read("comm > '2026-11-23 00:00'").await, (4, 4));
     assert_eq!(read("ts > now() - INTERVAL '1 hour' AND ts < now() - INTERVAL '2 hours'").await, (0, 0));
     assert_eq!(read("pid = 2").await, (1, 1));
     assert_eq!(read("pid IN (0, 3)").await, (2, 2));
