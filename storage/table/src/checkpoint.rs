@@ -4,13 +4,14 @@
 
 use crate::actions::from_json;
 use crate::file_reader::FileReader;
-use crate::{DATE, Error, PreparedFile, Result, TENANT, TableFile};
+use crate::{DATE, Error, PreparedFile, Removed, Result, TENANT, TableFile};
 use arrow::array::{Array, AsArray, MapArray, RecordBatch, StringArray, StructArray};
 use arrow::datatypes::Int64Type;
 use arrow::error::ArrowError;
 use arrow::json::LineDelimitedWriter;
 use bodkin_schema::Stream;
 use deltalake_core::kernel::{Metadata, Protocol};
+use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStore};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
@@ -80,17 +81,10 @@ pub(crate) async fn read(
     stream: Stream,
     node: &str,
 ) -> Result<Option<Checkpoint>> {
-    let failed = |source| Error::Parquet { path: object.location.to_string(), source };
-    let mut reader = FileReader { store, location: object.location.clone(), size: object.size };
-    // Types as the file has them, not as its writer held them.
-    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let metadata = ArrowReaderMetadata::load_async(&mut reader, options).await.map_err(failed)?;
-    let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata);
-    let columns = ProjectionMask::columns(builder.parquet_schema(), COLUMNS);
-    let batches = builder.with_projection(columns).with_batch_size(ROWS_PER_BATCH).build().map_err(failed)?;
+    let batches = batches(store, object, &COLUMNS).await?;
     let node: Arc<str> = node.into();
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let parts = batches.map_err(failed).map(|batch| {
+    let parts = batches.map(|batch| {
         let node = node.clone();
         async move {
             let batch = batch?;
@@ -108,6 +102,48 @@ pub(crate) async fn read(
         whole.files.extend(part.files);
     }
     Ok((whole.protocol.is_some() && whole.metadata.is_some()).then_some(whole))
+}
+
+/// The files that the checkpoint `object` remembers as removed. None where a path is written in code.
+pub(crate) async fn read_removed(store: Arc<dyn ObjectStore>, object: &ObjectMeta) -> Result<Option<Vec<Removed>>> {
+    let mut batches = batches(store, object, &["remove.path", "remove.deletionTimestamp"]).await?;
+    let mut removed = Vec::new();
+    while let Some(batch) = batches.try_next().await? {
+        let Some(found) = removed_of(&batch) else { return Ok(None) };
+        removed.extend(found);
+    }
+    Ok(Some(removed))
+}
+
+fn removed_of(batch: &RecordBatch) -> Option<Vec<Removed>> {
+    let all = batch.column_by_name("remove")?.as_struct_opt()?;
+    let paths = all.column_by_name("path")?.as_string_opt::<i32>()?;
+    let times = all.column_by_name("deletionTimestamp")?.as_primitive_opt::<Int64Type>()?;
+    let rows = (0..batch.num_rows()).filter(|row| all.is_valid(*row));
+    rows.map(|row| {
+        let path = Some(paths.value(row)).filter(|path| !path.contains('%'))?.to_owned();
+        let removed_ms = if times.is_valid(row) { times.value(row) } else { 0 };
+        Some(Removed { path, removed_ms })
+    })
+    .collect()
+}
+
+/// The rows of the checkpoint `object`, in those `columns` that it has.
+async fn batches(
+    store: Arc<dyn ObjectStore>,
+    object: &ObjectMeta,
+    columns: &[&str],
+) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    let path = object.location.to_string();
+    let failed = move |source| Error::Parquet { path: path.clone(), source };
+    let mut reader = FileReader { store, location: object.location.clone(), size: object.size };
+    // Types as the file has them, not as its writer held them.
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let metadata = ArrowReaderMetadata::load_async(&mut reader, options).await.map_err(&failed)?;
+    let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata);
+    let columns = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+    let batches = builder.with_projection(columns).with_batch_size(ROWS_PER_BATCH).build().map_err(&failed)?;
+    Ok(batches.map_err(failed).boxed())
 }
 
 fn read_rows(batch: &RecordBatch, stream: Stream, node: &str) -> Result<Option<Checkpoint>> {

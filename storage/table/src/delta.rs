@@ -17,8 +17,8 @@ use crate::{Error, PreparedFile, Removed, Result, TableFile};
 use async_trait::async_trait;
 use bodkin_schema::{Clock, Epoch, Stream};
 use deltalake_core::DeltaTableError;
-use deltalake_core::kernel::EagerSnapshot;
 use deltalake_core::kernel::transaction::TransactionError;
+use deltalake_core::kernel::{Action, EagerSnapshot, Remove};
 use deltalake_core::logstore::{CommitOrBytes, LogStoreRef, StorageConfig, default_logstore, get_actions};
 use deltalake_core::table::state::DeltaTableState;
 use deltalake_core::{DeltaTable, checkpoints};
@@ -83,7 +83,8 @@ impl DeltaLog {
             maintained: AtomicU64::new(0),
             writing: tokio::sync::Mutex::new(()),
         };
-        let known = log.load(None).await?;
+        // On the heap: all tables are opened at once.
+        let known = Box::pin(log.load(None)).await?;
         log.maintained.store(known.state.version.unwrap_or_default(), Ordering::Relaxed);
         log.publish(known);
         Ok(log)
@@ -146,17 +147,54 @@ impl DeltaLog {
             let version = plan.entries.first().map_or(plan.version, |first| first - 1);
             known = Known::of_checkpoint(self.stream, version, read)?;
         }
-        let entries = futures::stream::iter(plan.entries).map(|version| async move {
+        let Some(entries) = self.entries(plan.entries).await? else { return Ok(None) };
+        let versions: Vec<_> = entries.iter().map(|(version, actions)| (*version, actions.as_slice())).collect();
+        known.apply_all(self.stream, &self.node, &versions)?;
+        Ok(Some(known))
+    }
+
+    /// What the entries of `versions` say. None where one of them is no longer there.
+    async fn entries(&self, versions: Vec<u64>) -> Result<Option<Vec<(u64, Vec<Action>)>>> {
+        let entries = futures::stream::iter(versions).map(|version| async move {
             let bytes = self.log_store.read_commit_entry(version).await.map_err(|error| self.failed(error))?;
             let Some(bytes) = bytes else { return Ok(None) };
             Ok::<_, Error>(Some((version, get_actions(version, &bytes).map_err(|error| self.failed(error))?)))
         });
-        let entries: Option<Vec<_>> =
-            entries.buffered(ENTRIES_AT_ONCE).try_collect::<Vec<_>>().await?.into_iter().collect();
-        let Some(entries) = entries else { return Ok(None) };
-        let versions: Vec<_> = entries.iter().map(|(version, actions)| (*version, actions.as_slice())).collect();
-        known.apply_all(self.stream, &self.node, &versions)?;
-        Ok(Some(known))
+        Ok(entries.buffered(ENTRIES_AT_ONCE).try_collect::<Vec<_>>().await?.into_iter().collect())
+    }
+
+    /// The files that the log has removed up to `version`. None where other tools have left more than can be read here.
+    async fn read_removed(&self, version: u64) -> Result<Option<Vec<Removed>>> {
+        let version = Some(version);
+        let Some(plan) = checkpoint::plan(&self.objects(version).await?, version) else { return Ok(None) };
+        let mut removed = Vec::new();
+        if let Some(object) = plan.checkpoint {
+            let store = self.log_store.object_store(None);
+            let Some(read) = checkpoint::read_removed(store, &object).await? else { return Ok(None) };
+            removed = read;
+        }
+        let Some(entries) = self.entries(plan.entries).await? else { return Ok(None) };
+        for (_, actions) in entries {
+            removed.extend(actions.into_iter().filter_map(|action| match action {
+                Action::Remove(Remove { path, deletion_timestamp, .. }) => {
+                    Some(Removed { path, removed_ms: deletion_timestamp.unwrap_or_default() })
+                }
+                _ => None,
+            }));
+        }
+        Ok(Some(removed))
+    }
+
+    async fn removed_with_kernel(&self, version: u64) -> Result<Vec<Removed>> {
+        let log_store = self.log_store.as_ref();
+        let snapshot = EagerSnapshot::try_new(log_store, Some(version)).await.map_err(|error| self.failed(error))?;
+        let state = DeltaTableState::new(snapshot);
+        let tombstones = state.all_tombstones(log_store);
+        let removed = tombstones.map_ok(|tombstone| Removed {
+            path: tombstone.path().into_owned(),
+            removed_ms: tombstone.deletion_timestamp().unwrap_or_default(),
+        });
+        removed.try_collect().await.map_err(|error| self.failed(error))
     }
 
     /// Reads the whole state as `deltalake-core` understands it: whatever other tools have made of the log.
@@ -269,15 +307,10 @@ impl TableLog for DeltaLog {
 
     async fn removed(&self) -> Result<Vec<Removed>> {
         let Some(version) = self.state().version else { return Ok(Vec::new()) };
-        let log_store = self.log_store.as_ref();
-        let snapshot = EagerSnapshot::try_new(log_store, Some(version)).await.map_err(|error| self.failed(error))?;
-        let state = DeltaTableState::new(snapshot);
-        let tombstones = state.all_tombstones(log_store);
-        let removed = tombstones.map_ok(|tombstone| Removed {
-            path: tombstone.path().into_owned(),
-            removed_ms: tombstone.deletion_timestamp().unwrap_or_default(),
-        });
-        removed.try_collect().await.map_err(|error| self.failed(error))
+        match self.read_removed(version).await? {
+            Some(removed) => Ok(removed),
+            None => self.removed_with_kernel(version).await,
+        }
     }
 
     async fn maintain(&self) -> Result<bool> {
@@ -354,6 +387,12 @@ mod tests {
                     }
                 }
                 let newest = log.state().version.unwrap();
+                let by_path = |mut removed: Vec<Removed>| {
+                    removed.sort_by(|left, right| left.path.cmp(&right.path));
+                    removed
+                };
+                let removed = log.read_removed(newest).await.unwrap().unwrap();
+                assert_eq!(by_path(removed), by_path(log.removed_with_kernel(newest).await.unwrap()));
                 for version in [None, Some(newest), newest.checked_sub(1)] {
                     let plan = checkpoint::plan(&log.objects(version).await.unwrap(), version).unwrap();
                     let ours = log.read(plan).await.unwrap().unwrap();
