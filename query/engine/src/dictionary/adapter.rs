@@ -1,7 +1,7 @@
 //! Expressions of a plan brought to a file whose texts are dictionaries.
 //!
-//! A comparison of a column with a value stays one, because statistics and bloom filters prune by it. Everything
-//! else is arranged for speed: what looks at one dictionary alone is evaluated per value, conditions that leave most
+//! Statistics and bloom filters prune by comparisons of columns with values, so these stay what they are or give a
+//! snapshot of it. Everything else is arranged for speed: what looks at one dictionary alone is evaluated per value, conditions that leave most
 //! rows are one step of the reader, and what a join lets through is looked at last.
 
 use super::conjunction::AllOf;
@@ -76,11 +76,8 @@ impl Adapter {
             return Ok(Arc::new(WhileSelective::new(expr.with_new_children(keys)?)));
         }
         if is_comparison(&expr) {
-            // The first sorts out nearly everything, and the second prunes.
             return Ok(match self.dictionary_of(&expr).filter(|_| is_lookup(&expr)) {
-                Some(column) => {
-                    conjunction([Arc::new(PerValue::new(expr.clone(), column, &self.physical)?) as _, expr])
-                }
+                Some(column) => Arc::new(PerValue::new(expr, column, &self.physical)?),
                 None => expr,
             });
         }

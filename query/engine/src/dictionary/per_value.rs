@@ -159,6 +159,15 @@ impl PhysicalExpr for PerValue {
         Ok(Arc::new(Self { column, inner, values, known: Mutex::default() }))
     }
 
+    /// The expression over the column itself: bounds and bloom filters are asked in its words.
+    fn snapshot(&self) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+        let to_column = |node: Arc<dyn PhysicalExpr>| match node.downcast_ref::<Column>() {
+            Some(_) => Ok(Transformed::yes(self.column.clone())),
+            None => Ok(Transformed::no(node)),
+        };
+        self.inner.clone().transform_up(to_column).data().map(Some)
+    }
+
     fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.fmt_sql(f)
     }
