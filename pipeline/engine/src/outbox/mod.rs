@@ -37,6 +37,8 @@ pub const BODY_COLUMN: &str = "body";
 pub struct OutboxOptions {
     /// Bytes of pending deliveries of each channel; the oldest are given up beyond.
     pub bytes_max: usize,
+    /// Bytes of those of all channels; the oldest of the channel with most are given up beyond.
+    pub all_bytes_max: usize,
     /// How long to wait before the second attempt; doubles from there on.
     pub retry_min: Duration,
     /// The longest wait between attempts.
@@ -48,7 +50,7 @@ pub struct OutboxOptions {
 impl Default for OutboxOptions {
     fn default() -> Self {
         let (retry_min, retry_max) = (Duration::from_secs(1), Duration::from_secs(300));
-        Self { bytes_max: 32 << 20, retry_min, retry_max, attempts_max: 100 }
+        Self { bytes_max: 32 << 20, all_bytes_max: 128 << 20, retry_min, retry_max, attempts_max: 100 }
     }
 }
 
@@ -204,7 +206,7 @@ impl Outbox {
     }
 
     fn offer(&self, deliveries: impl IntoIterator<Item = Delivery>) {
-        let untold = self.lock().offer(deliveries, self.options.bytes_max);
+        let untold = self.lock().offer(deliveries, self.options.bytes_max, self.options.all_bytes_max);
         self.stats.dead.fetch_add(untold, Ordering::Relaxed);
         self.changed.notify();
     }

@@ -16,6 +16,8 @@ pub(super) struct State {
     /// Channel and key of what rows of a replay say has ended, before it is offered again.
     done: BTreeSet<(String, String)>,
     next: u64,
+    /// Of all queues.
+    bytes: usize,
     is_open: bool,
 }
 
@@ -30,33 +32,45 @@ struct Waiting {
 }
 
 impl State {
-    /// Takes deliveries; of a channel for which more than `bytes_max` wait the oldest are given up. Returns how many of
-    /// those get no row that says so.
-    pub(super) fn offer(&mut self, deliveries: impl IntoIterator<Item = Delivery>, bytes_max: usize) -> u64 {
+    /// Takes deliveries. Of a channel for which more than `bytes_max` wait the oldest are given up; where more than
+    /// `all_bytes_max` wait for all of them, the oldest of the channel with most. Returns how many of those get no row that
+    /// says so.
+    pub(super) fn offer(
+        &mut self,
+        deliveries: impl IntoIterator<Item = Delivery>,
+        bytes_max: usize,
+        all_bytes_max: usize,
+    ) -> u64 {
         let mut untold = 0;
         for delivery in deliveries {
             let channel = delivery.channel.clone();
             self.add(delivery);
-            let Some(waiting) = self.queues.get_mut(&channel) else { continue };
-            while waiting.bytes > bytes_max
-                && let Some((_, oldest)) = waiting.pending.pop_first()
+            while self.queues.get(&channel).is_some_and(|waiting| waiting.bytes > bytes_max) {
+                untold += self.give_up(&channel, "too much waits for the channel");
+            }
+            while self.bytes > all_bytes_max
+                && let Some(most) = self.queues.iter().max_by_key(|(_, waiting)| waiting.bytes)
             {
-                waiting.keys.remove(&oldest.key);
-                waiting.bytes -= oldest.bytes();
-                if waiting.given_up.len() < GIVEN_UP_MAX {
-                    let reason = "too much waits for the channel".to_owned();
-                    waiting.given_up.push(Ended {
-                        channel: channel.clone(),
-                        key: oldest.key,
-                        attempts: 0,
-                        dead: Some(reason),
-                    });
-                } else {
-                    untold += 1;
-                }
+                let channel = most.0.clone();
+                untold += self.give_up(&channel, "too much waits for all channels, and most for this one");
             }
         }
         untold
+    }
+
+    /// Gives up the oldest delivery of a channel. Returns 1 where no row says so.
+    fn give_up(&mut self, channel: &str, reason: &str) -> u64 {
+        let Some(waiting) = self.queues.get_mut(channel) else { return 0 };
+        let Some((_, oldest)) = waiting.pending.pop_first() else { return 0 };
+        waiting.keys.remove(&oldest.key);
+        waiting.bytes -= oldest.bytes();
+        self.bytes -= oldest.bytes();
+        if waiting.given_up.len() >= GIVEN_UP_MAX {
+            return 1;
+        }
+        let (channel, dead) = (channel.to_owned(), Some(reason.to_owned()));
+        waiting.given_up.push(Ended { channel, key: oldest.key, attempts: 0, dead });
+        0
     }
 
     /// Says that rows of a replay are over.
@@ -107,6 +121,7 @@ impl State {
         }
         self.next += 1;
         waiting.bytes += delivery.bytes();
+        self.bytes += delivery.bytes();
         waiting.keys.insert(delivery.key.clone(), self.next);
         waiting.pending.insert(self.next, delivery);
     }
@@ -116,6 +131,7 @@ impl State {
         let Some(waiting) = self.queues.get_mut(channel) else { return };
         if let Some(delivery) = waiting.keys.remove(key).and_then(|number| waiting.pending.remove(&number)) {
             waiting.bytes -= delivery.bytes();
+            self.bytes -= delivery.bytes();
         }
     }
 

@@ -187,3 +187,22 @@ fn waits_grow_and_differ() {
     }
     assert_ne!(outbox.wait("a", 3), outbox.wait("b", 3));
 }
+
+#[test]
+fn mem_1_where_too_much_waits_for_all_the_longest_queue_is_cut() {
+    let options = OutboxOptions { all_bytes_max: 2000, ..OutboxOptions::default() };
+    let outbox = Outbox::new(options, Vec::new());
+    let to = |channel: &str, keys: &[&str]| {
+        let records = rows(1, keys).records;
+        outbox.write(Batch { epoch: Epoch(1), ..Batch::made(&format!("deliver/{channel}"), records) });
+    };
+    to("small", &["only"]);
+    for number in 0..100 {
+        to("large", &[&format!("key {number}")]);
+    }
+    let pending = |channel: &str| outbox.lock().pending().filter(|delivery| delivery.channel == channel).count();
+    assert!((5..20).contains(&pending("large")) && pending("small") == 1, "{}", outbox.pending());
+    let given_up = outbox.lock().given_up("large");
+    assert_eq!(given_up.len() + pending("large"), 100);
+    assert!(given_up[0].key == "key 0" && given_up[0].dead.as_ref().unwrap().contains("most for this one"));
+}
