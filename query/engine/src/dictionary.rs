@@ -4,7 +4,8 @@
 //! that says so is marked ([`footer`]), and the reader then hands out those numbers. Expressions over one such column
 //! are evaluated per value ([`per_value`]); groups and distinct counts of texts that have few values in the whole table
 //! run over small integers, and the texts come back at the end ([`groups`], [`ids`]); where such a number is the whole key, it
-//! is the place of its group ([`dense`]). Plans see plain texts throughout.
+//! is the place of its group ([`dense`]). Conditions on few values are looked at beside what they select ([`mark`]). Plans see
+//! plain texts throughout.
 
 mod adapter;
 mod conjunction;
@@ -13,6 +14,9 @@ mod first_key;
 mod footer;
 mod groups;
 mod ids;
+mod keep;
+mod keys;
+mod mark;
 mod per_value;
 mod stored;
 mod while_selective;
@@ -21,3 +25,4 @@ pub(crate) use adapter::ReadPerValue;
 pub(crate) use dense::GroupByPlace;
 pub(crate) use footer::with_dictionaries;
 pub(crate) use groups::GroupByIds;
+pub(crate) use mark::MarkRows;

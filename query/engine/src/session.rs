@@ -3,7 +3,7 @@
 use crate::bounded::bound_functions;
 use crate::catalog::Catalog;
 use crate::detect::DetectFunction;
-use crate::dictionary::{GroupByIds, GroupByPlace};
+use crate::dictionary::{GroupByIds, GroupByPlace, MarkRows};
 use crate::gathered::count_gathered;
 use crate::intervals::FixedIntervals;
 use crate::json::json_functions;
@@ -85,7 +85,10 @@ fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let at = rules.iter().position(|rule| rule.name() == "EnsureRequirements").unwrap_or_default();
     rules.insert(at, Arc::new(ReadInOrder));
     let last = rules.iter().position(|rule| rule.name() == "SanityCheckPlan").unwrap_or(rules.len());
-    rules.insert(last, Arc::new(GroupByPlace));
+    rules.splice(
+        last..last,
+        [Arc::new(MarkRows) as Arc<dyn PhysicalOptimizerRule + Send + Sync>, Arc::new(GroupByPlace)],
+    );
     rules
 }
 

@@ -7,6 +7,7 @@
 use super::conjunction::AllOf;
 use super::first_key::FirstKey;
 use super::ids::text_of_its_id;
+use super::keys::AsKeys;
 use super::per_value::PerValue;
 use super::stored::as_stored;
 use super::while_selective::WhileSelective;
@@ -67,6 +68,13 @@ impl PhysicalExprAdapter for Adapter {
 impl Adapter {
     /// `expr`, which is no conjunction.
     fn part(&self, expr: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
+        if let Some(keys) = expr.downcast_ref::<AsKeys>() {
+            return Ok(Arc::new(keys.as_stored()));
+        }
+        if let Some(all) = expr.downcast_ref::<AllOf>() {
+            let parts = all.parts().iter().map(|part| self.part(part.clone())).collect::<Result<_>>()?;
+            return expr.clone().with_new_children(parts);
+        }
         if let Some(first) = FirstKey::of(&expr, &self.physical)? {
             return Ok(Arc::new(first));
         }

@@ -20,6 +20,8 @@ use std::sync::Arc;
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct AllOf {
     parts: Vec<Arc<dyn PhysicalExpr>>,
+    /// Every part looks at all rows: it costs less than cutting the others out of all columns.
+    are_cheap: bool,
 }
 
 /// Rows left of which one in this many are few.
@@ -39,7 +41,18 @@ impl AllOf {
             (!is_number, part.downcast_ref::<PerValue>().is_none())
         };
         parts.sort_by_key(cost);
-        Some(Arc::new(Self { parts }))
+        Some(Arc::new(Self { parts, are_cheap: false }))
+    }
+}
+
+impl AllOf {
+    /// `parts` as one condition, each of which costs little for a row.
+    pub(super) fn of_cheap(parts: Vec<Arc<dyn PhysicalExpr>>) -> Self {
+        Self { parts, are_cheap: true }
+    }
+
+    pub(super) fn parts(&self) -> &[Arc<dyn PhysicalExpr>] {
+        &self.parts
     }
 }
 
@@ -50,7 +63,9 @@ impl PhysicalExpr for AllOf {
         for part in &self.parts {
             let before = left.take();
             // A row whose conditions so far are null may still become false.
-            let few = before.as_ref().filter(|before| before.null_count() == 0 && before.true_count() * FEW < rows);
+            let few = before
+                .as_ref()
+                .filter(|before| !self.are_cheap && before.null_count() == 0 && before.true_count() * FEW < rows);
             let found = match few {
                 Some(few) if few.true_count() == 0 => return Ok(ColumnarValue::Array(Arc::new(few.clone()))),
                 Some(few) => part.evaluate_selection(batch, few)?,
@@ -75,7 +90,7 @@ impl PhysicalExpr for AllOf {
     }
 
     fn with_new_children(self: Arc<Self>, parts: Vec<Arc<dyn PhysicalExpr>>) -> Result<Arc<dyn PhysicalExpr>> {
-        Ok(Arc::new(Self { parts }))
+        Ok(Arc::new(Self { parts, are_cheap: self.are_cheap }))
     }
 
     /// Bounds are asked for each condition by itself.

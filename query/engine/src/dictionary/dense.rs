@@ -1,6 +1,7 @@
 //! Groups whose key is one small number: the number is the group's place, and nothing is looked up.
 
 use super::ids::is_id;
+use super::keep::KeepExec;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Int32Type, Schema, SchemaRef};
@@ -107,6 +108,9 @@ fn comes_from_id(plan: &Arc<dyn ExecutionPlan>, index: usize) -> bool {
     {
         let projection = config.file_source().projection();
         return through(projection.and_then(|exprs| exprs.as_ref().get(index)).map(|expr| &expr.expr), None);
+    }
+    if let Some(keep) = plan.downcast_ref::<KeepExec>() {
+        return through(keep.projection().as_ref().get(index).map(|expr| &expr.expr), None);
     }
     if let Some(filter) = plan.downcast_ref::<FilterExec>() {
         let index = filter.projection().as_ref().map_or(Some(index), |kept| kept.get(index).copied());

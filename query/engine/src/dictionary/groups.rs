@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 /// Columns with few values in a whole table: as many as there are hosts, programs, users, containers of a day.
-const FEW_VALUES: [&str; 14] = [
+pub(super) const FEW_VALUES: [&str; 14] = [
     events::HOST,
     events::HOST_ID,
     events::EVT_TYPE,

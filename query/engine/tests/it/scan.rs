@@ -5,7 +5,7 @@ use bodkin_query::QueryOptions;
 use bodkin_schema::{Principal, Stream};
 
 /// Queries whose answers may not depend on where rows lie.
-const QUERIES: [&str; 28] = [
+const QUERIES: [&str; 31] = [
     "SELECT count(*) FROM events",
     "SELECT count(*), count(path), min(ts), max(ts) FROM events",
     "SELECT ts, evt_type, pid, comm, user, path FROM events ORDER BY ts",
@@ -33,6 +33,9 @@ const QUERIES: [&str; 28] = [
     "SELECT pid FROM events WHERE path > '/etc/z' OR '/etc/z' > path AND comm <> 'nginx' OR path ~ '^/no' ORDER BY pid",
     "SELECT count(*) FROM events WHERE NOT (path = '/tmp/a') AND comm >= 'b'",
     "SELECT e.comm, count(*) FROM events e JOIN (SELECT comm, max(ts) t FROM events WHERE pid = 10 GROUP BY comm) m ON e.comm = m.comm AND e.ts < m.t WHERE e.evt_type <> 'x' GROUP BY 1 ORDER BY 1",
+    "SELECT ts, comm, path, upper(path2) u FROM events WHERE evt_type <> 'connect' ORDER BY ts, pid",
+    "SELECT comm, user, count(*), max(path) FROM events WHERE user IS NULL OR evt_type IN ('connect', 'execve') GROUP BY 1, 2 ORDER BY 1, 2",
+    "SELECT count(*), count(DISTINCT comm), min(path) FROM events WHERE NOT evt_type = 'execve' AND pid >= 10",
     "SELECT count(*) FROM events WHERE ts + INTERVAL '1 minute' > TIMESTAMP '2026-11-22T00:01:00.000002' AND ts - INTERVAL '1 day' < ts",
 ];
 
@@ -135,6 +138,24 @@ async fn files_are_left_out_by_date_bounds_and_time() {
     assert_eq!(read("comm LIKE 's%'").await, (4, 4));
     assert_eq!(read("pid + 1 = 2").await, (1, 4));
     assert_eq!(read("result = 0").await, (4, 4));
+}
+
+#[tokio::test]
+async fn rows_of_few_values_are_marked() {
+    let memory = with_events().await;
+    memory.flush().await;
+    let engine = memory.engine();
+    for (text, is_marked) in [
+        ("SELECT comm, path FROM events WHERE evt_type = 'connect'", true),
+        ("SELECT comm, path FROM events WHERE evt_type = 'connect' AND path = '/tmp/a'", false),
+        ("SELECT count(*) FROM events WHERE evt_type = 'connect'", false),
+        ("SELECT * FROM events WHERE evt_type = 'connect'", false),
+        ("SELECT comm FROM events WHERE evt_type = 'connect' ORDER BY ts LIMIT 3", false),
+        ("SELECT comm FROM events WHERE container_id = 'host' AND evt_type = 'connect'", false),
+    ] {
+        let plan = rows(&engine, &format!("EXPLAIN {text}")).await.join("\n");
+        assert_eq!(plan.contains("KeepExec"), is_marked, "{text}: {plan}");
+    }
 }
 
 #[tokio::test]
