@@ -42,23 +42,36 @@ pub(crate) enum TextTest {
     One(Vec<TextTest>),
 }
 
-/// A set of texts; most values are told apart by their length alone.
+/// A set of texts; most values that are not in it are told apart by their length, first and last byte.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TextSet {
     texts: FxHashSet<Box<[u8]>>,
-    /// Bit `n` is set where a text has `n` bytes, bit 63 for all longer ones.
-    lengths: u64,
+    /// Bit [`mark`] of each text is set.
+    marks: [u64; MARKS / 64],
+}
+
+const MARKS: usize = 512;
+
+/// A number below [`MARKS`] that costs next to nothing to make of a text.
+fn mark(text: &[u8]) -> usize {
+    let (Some(first), Some(last)) = (text.first(), text.last()) else { return 0 };
+    (usize::from(*first) * 37 + usize::from(*last) * 5 + text.len() * 131) % MARKS
 }
 
 impl TextSet {
     pub(crate) fn new(texts: impl IntoIterator<Item = Box<[u8]>>) -> Self {
         let texts: FxHashSet<Box<[u8]>> = texts.into_iter().collect();
-        let lengths = texts.iter().fold(0, |lengths, text| lengths | 1 << text.len().min(63));
-        Self { texts, lengths }
+        let mut marks = [0; MARKS / 64];
+        for text in &texts {
+            let mark = mark(text);
+            marks[mark / 64] |= 1 << (mark % 64);
+        }
+        Self { texts, marks }
     }
 
     pub(crate) fn contains(&self, text: &[u8]) -> bool {
-        self.lengths >> text.len().min(63) & 1 == 1 && self.texts.contains(text)
+        let mark = mark(text);
+        self.marks[mark / 64] >> (mark % 64) & 1 == 1 && self.texts.contains(text)
     }
 
     pub(crate) fn into_texts(self) -> impl Iterator<Item = Box<[u8]>> {
