@@ -4,6 +4,7 @@ SQL over the samples, and PromQL and SQL answer the same from tiers as from samp
 import http.client
 import json
 import math
+import os
 import random
 import signal
 import struct
@@ -159,6 +160,23 @@ def sql_equal(server, args, dice):
     assert any("rollup_1h" in source for source in sources) and any("rollup_1m" in source for source in sources), sources
 
 
+def sketches_are_near(server):
+    """Quantiles of the gauges, whose tiers have sketches, against those of the samples."""
+    values = {}
+    asked = ("SELECT DISTINCT s.series_id, s.ts, s.value FROM samples s JOIN series l ON s.series_id = l.series_id "
+             "WHERE l.name = 'ladder_gauge' AND NOT isnan(s.value)")
+    for series, _, value in server.sql(asked):
+        values.setdefault(series, []).append(value)
+    for tier in TIERS:
+        for share in (0, 0.5, 0.99):
+            found = server.sql(f"SELECT series_id, sketch_quantile(sketch, {share}) FROM {tier} WHERE sketch IS NOT NULL GROUP BY series_id")
+            assert {row[0] for row in found} == values.keys(), (tier, len(found))
+            for series, quantile in found:
+                exact = sorted(values[series])[int(share * (len(values[series]) - 1))]
+                assert abs(quantile - exact) <= 0.0101 * abs(exact), (tier, share, quantile, exact)
+    print(f"quantiles of {len(values)} series from sketches are within 1 %")
+
+
 def main():
     parser = harness.arguments(__doc__)
     parser.add_argument("--days", type=int, default=30)
@@ -173,7 +191,11 @@ def main():
     sent = deliveries(series, args, dice)
     count = len({(labels["instance"], labels["__name__"], at) for labels, points in series for at, _ in points})
     with harness.folder() as folder:
-        server = harness.Server(args, folder)
+        path = os.path.join(folder, "bodkin.yaml")
+        with open(path, "w") as file:
+            file.write("metrics: {sketches: [ladder_gauge]}\n")
+        extra = ("--config", path)
+        server = harness.Server(args, folder, extra=extra)
         for number, pieces in enumerate(sent):
             write(server, wire.body(pieces))
             if number in (len(sent) // 3, len(sent) // 2, len(sent) * 4 // 5):
@@ -183,12 +205,13 @@ def main():
                 time.sleep(dice.random())
                 server.stop(signal.SIGKILL)
                 making.join()
-                server = harness.Server(args, folder)
+                server = harness.Server(args, folder, extra=extra)
         with harness.running(server):
             assert server.sql("SELECT count(*) FROM samples")[0][0] >= count
             done = roll_up(server)
             assert done["units_pending"] == 0 and done["units_made"] > 0, done
             tiers_equal_batches(server)
+            sketches_are_near(server)
             answers_equal(server, args, dice)
             sql_equal(server, args, dice)
             # One late sample: at once in the answer, in the tiers after they are made again.

@@ -5,7 +5,7 @@
 
 use crate::field::{optional, required, timestamp};
 use crate::metrics::{METRIC_ID, SERIES_ID};
-use arrow_schema::DataType::{Float64, Int64};
+use arrow_schema::DataType::{Float64, Int64, Utf8};
 use arrow_schema::{Schema, SchemaRef};
 use std::sync::{Arc, LazyLock};
 
@@ -43,6 +43,8 @@ pub const INNER_MIN: &str = "inner_min";
 pub const INNER_MAX: &str = "inner_max";
 /// The sum of the values but the first.
 pub const INNER_SUM: &str = "inner_sum";
+/// The values by size.
+pub const SKETCH: &str = "sketch";
 
 /// The schema of every tier. Stale markers are no samples.
 pub fn schema() -> SchemaRef {
@@ -71,6 +73,7 @@ pub fn schema() -> SchemaRef {
             inner(INNER_MIN, "smallest value but the first"),
             inner(INNER_MAX, "largest value but the first"),
             inner(INNER_SUM, "sum of the values but the first"),
+            optional(SKETCH, Utf8, "values by size, for sketch_quantile; null where none is asked for of the metric"),
         ]))
     });
     SCHEMA.clone()

@@ -37,7 +37,7 @@
 //! | `ordered`, `run_chain` | sorted runs merged where a query wants their order |
 //! | `dictionary` | texts as numbers where files have dictionaries: expressions per value, groups by number |
 //! | `distinct` | distinct values of each group |
-//! | `percentile`, `intervals`, `minutes` | exact percentiles; intervals of a fixed length as durations; times to the minute |
+//! | `percentile`, `sketch`, `intervals`, `minutes` | exact percentiles; quantiles of sketches of tiers; intervals of a fixed length as durations; times to the minute |
 //! | `mapped` | a step of a plan that makes other rows of its input: `detect`, `windows` |
 //! | `metered`, `observe` | bytes read, bounded; queries that have ended, told |
 //! | [`rollup_table`] | the table functions `rollup(...)` and `flow_rollup(...)`, and who answers them |
@@ -83,6 +83,7 @@ pub mod rollup_table;
 mod run_chain;
 mod same_names;
 mod session;
+mod sketch;
 mod stop;
 mod stream_table;
 mod tail;

@@ -12,6 +12,7 @@ use crate::names::PublicSchema;
 use crate::options::QueryOptions;
 use crate::ordered::ReadInOrder;
 use crate::percentile::exact_percentiles;
+use crate::sketch::sketch_functions;
 use crate::stream_table::QueryView;
 use crate::version::VersionFunction;
 use bodkin_window::functions::hop_rule;
@@ -72,6 +73,7 @@ pub(crate) fn base_state(options: &QueryOptions, runtime: Arc<RuntimeEnv>) -> Re
     bound_functions(&mut state)?;
     json_functions(&mut state)?;
     exact_percentiles(&mut state)?;
+    sketch_functions(&mut state)?;
     count_gathered(&mut state)?;
     for function in bodkin_window::functions::functions() {
         state.register_udf(function)?;

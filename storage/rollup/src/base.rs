@@ -6,6 +6,8 @@ use crate::tier::Tier;
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use bodkin_schema::Stream;
+use std::collections::HashSet;
+use std::sync::Arc;
 
 /// A table that tiers are made of. Each has a ladder of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,6 +17,9 @@ pub enum Base {
     /// `flows`, to `flows_1m` and so on.
     Flows,
 }
+
+/// Ids of the metrics whose tiers have sketches.
+pub(crate) type Sketched = HashSet<i64>;
 
 /// What a fold is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,10 +76,16 @@ impl Base {
         }
     }
 
-    /// A fold to `tiers`, the finest first.
-    pub(crate) fn fold(self, given: Given, tiers: &[Tier], version: i64) -> Result<Box<dyn Folding>, ArrowError> {
+    /// A fold to `tiers`, the finest first; rows of samples have a sketch for the metrics in `sketched`.
+    pub(crate) fn fold(
+        self,
+        given: Given,
+        tiers: &[Tier],
+        version: i64,
+        sketched: &Arc<Sketched>,
+    ) -> Result<Box<dyn Folding>, ArrowError> {
         Ok(match self {
-            Self::Samples => Box::new(Fold::new(given, tiers, version)),
+            Self::Samples => Box::new(Fold::new(given, tiers, version, sketched.clone())),
             Self::Flows => Box::new(FlowFold::new(given, tiers, version)?),
         })
     }

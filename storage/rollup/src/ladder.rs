@@ -1,6 +1,6 @@
 //! A ladder of one process: it looks at new rows of its base, makes what is due, and says what queries may read.
 
-use crate::base::Base;
+use crate::base::{Base, Sketched};
 use crate::make::make;
 use crate::plan::{is_settled, stretches};
 use crate::state::{State, UNIT_US, Unit, unit_of};
@@ -8,7 +8,7 @@ use crate::tier::Tier;
 use crate::view::View;
 use crate::{Error, Result};
 use arc_swap::ArcSwap;
-use bodkin_schema::{Clock, Stream, Tenant};
+use bodkin_schema::{Clock, MetricId, Stream, Tenant};
 use bodkin_table::{Hold, Retention, Snapshot, TableFile, Tables, time_bounds};
 use serde::Serialize;
 use std::fmt;
@@ -55,6 +55,7 @@ pub struct Ladder {
     tables: Arc<Tables>,
     clock: Arc<dyn Clock>,
     retention: RwLock<Retention>,
+    sketched: RwLock<Arc<Sketched>>,
     state: Arc<ArcSwap<State>>,
     /// One making at a time.
     working: tokio::sync::Mutex<()>,
@@ -97,6 +98,7 @@ impl Ladder {
             tables,
             clock,
             retention: RwLock::new(retention),
+            sketched: RwLock::default(),
             state,
             working: tokio::sync::Mutex::default(),
             planned: AtomicU64::new(0),
@@ -108,6 +110,12 @@ impl Ladder {
     /// Counts on rows as long as `retention` says from now on.
     pub fn keep(&self, retention: Retention) {
         *self.retention.write().unwrap_or_else(PoisonError::into_inner) = retention;
+    }
+
+    /// Rows of these metrics have sketches from now on; those that are made stay as they are.
+    pub fn sketch(&self, metrics: impl IntoIterator<Item = MetricId>) {
+        let metrics = Arc::new(metrics.into_iter().map(|metric| metric.0).collect());
+        *self.sketched.write().unwrap_or_else(PoisonError::into_inner) = metrics;
     }
 
     /// Its counters.
@@ -234,10 +242,12 @@ impl Ladder {
         let day = self.clock.now().day();
         let state = self.state.load_full();
         let version = i64::try_from(state.number).unwrap_or(i64::MAX);
+        let sketched = self.sketched.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let from = snapshot.table(self.base.stream());
         let mut attempt = 0;
         let read = loop {
             attempt += 1;
-            match make(&self.tables, self.base, snapshot.table(self.base.stream()), stretch, version).await {
+            match make(&self.tables, self.base, from, stretch, (version, &sketched)).await {
                 // Compaction was faster.
                 Err(Error::Table(bodkin_table::Error::Conflict { .. })) if attempt < ATTEMPTS_MAX => {}
                 made => break made?,

@@ -24,6 +24,7 @@
 //! | `fold` | samples in order to rows of the tiers |
 //! | `flows` | flows in order to rows of their tiers, and windows of them for SQL |
 //! | `make` | a stretch read, folded and replaced |
+//! | [`sketch`] | [`Sketch`]: values by size, for quantiles |
 //! | `state` | what was made and what waits: an object decided by a conditional put |
 //! | `plan` | what is due, from state and time alone |
 //! | `view` | [`View`]: what a query may read from which tier |
@@ -38,6 +39,7 @@ mod ladder;
 mod make;
 mod plan;
 mod rows;
+pub mod sketch;
 mod state;
 mod tier;
 mod view;
@@ -48,5 +50,6 @@ pub use error::{Error, Result};
 pub use flows::{FlowsAsked, flow_windows};
 pub use ladder::{Ladder, RollupProgress, RollupStats};
 pub use rows::{RowColumns, RowParts, TierRow};
+pub use sketch::Sketch;
 pub use tier::Tier;
 pub use view::View;

@@ -1,6 +1,6 @@
 //! A stretch, made: rows read once in order, folded into all tiers, and each tier's rows replaced in one commit.
 
-use crate::base::{Base, Folding, Given};
+use crate::base::{Base, Folding, Given, Sketched};
 use crate::tier::{Tier, floor};
 use crate::{Error, Result};
 use arrow::array::RecordBatch;
@@ -9,6 +9,7 @@ use bodkin_table::{TableSnapshot, Tables};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use std::ops::Range;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Tiers whose windows divide a unit: they are made in one pass over the base.
@@ -30,18 +31,18 @@ pub(crate) async fn make(
     base: Base,
     from: &TableSnapshot,
     stretch: &Range<i64>,
-    version: i64,
+    (version, sketched): (i64, &Arc<Sketched>),
 ) -> Result<u64> {
     let own = Tenant::default();
     let read = tables.read_stretch(from, &own, stretch.clone())?;
-    let fold = base.fold(Given::Base, &FINE, version)?;
+    let fold = base.fold(Given::Base, &FINE, version, sketched)?;
     let folded = replace(tables, base, &FINE, stretch, |senders| fold_all(read, fold, senders)).await?;
     let day = Tier::Day.window_us();
     let days = floor(stretch.start, day)..floor(stretch.end - 1, day).saturating_add(day);
     let snapshot = tables.snapshot();
     let hours = tables.read_stretch(snapshot.table(base.tier(Tier::Hour)), &own, days.clone())?;
     let day = [Tier::Day];
-    let fold = base.fold(Given::Tier, &day, version)?;
+    let fold = base.fold(Given::Tier, &day, version, sketched)?;
     replace(tables, base, &day, &days, |senders| fold_all(hours, fold, senders)).await?;
     Ok(folded)
 }

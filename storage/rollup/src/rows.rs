@@ -1,8 +1,10 @@
 //! Rows of a tier: to columns, and from columns.
 
 use crate::bucket::{Bucket, Second, Stored};
+use crate::sketch::Sketch;
 use arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, Int64Array, PrimitiveArray, RecordBatch, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, Float64Array, Int64Array, PrimitiveArray, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
 };
 use arrow::datatypes::{ArrowPrimitiveType, Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
@@ -40,11 +42,13 @@ impl TierRow {
 #[derive(Debug, Default)]
 pub(crate) struct RowsBuilder {
     rows: Vec<TierRow>,
+    sketches: Vec<Option<String>>,
 }
 
 impl RowsBuilder {
-    pub(crate) fn push(&mut self, row: TierRow) {
+    pub(crate) fn push(&mut self, row: TierRow, sketch: Option<&Sketch>) {
         self.rows.push(row);
+        self.sketches.push(sketch.map(Sketch::to_string));
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -85,6 +89,7 @@ impl RowsBuilder {
             inner(|inner| inner.min),
             inner(|inner| inner.max),
             inner(Bucket::sum),
+            Arc::new(StringArray::from(std::mem::take(&mut self.sketches))),
         ];
         RecordBatch::try_new(rollup::schema(), columns)
     }

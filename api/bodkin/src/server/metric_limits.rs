@@ -3,7 +3,7 @@
 use anyhow::{Context, anyhow};
 use bodkin_gateway::{GatewayLimits, TenantLimits};
 use bodkin_metrics::MetricOptions;
-use bodkin_schema::Tenant;
+use bodkin_schema::{MetricId, Tenant};
 use bodkin_scrape::Text;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 pub(crate) struct MetricsSection {
     /// Bytes of samples in memory; what is older is read from the tables.
     head: Option<Text>,
+    /// Metrics whose tiers have sketches, for quantiles.
+    sketches: Vec<String>,
     /// What is beyond is refused by name.
     limits: LimitsSection,
     /// Limits of some tenants; what one does not say is as in `limits`.
@@ -51,6 +53,11 @@ impl LimitsSection {
 }
 
 impl MetricsSection {
+    /// The metrics whose tiers have sketches.
+    pub(crate) fn sketched(&self) -> impl Iterator<Item = MetricId> {
+        self.sketches.iter().map(|name| MetricId::of(name))
+    }
+
     /// What senders may ask for.
     ///
     /// # Errors

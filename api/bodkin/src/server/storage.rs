@@ -61,6 +61,7 @@ impl Storage {
         let tables = Arc::new(Tables::open(store.clone(), root, data_dir.node(), clock.clone()).await?);
         let ladder = |base| Ladder::open(tables.clone(), base, Retention::default(), clock.clone());
         let (ladder, flow_ladder) = tokio::try_join!(ladder(Base::Samples), ladder(Base::Flows)).context("rollups")?;
+        ladder.sketch(section.sketched());
         let intents = IntentStore::new(store, data_dir.node());
         let floor = intents.newest().await?.map(|intent| intent.position()).unwrap_or_default();
         let wal = Wal::open(&path.join("wal"), WalOptions { floor, ..Default::default() }, clock.clone())?;

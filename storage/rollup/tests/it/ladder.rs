@@ -1,8 +1,13 @@
 //! LATE-1 for the tiers: what a view calls exact equals a batch over the samples, whatever came in which order.
 
 use crate::harness::{HOUR, Node, SECOND, STALE, START, Sample};
-use bodkin_rollup::Tier;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use bodkin_rollup::{Sketch, Tier};
+use bodkin_schema::{MetricId, Tenant, metrics, rollup};
+use futures::TryStreamExt;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 const ALL_TIME: std::ops::Range<i64> = i64::MIN..i64::MAX;
 
@@ -98,6 +103,56 @@ async fn late_samples_of_what_is_gone_change_nothing() {
     let hours = node.rows(&node.view().await, Tier::Hour, ALL_TIME).await;
     assert_eq!(hours[0].whole.count, 240, "the hour keeps what it had");
     assert_eq!(node.ladder.progress().units_pending, 0);
+}
+
+/// The sketches of a tier by series and window, in microseconds.
+async fn sketches(node: &Node, tier: Tier) -> BTreeMap<(i64, i64), Option<Sketch>> {
+    let view = node.view().await;
+    let read = node.tables.read_stretch(view.snapshot.table(tier.stream()), &Tenant::default(), ALL_TIME).unwrap();
+    let batches: Vec<RecordBatch> = read.try_collect().await.unwrap();
+    let mut found = BTreeMap::new();
+    for batch in &batches {
+        let ints = |name| batch.column_by_name(name).unwrap().as_primitive::<Int64Type>();
+        let times = batch.column_by_name(rollup::TS).unwrap().as_primitive::<TimestampMicrosecondType>();
+        let texts = batch.column_by_name(rollup::SKETCH).unwrap().as_string::<i32>();
+        for (row, text) in texts.iter().enumerate() {
+            let key = (ints(metrics::SERIES_ID).value(row), times.value(row));
+            found.insert(key, text.map(|text| text.parse().unwrap()));
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn sketches_of_the_metrics_that_were_named() {
+    let mut node = Node::new().await;
+    node.ladder.sketch([MetricId(1)]);
+    let value = |n: i64| (n * n % 1009 - 300) as f64 / 7.0;
+    let samples = |series: i64| (0..900).map(move |n| (series, START + n * 120 * SECOND, value(n + series)));
+    node.write(samples(1).chain(samples(2)).filter(|sample| sample.1 % 7 != 0).collect());
+    node.end_epoch().await;
+    node.ladder.backfill(ALL_TIME).await.unwrap();
+    // Late ones change the sketch of their windows.
+    node.write(samples(1).filter(|sample| sample.1 % 7 == 0).collect());
+    node.end_epoch().await;
+    node.ladder.backfill(ALL_TIME).await.unwrap();
+    for tier in Tier::ALL {
+        let mut expected: BTreeMap<(i64, i64), Option<Sketch>> = BTreeMap::new();
+        for ((series, ts), value) in &node.given {
+            let sketch = expected.entry((*series, tier.window_of(*ts))).or_default();
+            if *series == 1 {
+                sketch.get_or_insert_default().add(*value);
+            }
+        }
+        assert_eq!(sketches(&node, tier).await, expected, "{tier:?}");
+    }
+    // Nothing is told of a day of which some hours are not known.
+    node.ladder.sketch([]);
+    node.write(vec![(1, START + 7 * SECOND, 1.0)]);
+    node.end_epoch().await;
+    node.ladder.backfill(ALL_TIME).await.unwrap();
+    let (hours, days) = (sketches(&node, Tier::Hour).await, sketches(&node, Tier::Day).await);
+    assert!(hours[&(1, START)].is_none() && hours[&(1, START + 10 * HOUR)].is_some() && days[&(1, START)].is_none());
 }
 
 /// What happens to a node.
