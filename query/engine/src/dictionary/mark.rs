@@ -102,8 +102,7 @@ fn with_mark(
     are_first_searched: bool,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let (Some(predicate), Some(projection)) = (source.filter(), source.projection()) else { return Ok(None) };
-    let (dynamic, fixed): (Vec<_>, Vec<_>) =
-        split_conjunction(&predicate).into_iter().cloned().partition(|part| is_dynamic(part));
+    let (dynamic, fixed): (Vec<_>, Vec<_>) = split_conjunction(&predicate).into_iter().cloned().partition(is_dynamic);
     let is_for_reader = config.limit.is_some() || are_first_searched && !dynamic.is_empty();
     let is_for_reader = is_for_reader || fixed.is_empty() || projection.iter().next().is_none();
     if is_for_reader || !leaves_many(&fixed) || columns_beside(projection, &fixed) > COLUMNS_MAX {
