@@ -485,7 +485,8 @@ mod tests {
                 let made = run(&mut dimension, batch.derived("x", records));
                 let mut names = [None, Some("n1"), Some("n2"), None, None, None][from..from + count].to_vec();
                 let mut found: Vec<_> = told(&made).into_iter().map(|row| row.3).collect();
-                (names.sort(), found.sort());
+                names.sort();
+                found.sort();
                 assert_eq!(found, names.iter().map(|name| name.map(str::to_owned)).collect::<Vec<_>>());
                 assert_eq!(*made[0].stream, *"x");
             }
