@@ -215,7 +215,7 @@ impl RingSizes {
     fn of(total: usize, cpus: usize, page: usize) -> Self {
         let power_of_two = |bytes: usize| (1_usize << bytes.max(1).ilog2()).clamp(page, 1 << 30);
         let count = cpus.max(1);
-        Self { life: power_of_two(total / 4), events: power_of_two(total / 4 * 3 / count), count }
+        Self { life: power_of_two(total / 2), events: power_of_two(total / 2 / count), count }
     }
 }
 
@@ -429,8 +429,8 @@ mod tests {
     #[test]
     fn rings_share_the_memory_given() {
         let mib = 1 << 20;
-        assert_eq!(RingSizes::of(16 * mib, 2, 4096), RingSizes { life: 4 * mib, events: 4 * mib, count: 2 });
-        assert_eq!(RingSizes::of(8 * mib, 3, 4096), RingSizes { life: 2 * mib, events: 2 * mib, count: 3 });
+        assert_eq!(RingSizes::of(16 * mib, 2, 4096), RingSizes { life: 8 * mib, events: 4 * mib, count: 2 });
+        assert_eq!(RingSizes::of(8 * mib, 3, 4096), RingSizes { life: 4 * mib, events: mib, count: 3 });
         assert_eq!(RingSizes::of(0, 0, 4096), RingSizes { life: 4096, events: 4096, count: 1 });
     }
 

@@ -12,6 +12,11 @@ use std::ops::Add;
 
 /// Records that were read and not given yet take at most so many times the memory of their ring.
 const BACKLOG_RINGS: usize = 2;
+/// The same for the life of processes, which comes in storms and must not be lost.
+const BACKLOG_LIFE: usize = 8;
+
+/// The number of the ring of the life of processes.
+const LIFE_RING: u16 = 0;
 
 /// Header of a record in a ring.
 const RECORD_HEADER_BYTES: usize = 8;
@@ -89,7 +94,8 @@ impl Merge {
     /// Each ring has room of its own. Were it shared, one that finds none left would hold back the events of the one that
     /// took it, and neither would ever be given.
     pub(super) fn read(&mut self, ring: u16, size: usize, mut next: impl FnMut(&mut dyn FnMut(&[u8])) -> bool) -> u64 {
-        let mut left = size.min((size * BACKLOG_RINGS).saturating_sub(self.ring(ring).held));
+        let backlog = if ring == LIFE_RING { BACKLOG_LIFE } else { BACKLOG_RINGS };
+        let mut left = size.min((size * backlog).saturating_sub(self.ring(ring).held));
         while left > 0 {
             let mut taken = 0;
             if !next(&mut |record| taken = self.push(ring, record)) {
@@ -329,7 +335,7 @@ mod tests {
             }
             merge.end(&mut stats);
             assert_eq!(stats.late, 0);
-            assert!(merge.arena.len() <= 3 * 2 * BACKLOG_RINGS * SIZE, "{}", merge.arena.len());
+            assert!(merge.arena.len() <= 2 * (BACKLOG_LIFE + 2 * BACKLOG_RINGS) * SIZE, "{}", merge.arena.len());
         }
         assert!(given > now * 9 / 10, "{given} of {now}");
     }

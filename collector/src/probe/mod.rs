@@ -63,7 +63,7 @@ pub struct ProbeConfig {
     pub syscall_stats: SyscallStats,
     /// Network conversations are told.
     pub flows: bool,
-    /// Bytes of all rings together: a quarter for exec, fork and exit, the rest over the processors. Rounded down to powers of two,
+    /// Bytes of all rings together: half for exec, fork and exit, half over the processors. Rounded down to powers of two,
     /// at least a page each. A mapped ring counts twice in resident memory.
     pub ring_bytes: usize,
     /// A process whose calls are not exported, usually the agent itself. Its exec, fork and exit are.
