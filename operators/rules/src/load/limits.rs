@@ -15,7 +15,7 @@ pub(super) const OBJECTS_MAX: usize = 1 << 15;
 pub(super) const LIST_ITEMS_MAX: usize = 1 << 19;
 /// What conditions and outputs may take in all, lists and macros substituted, each value by [`VALUE_BYTES`] beside its
 /// bytes.
-pub(super) const CONDITIONS_BYTES_MAX: usize = 24 << 20;
+pub(super) const CONDITIONS_BYTES_MAX: usize = 16 << 20;
 /// What a comparison and a value take beside their texts.
 pub(super) const VALUE_BYTES: usize = 40;
 /// Messages of one severity that are kept. A load that has so many errors stops; warnings beyond are counted.
