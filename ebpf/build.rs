@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 #[allow(dead_code, unreachable_pub)]
 #[path = "src/call.rs"]
 mod call;
+mod checks;
 #[allow(dead_code, unreachable_pub)]
 #[path = "src/event.rs"]
 mod event;
@@ -26,6 +27,7 @@ fn main() {
     println!("cargo::rerun-if-changed=src/event.rs");
     println!("cargo::rerun-if-changed=src/call.rs");
     println!("cargo::rerun-if-changed=src/layout.rs");
+    println!("cargo::rerun-if-changed=checks.rs");
     println!("cargo::rerun-if-env-changed=CLANG");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     if let Err(problem) = build(&out) {
@@ -82,8 +84,8 @@ fn clang() -> Result<String, String> {
 
 /// One `_Static_assert` for every field and constant that both sides know.
 fn assertions() -> String {
-    let mut text = String::from("// Made by build.rs from src/layout.rs.\n");
-    for (expression, value) in layout::checks() {
+    let mut text = String::from("// Made by build.rs from src/layout.rs and checks.rs.\n");
+    for (expression, value) in checks::checks() {
         let _ = writeln!(text, "_Static_assert({expression} == {value}, \"{}\");", expression.replace('"', ""));
     }
     text
