@@ -111,8 +111,8 @@ impl AgentSection {
     /// # Errors
     /// What is wrong, with the key.
     pub fn check(&self) -> Result<(), String> {
-        if !(1..=512).contains(&self.ring_mib) {
-            return Err(format!("agent.ring_mib: {} is not between 1 and 512", self.ring_mib));
+        if !(1..=256).contains(&self.ring_mib) {
+            return Err(format!("agent.ring_mib: {} is not between 1 and 256", self.ring_mib));
         }
         self.exclude.check()?;
         match self.events.iter().flatten().find(|name| !bodkin_ebpf::syscall::is_exportable(name)) {

@@ -106,7 +106,8 @@ impl Merge {
         self.ring(ring).read_up_to
     }
 
-    /// Takes a record of a ring; returns its bytes. One too short to have a time is given at once.
+    /// Takes a record of a ring; returns its bytes. One too short to have a time is given at once. The arena of the largest
+    /// rings that may be asked for stays below the 4 GiB that a place in it can name.
     pub fn push(&mut self, ring: u16, record: &[u8]) -> usize {
         let boot_ns = decode::boot_ns(record).unwrap_or(0);
         // No event is that long: what is cut is no event either way.
