@@ -3,8 +3,8 @@
 //! become usual at once.
 //!
 //! A series is kept as means of 10 minutes, or of the time between two values of a slow one, for four weeks, and its
-//! differences from what was expected for one: 35 KiB ([`past`]). What is expected follows from earlier weeks and from days
-//! that were like this one ([`season`]). Five things are unusual: a value far away; runs of values that lie on one side of
+//! differences from what was expected for one: 35 KiB (`past`). What is expected follows from earlier weeks and from days
+//! that were like this one (`season`). Five things are unusual: a value far away; runs of values that lie on one side of
 //! what is expected; values that go up and down far more than usual; values that do not move although they usually do; and
 //! a learned series that ends, which the instance of the rule sees. How far is far follows from the series' own week: one
 //! whose noise is slow or has heavy tails is given more room.

@@ -1,6 +1,6 @@
 //! LATE-1 for the tiers of flows: what a view calls exact equals a batch over the flows, whatever came in which order.
 
-use crate::harness::{HOUR, Node, SECOND, START};
+use crate::harness::{HOUR, Node, SECOND, START, Step, steps};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::array::{TimestampMicrosecondArray, new_null_array};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
@@ -224,20 +224,6 @@ async fn a_day_of_one_service_is_one_row() {
     check(&node, &[given, vec![late]].concat()).await;
 }
 
-/// What happens to a node.
-#[derive(Clone, Debug)]
-enum Step {
-    Write(Vec<Flow>),
-    EndEpoch,
-    Forward(i64),
-    Round,
-    Backfill,
-    Compact,
-    /// The process dies after so many puts of a making.
-    Die(i64),
-    Restart,
-}
-
 fn some_flows() -> impl Strategy<Value = Vec<Flow>> {
     let time = prop_oneof![
         (-24i64..30).prop_map(|hour| START + hour * HOUR),
@@ -254,25 +240,11 @@ fn some_flows() -> impl Strategy<Value = Vec<Flow>> {
     prop::collection::vec(flow, 1..60)
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        6 => some_flows().prop_map(Step::Write),
-        5 => Just(Step::EndEpoch),
-        2 => (1i64..8 * 60).prop_map(|minutes| Step::Forward(minutes * 60 * SECOND)),
-        3 => Just(Step::Round),
-        2 => Just(Step::Backfill),
-        2 => Just(Step::Compact),
-        2 => (0i64..12).prop_map(Step::Die),
-        1 => Just(Step::Restart),
-    ];
-    prop::collection::vec(step, 4..20)
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
 
     #[test]
-    fn late_1_a_tier_is_a_batch_over_the_flows(steps in steps()) {
+    fn late_1_a_tier_is_a_batch_over_the_flows(steps in steps(some_flows(), 20)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let mut node = Node::new().await;

@@ -1,4 +1,4 @@
-//! Tables in a store that can die, a clock that a test sets, and what the tiers have to be.
+//! Tables in a store that can die, a clock that a test sets, what the tiers have to be, and what happens to all of it.
 
 use arrow::array::{Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use async_trait::async_trait;
@@ -15,7 +15,9 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
     PutOptions, PutPayload, PutResult, Result,
 };
+use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -232,4 +234,36 @@ async fn start(store: &Arc<Mortal>, clock: &Arc<Hand>) -> (Arc<Tables>, [Arc<Lad
     let ladder = async |base| Ladder::open(tables.clone(), base, Retention::default(), clock.clone()).await.unwrap();
     let ladders = [ladder(Base::Samples).await, ladder(Base::Flows).await];
     (tables, ladders)
+}
+
+/// What happens to a node that rows are written to.
+#[derive(Clone, Debug)]
+pub(crate) enum Step<T> {
+    Write(T),
+    EndEpoch,
+    Forward(i64),
+    Round,
+    Backfill,
+    Compact,
+    /// The process dies after so many puts of a making.
+    Die(i64),
+    Restart,
+}
+
+/// At least four steps and less than `count_max`, which write some of `rows`.
+pub(crate) fn steps<T: Clone + Debug>(
+    rows: impl Strategy<Value = T>,
+    count_max: usize,
+) -> impl Strategy<Value = Vec<Step<T>>> {
+    let step = prop_oneof![
+        6 => rows.prop_map(Step::Write),
+        5 => Just(Step::EndEpoch),
+        2 => (1i64..8 * 60).prop_map(|minutes| Step::Forward(minutes * 60 * SECOND)),
+        3 => Just(Step::Round),
+        2 => Just(Step::Backfill),
+        2 => Just(Step::Compact),
+        2 => (0i64..12).prop_map(Step::Die),
+        1 => Just(Step::Restart),
+    ];
+    prop::collection::vec(step, 4..count_max)
 }

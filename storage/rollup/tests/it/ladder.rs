@@ -1,6 +1,6 @@
 //! LATE-1 for the tiers: what a view calls exact equals a batch over the samples, whatever came in which order.
 
-use crate::harness::{HOUR, Node, SECOND, STALE, START, Sample};
+use crate::harness::{HOUR, Node, SECOND, STALE, START, Sample, Step, steps};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use bodkin_rollup::{Sketch, Tier};
@@ -155,20 +155,6 @@ async fn sketches_of_the_metrics_that_were_named() {
     assert!(hours[&(1, START)].is_none() && hours[&(1, START + 10 * HOUR)].is_some() && days[&(1, START)].is_none());
 }
 
-/// What happens to a node.
-#[derive(Clone, Debug)]
-enum Step {
-    Write(Vec<Sample>),
-    EndEpoch,
-    Forward(i64),
-    Round,
-    Backfill,
-    Compact,
-    /// The process dies after so many puts of a making.
-    Die(i64),
-    Restart,
-}
-
 fn samples() -> impl Strategy<Value = Vec<Sample>> {
     // Times on the borders of windows are as frequent as others.
     let time = prop_oneof![
@@ -186,25 +172,11 @@ fn samples() -> impl Strategy<Value = Vec<Sample>> {
     prop::collection::vec(sample, 1..60)
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        6 => samples().prop_map(Step::Write),
-        5 => Just(Step::EndEpoch),
-        2 => (1i64..8 * 60).prop_map(|minutes| Step::Forward(minutes * 60 * SECOND)),
-        3 => Just(Step::Round),
-        2 => Just(Step::Backfill),
-        2 => Just(Step::Compact),
-        2 => (0i64..12).prop_map(Step::Die),
-        1 => Just(Step::Restart),
-    ];
-    prop::collection::vec(step, 4..24)
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     #[test]
-    fn late_1_a_tier_is_a_batch_over_the_samples(steps in steps()) {
+    fn late_1_a_tier_is_a_batch_over_the_samples(steps in steps(samples(), 24)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let mut node = Node::new().await;
