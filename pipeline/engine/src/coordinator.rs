@@ -9,7 +9,7 @@
 //! Before `decide` nothing of the epoch counts and a restart does it again from the log; after it, everything does
 //! and a restart rolls forward (ONCE-2).
 
-use crate::intent::pieces;
+use crate::intent::{SinkState, pieces};
 use crate::runtime::{Cut, Inlet, OperatorState, Recovered, Report};
 use crate::state::{Key, Place};
 use crate::{Error, Intent, IntentStore, Result, Sink, Source, Timer, causes};
@@ -149,7 +149,13 @@ impl Coordinator {
         };
         let Some(intent) = newest else { return Ok((coordinator, Recovered::default())) };
         coordinator.roll_forward(&intent).await?;
-        let recovered = coordinator.intents.recovered(&intent).await?;
+        let (recovered, of_sinks) = coordinator.intents.recovered(&intent).await?;
+        for SinkState { sink: name, part, state } in of_sinks {
+            match coordinator.sinks.iter().find(|sink| sink.name() == name) {
+                Some(sink) => sink.restore(&part, &state).map_err(|source| failed(sink, intent.epoch(), source))?,
+                None => tracing::warn!(sink = name, part, "the state of a sink that is gone is dropped"),
+            }
+        }
         Ok((coordinator, recovered))
     }
 
@@ -261,12 +267,15 @@ impl Coordinator {
     }
 
     async fn prepare(&self, cut: &Cut, states: &[OperatorState]) -> Result<Intent> {
-        let mut prepared = BTreeMap::new();
+        let (mut prepared, mut of_sinks) = (BTreeMap::new(), Vec::new());
         for sink in &self.sinks {
             let value = sink.prepare(cut.epoch).await.map_err(|source| failed(sink, cut.epoch, source))?;
             prepared.insert(sink.name().to_owned(), value);
+            let parts = sink.state(cut.epoch).map_err(|source| failed(sink, cut.epoch, source))?;
+            let of_part = |(part, state)| SinkState { sink: sink.name().to_owned(), part, state };
+            of_sinks.extend(parts.into_iter().map(of_part));
         }
-        let pieces = pieces(cut, states)?;
+        let pieces = pieces(cut, states, of_sinks)?;
         let states = self.intents.states();
         let places = states.write(cut.epoch, self.generation, &pieces, &self.places).await?;
         Ok(Intent::new(self.intents.node(), self.generation, cut.clone(), &places, prepared))

@@ -3,6 +3,7 @@
 use crate::{Batch, SinkError};
 use async_trait::async_trait;
 use bodkin_schema::{Epoch, Position};
+use bytes::Bytes;
 
 /// Where rows come from, able to give them again from a position. It hands them to the [`Inlet`](crate::Inlet).
 #[async_trait]
@@ -37,6 +38,19 @@ pub trait Sink: Send + Sync {
     /// Uploads the sealed rows under their final names and returns what `commit` needs. May be called again after an
     /// error, and then starts over.
     async fn prepare(&self, epoch: Epoch) -> Result<serde_json::Value, SinkError>;
+
+    /// State of the sink at the end of the epoch, in parts by name, for its next life: it lies beside the operators', so that
+    /// intents stay small. Asked for after `prepare`, again where that is called again.
+    fn state(&self, epoch: Epoch) -> Result<Vec<(String, Bytes)>, SinkError> {
+        let _ = epoch;
+        Ok(Vec::new())
+    }
+
+    /// Takes back a part of the state of the newest epoch: at a start, after its `commit` and before any rows.
+    fn restore(&self, part: &str, state: &Bytes) -> Result<(), SinkError> {
+        let _ = (part, state);
+        Ok(())
+    }
 
     /// Makes the prepared rows part of the tables. Idempotent: where the epoch is already in, nothing happens.
     async fn commit(&self, epoch: Epoch, prepared: &serde_json::Value) -> Result<(), SinkError>;

@@ -21,8 +21,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Version of the JSON below. Format 1 had no state.
-const FORMAT: u32 = 2;
+/// Version of the JSON below. Format 1 had no state, 2 none of sinks.
+const FORMAT: u32 = 3;
+/// What the name of a sink's state begins with.
+const SINK_TOPIC: &str = "sink/";
 const EXTENSION: &str = ".intent";
 
 /// The highest number that a lane has stored, and when it last sent.
@@ -101,7 +103,7 @@ struct SideRef {
     place: Place,
 }
 
-/// Where the state of an operator in a key group lies.
+/// Where the state of an operator in a key group, or a part of a sink's, lies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct StateRef {
     operator: String,
@@ -178,10 +180,27 @@ impl Intent {
     }
 }
 
-/// The pieces of state that a cut and its shards give.
-pub(crate) fn pieces(cut: &Cut, states: &[OperatorState]) -> Result<BTreeMap<Key, Bytes>> {
+/// A part of the state of a sink.
+#[derive(Clone, Debug)]
+pub(crate) struct SinkState {
+    pub(crate) sink: String,
+    pub(crate) part: String,
+    pub(crate) state: Bytes,
+}
+
+impl SinkState {
+    /// What a piece is a part of, if it is one of a sink.
+    fn of(((name, _), state): (&Key, &Bytes)) -> Option<Self> {
+        let (sink, part) = name.strip_prefix(SINK_TOPIC)?.split_once('/')?;
+        Some(Self { sink: sink.to_owned(), part: part.to_owned(), state: state.clone() })
+    }
+}
+
+/// The pieces of state that a cut, its shards and the sinks give.
+pub(crate) fn pieces(cut: &Cut, states: &[OperatorState], sinks: Vec<SinkState>) -> Result<BTreeMap<Key, Bytes>> {
     let of_state = |state: &OperatorState| ((state.operator.clone(), state.group.number()), state.state.clone());
-    let mut pieces: BTreeMap<Key, Bytes> = states.iter().map(of_state).collect();
+    let of_sink = |state: SinkState| ((format!("{SINK_TOPIC}{}/{}", state.sink, state.part), 0), state.state);
+    let mut pieces: BTreeMap<Key, Bytes> = states.iter().map(of_state).chain(sinks.into_iter().map(of_sink)).collect();
     for input in &cut.side_inputs {
         let path = input.name.to_string();
         let json = serde_json::to_vec(input.value.as_ref()).map_err(|source| Error::Corrupt { path, source })?;
@@ -253,8 +272,8 @@ impl IntentStore {
         }
     }
 
-    /// Reads what `intent` says of the log and of operators.
-    pub(crate) async fn recovered(&self, intent: &Intent) -> Result<Recovered> {
+    /// Reads what `intent` says of the log, of operators and of sinks.
+    pub(crate) async fn recovered(&self, intent: &Intent) -> Result<(Recovered, Vec<SinkState>)> {
         let places = intent.places();
         let mut pieces = self.states().read(&places).await?;
         let mut side_inputs = Vec::new();
@@ -265,17 +284,20 @@ impl IntentStore {
             let position = Position(side.position);
             side_inputs.push(SideInput { name: side.name.as_str().into(), value: Arc::new(value), position });
         }
+        let of_sinks: Vec<SinkState> = pieces.iter().filter_map(SinkState::of).collect();
+        pieces.retain(|(name, _), _| !name.starts_with(SINK_TOPIC));
         let state = |((operator, group), state): (Key, Bytes)| {
             Some(OperatorState { operator, group: KeyGroup::new(group)?, state })
         };
-        Ok(Recovered {
+        let recovered = Recovered {
             epoch: intent.epoch(),
             position: intent.position(),
             marks: intent.marks.clone(),
             watermarks: intent.watermarks.clone(),
             side_inputs,
             states: pieces.into_iter().filter_map(state).collect(),
-        })
+        };
+        Ok((recovered, of_sinks))
     }
 
     /// Deletes what `intent`, which is complete, has made superfluous: the intents before it, and the states of its
@@ -380,8 +402,8 @@ mod tests {
     async fn a_newer_format_is_refused() {
         let store = Arc::new(InMemory::new());
         let intents = IntentStore::new(store.clone(), "n1");
-        store.put(&intents.path(Epoch(1)), r#"{"format":3}"#.into()).await.unwrap();
+        store.put(&intents.path(Epoch(1)), r#"{"format":4}"#.into()).await.unwrap();
         let error = intents.newest().await.unwrap_err().to_string();
-        assert!(error.contains("format 3") && error.contains("run the newer version"), "{error}");
+        assert!(error.contains("format 4") && error.contains("run the newer version"), "{error}");
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!  operator --(deliver/<channel>: key, body)--> pending --> channel --> row of table deliveries in the log --> gone
 //!                                                  |
-//!                                  the epoch's intent holds what is pending
+//!                                  a state of the epoch holds what is pending
 //! ```
 //! At least once: a crash between the channel's answer and the durable row sends again, under the same key, which a
 //! replay makes the same. A replay offers again what came after the intent, and finds the rows of what was delivered
@@ -18,9 +18,10 @@ mod tests;
 use crate::{Batch, Signal, Sink, SinkError};
 use async_trait::async_trait;
 use bodkin_schema::{Epoch, Stream};
+use bytes::Bytes;
 use queue::{State, deliveries};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
@@ -135,7 +136,7 @@ pub struct OutboxStats {
     pub dead: AtomicU64,
 }
 
-/// What is to be delivered. It is a [`Sink`] of the graph: an epoch's intent holds what is pending.
+/// What is to be delivered. It is a [`Sink`] of the graph: its state of an epoch is what is pending, a part a channel.
 pub struct Outbox {
     options: OutboxOptions,
     channels: RwLock<Channels>,
@@ -249,17 +250,33 @@ impl Sink for Outbox {
         0
     }
 
-    /// What is pending of the epoch and those before. What was delivered meanwhile has its row in the log.
-    async fn prepare(&self, epoch: Epoch) -> Result<serde_json::Value, SinkError> {
-        let mut state = self.lock();
-        state.end_replay();
-        let pending: Vec<_> = state.pending().filter(|delivery| delivery.epoch <= epoch.0).collect();
-        Ok(serde_json::to_value(pending)?)
+    async fn prepare(&self, _epoch: Epoch) -> Result<serde_json::Value, SinkError> {
+        self.lock().end_replay();
+        Ok(serde_json::Value::Null)
     }
 
-    /// At a start, takes up what was pending; else there is nothing to do.
+    /// What is pending of the epoch and those before. What was delivered meanwhile has its row in the log.
+    fn state(&self, epoch: Epoch) -> Result<Vec<(String, Bytes)>, SinkError> {
+        let state = self.lock();
+        let mut by_channel: BTreeMap<&str, Vec<&Delivery>> = BTreeMap::new();
+        for delivery in state.pending().filter(|delivery| delivery.epoch <= epoch.0) {
+            by_channel.entry(&delivery.channel).or_default().push(delivery);
+        }
+        let part =
+            |(channel, pending): (&str, Vec<&Delivery>)| Ok((channel.to_owned(), serde_json::to_vec(&pending)?.into()));
+        by_channel.into_iter().map(part).collect()
+    }
+
+    /// Takes up what was pending.
+    fn restore(&self, _channel: &str, state: &Bytes) -> Result<(), SinkError> {
+        let pending: Vec<Delivery> = serde_json::from_slice(state)?;
+        self.offer(pending);
+        Ok(())
+    }
+
+    /// At a start after a life that kept what was pending in the intent, takes that up; else there is nothing to do.
     async fn commit(&self, _epoch: Epoch, prepared: &serde_json::Value) -> Result<(), SinkError> {
-        if !self.lock().is_open() {
+        if !self.lock().is_open() && !prepared.is_null() {
             let pending: Vec<Delivery> = Deserialize::deserialize(prepared)?;
             self.offer(pending);
         }

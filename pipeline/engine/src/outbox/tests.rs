@@ -101,13 +101,17 @@ async fn a_restart_sends_what_is_pending_and_not_what_has_ended() {
     first.write(rows(1, &["a", "b"]));
     first.write(rows(2, &["c", "d"]));
     let prepared = first.prepare(Epoch(1)).await.unwrap();
+    let state = first.state(Epoch(1)).unwrap();
     first.open();
     run(&first, &world, 3).await;
     assert_eq!(*world.sent.lock().unwrap(), ["a", "b", "c"]);
     drop(first);
-    // The intent holds a and b; the replay offers c and d again, before or after the row of c.
+    // The state holds a and b; the replay offers c and d again, before or after the row of c.
     let second = outbox(&world);
     second.commit(Epoch(1), &prepared).await.unwrap();
+    assert_eq!(state.iter().map(|part| part.0.as_str()).collect::<Vec<_>>(), ["mail"]);
+    state.iter().for_each(|(channel, state)| second.restore(channel, state).unwrap());
+    assert_eq!(second.pending(), 2);
     second.write(ends(&["c"]));
     second.write(rows(2, &["c", "d"]));
     second.write(ends(&["a", "b"]));
@@ -115,6 +119,16 @@ async fn a_restart_sends_what_is_pending_and_not_what_has_ended() {
     second.open();
     run(&second, &world, 4).await;
     assert_eq!(*world.sent.lock().unwrap(), ["a", "b", "c", "d"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_intent_that_held_what_is_pending_is_read() {
+    let world = Arc::new(World::default());
+    let outbox = outbox(&world);
+    let pending = serde_json::json!([{"channel": "mail", "key": "a", "body": "text", "epoch": 1}]);
+    outbox.commit(Epoch(1), &pending).await.unwrap();
+    assert_eq!(outbox.pending(), 1);
+    assert!(outbox.restore("mail", &"[{".into()).is_err());
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ use bodkin_engine::{
     Time, TokioTimer, flush_channel,
 };
 use bodkin_schema::{Epoch, EventTime, Incarnation, Lane, Position, Seq, Stream, SystemClock, Tenant};
+use bytes::Bytes;
 use object_store::memory::InMemory;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -27,6 +28,8 @@ struct Life {
     disk: Arc<Disk>,
     steps_left: AtomicI64,
     rows: Mutex<BTreeMap<u64, Vec<i64>>>,
+    /// All rows of epochs before this life, as the state of the sink.
+    before: Mutex<Vec<i64>>,
 }
 
 impl Life {
@@ -65,6 +68,20 @@ impl Sink for Life {
         let rows = serde_json::json!(self.rows.lock().unwrap().get(&epoch.0).cloned().unwrap_or_default());
         self.step()?;
         Ok(rows)
+    }
+
+    fn state(&self, epoch: Epoch) -> Result<Vec<(String, Bytes)>, SinkError> {
+        self.step()?;
+        let mut all = self.before.lock().unwrap().clone();
+        all.extend(self.rows.lock().unwrap().range(..=epoch.0).flat_map(|(_, rows)| rows));
+        Ok(vec![("all".to_owned(), serde_json::to_vec(&all)?.into()), ("few".to_owned(), Bytes::from_static(b"same"))])
+    }
+
+    fn restore(&self, part: &str, state: &Bytes) -> Result<(), SinkError> {
+        if part == "all" {
+            *self.before.lock().unwrap() = serde_json::from_slice(state)?;
+        }
+        Ok(())
     }
 
     async fn commit(&self, epoch: Epoch, prepared: &serde_json::Value) -> Result<(), SinkError> {
@@ -111,7 +128,8 @@ fn row(number: u64) -> Batch {
 
 /// Recovers, replays the log from where the intent says, then flushes after each of `flushes` further rows.
 async fn live(disk: &Arc<Disk>, store: &Arc<InMemory>, logged: &mut u64, flushes: &[u64], steps: i64, shards: usize) {
-    let life = Arc::new(Life { disk: disk.clone(), steps_left: AtomicI64::new(steps), rows: Mutex::default() });
+    let steps_left = AtomicI64::new(steps);
+    let life = Arc::new(Life { disk: disk.clone(), steps_left, rows: Mutex::default(), before: Mutex::default() });
     let intents = IntentStore::new(store.clone(), "n");
     let clock = Arc::new(SystemClock::default());
     let time = Time { clock: clock.clone(), timer: Arc::new(TokioTimer) };
@@ -125,6 +143,11 @@ async fn live(disk: &Arc<Disk>, store: &Arc<InMemory>, logged: &mut u64, flushes
     let from = recovered.position.0;
     assert!(disk.trimmed.load(Ordering::Relaxed) <= from, "the log is trimmed only up to what is decided");
     assert_eq!(recovered.marks.iter().map(|mark| mark.seq().0).max(), (from > 0).then_some(from));
+    let mut kept = life.before.lock().unwrap().clone();
+    kept.sort_unstable();
+    let mut stored: Vec<i64> = disk.table.lock().unwrap().values().flatten().copied().collect();
+    stored.sort_unstable();
+    assert_eq!(kept, stored, "the state of a sink is that of the epoch that was decided");
     let options = EngineOptions { shards, ..Default::default() };
     let (engine, reports) = Engine::start(&Graph::of_streams(["drops"]), sinks, &recovered, options, clock).unwrap();
     (from + 1..=*logged).for_each(|number| engine.inlet().push(row(number)));
