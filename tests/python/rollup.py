@@ -177,6 +177,17 @@ def sketches_are_near(server):
     print(f"quantiles of {len(values)} series from sketches are within 1 %")
 
 
+def named_later_has_sketches(server, labels, late_ms):
+    """A metric that is named while the server runs: windows that are made afterwards have sketches."""
+    of_metric = "metric_id = (SELECT metric_id FROM series WHERE name = 'ladder_counter_total' LIMIT 1)"
+    for later in range(1, 200):
+        write(server, wire.body([(labels, [(late_ms + later, 2.0)])]))
+        roll_up(server)
+        if server.sql(f"SELECT count(*) FROM rollup_1m WHERE sketch IS NOT NULL AND {of_metric}")[0][0]:
+            return
+    raise AssertionError("no window has a sketch")
+
+
 def main():
     parser = harness.arguments(__doc__)
     parser.add_argument("--days", type=int, default=30)
@@ -229,6 +240,10 @@ def main():
             again, _ = ask(server, "query", query=text, time=at)
             assert numbers(again) == numbers(after) and any("rollup_1d" in info for info in again["infos"]), again
             tiers_equal_batches(server)
+            with open(path, "w") as file:
+                file.write("metrics: {sketches: [ladder_gauge, ladder_counter_total]}\n")
+            server.child.send_signal(signal.SIGHUP)
+            named_later_has_sketches(server, labels, late_ms)
             status, seconds = server.stop()
             assert status == 0, status
     print("the ladder holds")

@@ -59,6 +59,7 @@ use bodkin_ingest::LocalProducer;
 use bodkin_metrics::StoreView;
 use bodkin_promql::Engine;
 use bodkin_query::{QueryEngine, QueryOptions};
+use bodkin_rollup::Ladder;
 use bodkin_schema::{Clock, Stream};
 use cloudtrail::CloudtrailReader;
 use flow::{Deliveries, Flow, FlowAlerts, Scheduler};
@@ -98,7 +99,7 @@ pub(crate) struct Server {
 }
 
 /// What of the configuration can change while the server runs: the graph, alerts, channels, forwarders, Prometheus's rules
-/// and scraping, what agents are to watch, how long tables keep their rows.
+/// and scraping, what agents are to watch, how long tables keep their rows, which metrics have sketches.
 pub(crate) struct Reloader {
     agents: Arc<AgentConfigs>,
     engine: Arc<bodkin_engine::Engine>,
@@ -109,6 +110,7 @@ pub(crate) struct Reloader {
     config: Option<PathBuf>,
     prometheus: Arc<PrometheusJobs>,
     upkeep: Arc<Upkeep>,
+    ladder: Arc<Ladder>,
 }
 
 impl Reloader {
@@ -122,6 +124,7 @@ impl Reloader {
         self.prometheus.load(settings).await?;
         self.agents.set(config.agents.clone());
         self.upkeep.keep(config.retention()?);
+        self.ladder.sketch(config.metrics.sketched());
         let engine = self.engine.clone();
         // While one graph follows the other, there are the channels of both.
         self.deliveries.add_channels(&channels);
@@ -229,7 +232,8 @@ impl Server {
         let (engine, rules, flow) = (self.storage.engine().clone(), self.rules.clone(), self.flow.clone());
         let (agents, prometheus, upkeep) = (self.agents.clone(), self.prometheus.clone(), self.upkeep.clone());
         let (deliveries, clock) = (self.storage.deliveries().clone(), self.storage.clock().clone());
-        Reloader { agents, engine, rules, flow, deliveries, clock, config: self.config.clone(), prometheus, upkeep }
+        let (ladder, config) = (self.storage.ladder().clone(), self.config.clone());
+        Reloader { agents, engine, rules, flow, deliveries, clock, config, prometheus, upkeep, ladder }
     }
 
     /// What the process says of itself.
