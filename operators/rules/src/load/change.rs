@@ -3,6 +3,7 @@
 use super::collect::{Order, append};
 use super::exception::{self, ExceptionDef};
 use super::kind::Source;
+use super::limits::EXCEPTIONS_MAX;
 use super::object::{INCONSISTENT, Reader, Result};
 use super::report::Diagnostic;
 use super::yaml::Node;
@@ -39,9 +40,11 @@ impl Reader<'_> {
             if has(appended, "output") { append(&mut rule.output, &output) } else { rule.output = output.trimmed() }
         }
         if let Some(description) = description {
-            let is_appended = has(appended, "desc");
-            let before = if is_appended { format!("{} ", rule.description) } else { String::new() };
-            rule.description = before + description.as_str();
+            match has(appended, "desc") {
+                true => rule.description.push(' '),
+                false => rule.description.clear(),
+            }
+            rule.description.push_str(description.as_str());
         }
         if let Some(tags) = tags {
             if !has(appended, "tags") {
@@ -82,16 +85,19 @@ impl Reader<'_> {
 /// Adds the values of known exceptions, and new exceptions as a whole.
 fn append_exceptions(before: &mut Vec<ExceptionDef>, more: Vec<ExceptionDef>, files: &super::Files<'_>) -> Result<()> {
     for exception in more {
+        let count = before.len();
         let known = before.iter_mut().find(|known| known.name == exception.name);
         let message =
             match (&known, exception.fields.is_some() || exception.comps.is_some(), exception.values.is_empty()) {
-                (Some(_), true, _) => Some("only values can be appended to an exception that exists"),
-                (None, _, true) => Some("a new exception needs 'values'"),
+                (Some(_), true, _) => Some("only values can be appended to an exception that exists".to_owned()),
+                (None, _, true) => Some("a new exception needs 'values'".to_owned()),
+                (None, ..) if count >= EXCEPTIONS_MAX => {
+                    Some(format!("a rule has at most {EXCEPTIONS_MAX} exceptions"))
+                }
                 _ => None,
             };
         if let Some(message) = message {
-            let place = files.place(exception.at, 1);
-            return Err(Diagnostic::error(INCONSISTENT, message.to_owned(), place, None));
+            return Err(Diagnostic::error(INCONSISTENT, message, files.place(exception.at, 1), None));
         }
         match known {
             Some(known) => known.values.extend(exception.values),

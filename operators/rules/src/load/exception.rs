@@ -1,6 +1,7 @@
 //! Exceptions: tables of values that a rule does not fire for, written into its condition.
 
 use super::change::one_or_many;
+use super::limits::{CONDITIONS_BYTES_MAX, EXCEPTIONS_MAX};
 use super::list::push_quoted;
 use super::object::{INCONSISTENT, INVALID, Reader, Result};
 use super::report::Diagnostic;
@@ -39,6 +40,9 @@ pub(super) fn read(reader: &mut Reader<'_>, is_append: bool) -> Result<Vec<Excep
     let node = reader.node;
     let Some(list) = node.get("exceptions").filter(|node| !node.is_null()) else { return Ok(Vec::new()) };
     let Some(nodes) = list.items() else { return reader.refuse(INVALID, list, "'exceptions' must be a list") };
+    if nodes.len() > EXCEPTIONS_MAX {
+        return reader.refuse(INCONSISTENT, list, &format!("a rule has at most {EXCEPTIONS_MAX} exceptions"));
+    }
     let mut exceptions: Vec<ExceptionDef> = Vec::new();
     let mut names = HashSet::new();
     for node in nodes {
@@ -141,6 +145,7 @@ impl ExceptionDef {
         condition.push_text(field);
         condition.push_str(&format!(" {comp} ("), self.at);
         for (index, row) in self.values.iter().enumerate() {
+            self.check_length(condition, files)?;
             let [Entry::One(value)] = row.entries.as_slice() else {
                 return self.refuse("one field takes a list of texts", None, files);
             };
@@ -158,6 +163,7 @@ impl ExceptionDef {
     fn write_rows(&self, condition: &mut Text, fields: &[Text], files: &Files<'_>) -> Result<()> {
         condition.push_str("(", self.at);
         for (index, row) in self.values.iter().enumerate() {
+            self.check_length(condition, files)?;
             if row.entries.len() != fields.len() {
                 return self.refuse("fields and values differ in length", None, files);
             }
@@ -176,6 +182,17 @@ impl ExceptionDef {
         }
         condition.push_str(")", self.at);
         Ok(())
+    }
+
+    /// Fields are written once for each row of values: a long one would make any condition.
+    fn check_length(&self, condition: &Text, files: &Files<'_>) -> Result<()> {
+        match condition.len() > CONDITIONS_BYTES_MAX {
+            true => {
+                let limit = CONDITIONS_BYTES_MAX >> 20;
+                self.refuse(&format!("with its values the condition is longer than {limit} MiB"), None, files)
+            }
+            false => Ok(()),
+        }
     }
 }
 

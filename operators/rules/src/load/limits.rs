@@ -11,8 +11,10 @@ pub(super) const NODE_BYTES: usize = 48;
 pub(super) const NODE_DEPTH_MAX: usize = 32;
 /// Lists, macros, rules and their changes.
 pub(super) const OBJECTS_MAX: usize = 1 << 15;
-/// Values of all lists after lists in them are spliced.
-pub(super) const LIST_ITEMS_MAX: usize = 1 << 19;
+/// What values of all lists may take after lists in them are spliced, each value by [`VALUE_BYTES`] beside its bytes.
+pub(super) const LISTS_BYTES_MAX: usize = 24 << 20;
+/// Exceptions of a rule.
+pub(super) const EXCEPTIONS_MAX: usize = 1 << 10;
 /// What conditions and outputs may take in all, lists and macros substituted, each value by [`VALUE_BYTES`] beside its
 /// bytes.
 pub(super) const CONDITIONS_BYTES_MAX: usize = 16 << 20;

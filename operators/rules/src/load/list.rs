@@ -1,10 +1,11 @@
 //! Lists: splicing of lists in lists, and substitution in the text of a condition.
 
 use super::collect::{Collection, ListDef};
-use super::limits::{CONDITIONS_BYTES_MAX, LIST_ITEMS_MAX};
+use super::limits::{CONDITIONS_BYTES_MAX, LISTS_BYTES_MAX, VALUE_BYTES};
 use super::text::{At, Text};
 use crate::syntax::MAX_DEPTH;
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// The lists of all files in the order of definition.
 #[derive(Default)]
@@ -16,7 +17,17 @@ pub(super) struct Lists {
 /// A list as it is written in place of its name.
 struct List {
     values: Text,
+    size: Size,
     is_used: bool,
+}
+
+/// What a text is with the names of lists in it replaced, known without replacing them: small texts may mean large ones.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    /// Its bytes, and [`VALUE_BYTES`] for each of its words; a little more than that where there were names.
+    bytes: usize,
+    /// How deep lists are nested in it.
+    depth: usize,
 }
 
 impl Lists {
@@ -29,16 +40,17 @@ impl Lists {
             done: definitions.iter().map(|_| None).collect(),
             is_used: vec![false; definitions.len()],
             path: Vec::new(),
-            items: 0,
+            bytes: 0,
         };
         for index in 0..definitions.len() {
             splicing.splice(index)?;
         }
         let Splicing { done, is_used, .. } = splicing;
         let mut all = Self::default();
-        for ((definition, items), is_used) in definitions.iter().zip(done).zip(is_used) {
-            all.add(&definition.name, &items.unwrap_or_default(), is_used);
+        for ((definition, spliced), is_used) in definitions.iter().zip(done).zip(is_used) {
+            all.add(&definition.name, &spliced.unwrap_or_default().items, is_used);
         }
+        all.measure();
         Ok(all)
     }
 
@@ -49,7 +61,36 @@ impl Lists {
             push_quoted(&mut values, item);
         }
         self.by_name.insert(name.to_owned(), self.lists.len());
-        self.lists.push(List { values, is_used });
+        self.lists.push(List { values, size: Size::default(), is_used });
+    }
+
+    /// Notes the sizes of all lists. Values name only lists that were defined after theirs.
+    fn measure(&mut self) {
+        for index in (0..self.lists.len()).rev() {
+            self.lists[index].size = self.size(&self.lists[index].values, index + 1);
+        }
+    }
+
+    /// The size of `text` with the names of the lists from `first` on replaced.
+    fn size(&self, text: &Text, first: usize) -> Size {
+        let mut size = Size { bytes: text.len(), depth: 0 };
+        for (start, end) in words(text.as_str().as_bytes()) {
+            let more = match self.named(text, start..end, first) {
+                Some(index) => {
+                    let inner = self.lists[index].size;
+                    size.depth = size.depth.max(1 + inner.depth);
+                    inner.bytes.saturating_add(BLANKS)
+                }
+                None => VALUE_BYTES,
+            };
+            size.bytes = size.bytes.saturating_add(more);
+        }
+        size
+    }
+
+    /// The list from `first` on whose name is written at `range`.
+    fn named(&self, text: &Text, range: Range<usize>, first: usize) -> Option<usize> {
+        self.by_name.get(&text.as_str()[range]).copied().filter(|index| *index >= first)
     }
 
     /// Whether something uses each list, in the order of definition.
@@ -57,26 +98,37 @@ impl Lists {
         self.lists.iter().map(|list| list.is_used)
     }
 
-    /// Replaces the names of lists in a condition by their values. Where values name lists that were defined after
-    /// theirs, those are replaced too, as if this went list by list in the order of definition.
-    pub(super) fn substitute(&mut self, text: &Text) -> Result<Text, String> {
-        let mut out = Text::default();
-        self.write(text, 0, 0, &mut out)?;
-        Ok(out)
-    }
-
-    /// Appends `text` with the names of the lists from `first` on replaced.
-    fn write(&mut self, text: &Text, first: usize, depth: usize, out: &mut Text) -> Result<(), String> {
+    /// What a condition takes with its lists replaced: at least its bytes, and [`VALUE_BYTES`] for each of its words.
+    ///
+    /// # Errors
+    /// Where it is too large or nested too deeply to be made.
+    pub(super) fn bytes_of(&self, condition: &Text) -> Result<usize, String> {
+        let Size { bytes, depth } = self.size(condition, 0);
         if depth > MAX_DEPTH {
             return Err(format!("lists are nested deeper than {MAX_DEPTH} levels"));
         }
+        if bytes > CONDITIONS_BYTES_MAX {
+            let limit = CONDITIONS_BYTES_MAX >> 20;
+            return Err(format!("with its lists substituted the condition takes more than {limit} MiB"));
+        }
+        Ok(bytes)
+    }
+
+    /// Replaces the names of lists in a condition by their values. Where values name lists that were defined after
+    /// theirs, those are replaced too, as if this went list by list in the order of definition. The condition is one
+    /// that [`Lists::bytes_of`] takes.
+    pub(super) fn substitute(&mut self, condition: &Text) -> Text {
+        let mut out = Text::default();
+        self.write(condition, 0, &mut out);
+        out
+    }
+
+    /// Appends `text` with the names of the lists from `first` on replaced.
+    fn write(&mut self, text: &Text, first: usize, out: &mut Text) {
         let bytes = text.as_str().as_bytes();
         let mut done = 0;
         for (start, end) in words(bytes) {
-            let Some(index) = self.by_name.get(&text.as_str()[start..end]).copied().filter(|index| *index >= first)
-            else {
-                continue;
-            };
+            let Some(index) = self.named(text, start..end, first) else { continue };
             self.lists[index].is_used = true;
             let mut before = start - bytes[done..start].iter().rev().take_while(|b| is_blank(**b)).count();
             let mut after = end + bytes[end..].iter().take_while(|b| is_blank(**b)).count();
@@ -91,36 +143,35 @@ impl Lists {
             }
             out.push_slice(text, done..before);
             out.push_str(" ", text.at(start));
-            let written = self.write(&values, index + 1, depth + 1, out);
+            self.write(&values, index + 1, out);
             self.lists[index].values = values;
-            written?;
             out.push_str(" ", text.at(start));
             done = after;
-            check_length(out)?;
         }
         out.push_slice(text, done.min(text.len())..text.len());
-        check_length(out)
     }
 }
 
-fn check_length(out: &Text) -> Result<(), String> {
-    match out.len() > CONDITIONS_BYTES_MAX {
-        true => {
-            Err(format!("with its lists substituted the condition is longer than {} MiB", CONDITIONS_BYTES_MAX >> 20))
-        }
-        false => Ok(()),
-    }
-}
+/// What is written around the values of a list.
+const BLANKS: usize = 2;
 
 /// Lists being spliced, each once.
 struct Splicing<'a> {
     collection: &'a Collection,
-    done: Vec<Option<Vec<Text>>>,
+    done: Vec<Option<Spliced>>,
     is_used: Vec<bool>,
     /// The lists that wait for one in them.
     path: Vec<usize>,
-    /// Values of all lists so far.
-    items: usize,
+    /// What the values of all lists take so far.
+    bytes: usize,
+}
+
+/// The values of a list with those of lists in it.
+#[derive(Default)]
+struct Spliced {
+    items: Vec<Text>,
+    /// Their bytes, and [`VALUE_BYTES`] for each.
+    bytes: usize,
 }
 
 impl Splicing<'_> {
@@ -133,22 +184,25 @@ impl Splicing<'_> {
             return Err((list.at, format!("lists are nested deeper than {MAX_DEPTH} levels")));
         }
         self.path.push(index);
-        let mut items = Vec::new();
+        let mut spliced = Spliced::default();
         for item in &list.items {
             // A list that is in itself stands for its name there.
             let Some(inner) = self.named(item, list).filter(|inner| !self.path.contains(inner)) else {
-                items.push(item.clone());
-                self.charge(1, item, list)?;
+                let bytes = item.len() + VALUE_BYTES;
+                self.charge(bytes, item, list)?;
+                spliced.bytes += bytes;
+                spliced.items.push(item.clone());
                 continue;
             };
             self.splice(inner)?;
             self.is_used[inner] = true;
-            let count = self.done[inner].as_ref().map_or(0, Vec::len);
-            self.charge(count, item, list)?;
-            items.extend(self.done[inner].iter().flatten().cloned());
+            let bytes = self.done[inner].as_ref().map_or(0, |inner| inner.bytes);
+            self.charge(bytes, item, list)?;
+            spliced.bytes += bytes;
+            spliced.items.extend(self.done[inner].iter().flat_map(|inner| &inner.items).cloned());
         }
         self.path.pop();
-        self.done[index] = Some(items);
+        self.done[index] = Some(spliced);
         Ok(())
     }
 
@@ -157,11 +211,12 @@ impl Splicing<'_> {
         (self.collection.lists.items()[inner].order.index < list.order.visibility).then_some(inner)
     }
 
-    fn charge(&mut self, items: usize, item: &Text, list: &ListDef) -> Result<(), (At, String)> {
-        self.items += items;
-        match self.items > LIST_ITEMS_MAX {
+    fn charge(&mut self, bytes: usize, item: &Text, list: &ListDef) -> Result<(), (At, String)> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        match self.bytes > LISTS_BYTES_MAX {
             true => {
-                Err((item.at(0), format!("with list '{}' all lists have more than {LIST_ITEMS_MAX} values", list.name)))
+                let limit = LISTS_BYTES_MAX >> 20;
+                Err((item.at(0), format!("with list '{}' all lists take more than {limit} MiB", list.name)))
             }
             false => Ok(()),
         }
@@ -211,6 +266,7 @@ mod tests {
         for (name, items) in all {
             lists.add(name, &items.iter().map(|item| text(item)).collect::<Vec<_>>(), false);
         }
+        lists.measure();
         lists
     }
 
@@ -235,7 +291,10 @@ mod tests {
             ("p.n in (outer)", "p.n in ( p, r , bins, q )"),
             ("p.n=bins", "p.n= a, \"b c\", \"d\" "),
         ] {
-            let out = lists.substitute(&text(before)).unwrap();
+            let size = lists.bytes_of(&text(before)).unwrap();
+            let out = lists.substitute(&text(before));
+            let least = out.len() + VALUE_BYTES * words(out.as_str().as_bytes()).count();
+            assert!((least..=least + before.len() + "outer, later, nothing".len()).contains(&size), "{before}");
             let squeeze = |s: &str| s.split_whitespace().collect::<Vec<_>>().join(" ");
             assert_eq!(squeeze(out.as_str()), squeeze(after), "{before}");
         }
@@ -252,7 +311,7 @@ mod tests {
                 names.iter().map(String::as_str).zip(items.iter().map(Vec::as_slice)).collect();
             let last = [last];
             all.push(("l30", if last == [""] { &[] } else { &last }));
-            assert!(lists(&all).substitute(&text("a in (l0)")).unwrap_err().contains("longer than"));
+            assert!(lists(&all).bytes_of(&text("a in (l0)")).unwrap_err().contains("more than"));
         }
     }
 }

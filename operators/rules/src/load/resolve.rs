@@ -39,7 +39,10 @@ pub(super) fn resolve(
         }
         loaded.extend(resolver.rule(rule));
     }
-    resolver.warn_unused();
+    // What uses them may be in a condition that is wrong.
+    if resolver.report.is_ok() {
+        resolver.warn_unused();
+    }
     (loaded, resolver.texts)
 }
 
@@ -130,14 +133,14 @@ impl<'a> Resolver<'a> {
 
     /// Substitutes lists and parses; an error is reported where it was written.
     fn parse(&mut self, condition: &Text) -> Option<(Expr, usize)> {
-        let text = match self.lists.substitute(condition) {
-            Ok(text) => text,
+        match self.lists.bytes_of(condition) {
+            Ok(bytes) => self.charge(bytes, condition)?,
             Err(message) => {
                 self.report.error("LOAD_ERR_VALIDATE", message, condition.place_of_first_line(self.files), None);
                 return None;
             }
-        };
-        self.charge(bytes_of(&text), condition)?;
+        }
+        let text = self.lists.substitute(condition);
         match parse_condition(text.as_str()) {
             Ok(tree) => {
                 self.texts.push(text);

@@ -71,6 +71,19 @@ fn bombs() -> Vec<(&'static str, String)> {
             "many regular expressions",
             rule(0, &format!("proc.name regex anyof ({})", joined(2000, &|i| format!("'.*x{i}[a-z]{{50}}'")))),
         ),
+        ("long lists in lists", {
+            let of_long = ["long"; 5000].join(", ");
+            format!("- list: long\n  items: [{}]\n- list: all\n  items: [{of_long}]\n", "x".repeat(200_000))
+        }),
+        ("an exception of a long field", {
+            let rows = ["[a]"; 20_000].join(", ");
+            let exception = format!("{{name: e, fields: [{}], values: [{rows}]}}", "x".repeat(200_000));
+            format!("{}  exceptions: [{exception}]\n", rule(0, "evt.type = open"))
+        }),
+        ("many exceptions", {
+            let exceptions = joined(20_000, &|i| format!("{{name: e{i}, fields: [proc.name], values: [[a]]}}"));
+            format!("{}  exceptions: [{exceptions}]\n", rule(0, "evt.type = open"))
+        }),
         ("a large regular expression", rule(0, "proc.name regex '((a{100}){100}){100}'")),
         ("a path without end", rule(0, &format!("evt.type = open and fd.name pmatch ({})", "/a".repeat(100_000)))),
         ("texts of icontains", rule(0, &format!("evt.type = open and proc.name icontains {}", "x".repeat(2 << 20)))),
