@@ -273,6 +273,11 @@ impl Head {
         u64::from(self.total_bytes)
     }
 
+    /// Whether frames behind this one may need it.
+    pub(crate) fn is_schema(&self) -> bool {
+        self.kind == KIND_SCHEMA
+    }
+
     /// What the bytes after the head hold; an error says what is damaged.
     pub(crate) fn parse_rest(&self, rest: Bytes) -> Result<Parsed, &'static str> {
         if crc32fast::hash(&rest) != self.rest_crc {

@@ -49,7 +49,8 @@ impl Replay {
                 let Some(segment) = self.segments.pop_front().filter(|segment| segment.start < self.until) else {
                     return Ok(None);
                 };
-                self.reader = open(self.disk.as_ref(), &segment)?.map(|reader| reader.up_to(self.until));
+                let reader = open(self.disk.as_ref(), &segment)?;
+                self.reader = reader.map(|reader| reader.up_to(self.until).after(self.from));
                 continue;
             };
             match reader.next_entry()? {

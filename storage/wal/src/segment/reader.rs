@@ -66,13 +66,15 @@ pub struct SegmentReader {
     header: Option<Header>,
     start: Position,
     len: u64,
+    /// Batches and notes that end there or before are passed over.
+    after: u64,
     offset: u64,
     schemas: HashMap<u64, (Arc<SchemaDef>, u64)>,
     pending: Option<Entry>,
 }
 
 enum Attempt {
-    /// A frame that ends at the offset; none for a schema.
+    /// A frame that ends at the offset; none for a schema, and for what is passed over.
     Good(Option<Frame>, u64),
     /// Damage; the next frame can start at the offset at the earliest.
     Bad(&'static str, u64),
@@ -103,13 +105,20 @@ impl SegmentReader {
             return Err(corrupt(path, "the header names another start: the file was renamed"));
         }
         let (path, offset) = (path.to_owned(), HEADER_BYTES as u64);
-        Ok(Self { file, path, header, start, len, offset, schemas: HashMap::new(), pending: None })
+        Ok(Self { file, path, header, start, len, after: 0, offset, schemas: HashMap::new(), pending: None })
     }
 
     /// Reads only up to `end`: beyond it a writer may be at work.
     #[must_use]
     pub fn up_to(mut self, end: Position) -> Self {
         self.len = self.len.min(end.0.saturating_sub(self.start.0));
+        self
+    }
+
+    /// Passes over what ends at `from` or before: of batches and notes there only the heads are read.
+    #[must_use]
+    pub fn after(mut self, from: Position) -> Self {
+        self.after = from.0.saturating_sub(self.start.0);
         self
     }
 
@@ -203,6 +212,9 @@ impl SegmentReader {
         if end > self.len {
             return Ok(Attempt::Bad("frame is cut off", self.next_head(offset + 1, header.salt)?));
         }
+        if end <= self.after && !head.is_schema() {
+            return Ok(Attempt::Good(None, end));
+        }
         let mut rest = vec![0; head.total_bytes() as usize - HEAD_BYTES];
         self.read(&mut rest, offset + HEAD_BYTES as u64)?;
         Ok(match head.parse_rest(Bytes::from(rest)) {
@@ -266,4 +278,37 @@ impl Iterator for SegmentReader {
 
 fn corrupt(path: &Path, why: &str) -> Error {
     Error::Corrupt { path: path.to_owned(), why: why.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::NoteFrame;
+    use crate::segment::{SegmentWriter, segment_path};
+    use bodkin_schema::EventTime;
+    use std::os::unix::fs::FileExt;
+
+    #[test]
+    fn what_is_passed_over_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let start = Position(1000);
+        let mut writer = SegmentWriter::create(dir.path(), start).unwrap();
+        let mut ends = Vec::new();
+        for number in 0..4 {
+            let note = NoteFrame { ingest_time: EventTime(0), topic: "n".to_owned(), note: number.into() };
+            ends.push(writer.append(&note.encode().unwrap()).unwrap());
+        }
+        let path = segment_path(dir.path(), start);
+        // The last byte of the first frame.
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(b"?", ends[0].0 - start.0 - 1).unwrap();
+        let read = |from| -> Vec<(bool, Position)> {
+            let entries = SegmentReader::open(&path).unwrap().after(from).map(Result::unwrap);
+            entries.map(|entry| (matches!(entry, Entry::Gap(_)), entry.end())).collect()
+        };
+        assert_eq!(read(Position(0)), [(true, ends[0]), (false, ends[1]), (false, ends[2]), (false, ends[3])]);
+        assert_eq!(read(ends[0]), [(false, ends[1]), (false, ends[2]), (false, ends[3])]);
+        assert_eq!(read(Position(ends[2].0 - 1)), [(false, ends[2]), (false, ends[3])]);
+        assert_eq!(read(ends[3]), []);
+    }
 }
