@@ -1,12 +1,13 @@
 //! The graph as it runs, and live rows of its nodes.
 
 use crate::error::{ApiError, ErrorBody};
+use crate::parameters::Parameters;
 use crate::state::AppState;
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use arrow::json::LineDelimitedWriter;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -42,7 +43,7 @@ pub(crate) async fn tap(
     State(state): State<AppState>,
     Extension(principal): Extension<Principal>,
     Path(node): Path<String>,
-    Query(query): Query<TapQuery>,
+    Parameters(query): Parameters<TapQuery>,
 ) -> Result<Response, ApiError> {
     let batches = state.node.tap(&principal, &node).map_err(|why| {
         ApiError::new(StatusCode::NOT_FOUND, "not_found", why).hint("see /api/v1/graph for the nodes")

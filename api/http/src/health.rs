@@ -1,9 +1,10 @@
 //! What an operator and an orchestrator ask: alive, ready, how it is going; and the end of an epoch on demand.
 
 use crate::error::{ApiError, ErrorBody};
+use crate::parameters::Parameters;
 use crate::state::{AppState, NotReady};
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -91,7 +92,7 @@ pub struct CompactParams {
 ))]
 pub(crate) async fn compact(
     State(state): State<AppState>,
-    Query(params): Query<CompactParams>,
+    Parameters(params): Parameters<CompactParams>,
 ) -> Result<Json<serde_json::Value>, ApiError> {
     let is_vacuum_now = match params.vacuum.as_deref() {
         None => false,

@@ -35,7 +35,7 @@
 //! | `auth`, `guard`, `observe` | middleware: principal, loopback guard, span and counter |
 //! | [`mod@serve`] | connections: accept, time out, drain |
 //! | `engine`, `adapter`, `state` | [`SqlEngine`], its implementation by `bodkin-query`, [`Node`], [`AppState`] |
-//! | `error` | [`ApiError`]: the one shape of an error |
+//! | `error`, `parameters` | [`ApiError`]: the one shape of an error; parameters of requests |
 
 mod accept;
 mod adapter;
@@ -52,6 +52,7 @@ mod health;
 mod metrics;
 mod observe;
 mod openapi;
+mod parameters;
 mod prometheus;
 mod read;
 mod rollup;

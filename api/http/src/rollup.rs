@@ -1,9 +1,10 @@
 //! The rollup ladder: how far it is, and making at once what waits.
 
 use crate::error::{ApiError, ErrorBody};
+use crate::parameters::Parameters;
 use crate::state::AppState;
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -33,7 +34,7 @@ pub(crate) async fn rollups(State(state): State<AppState>) -> Json<serde_json::V
 ))]
 pub(crate) async fn make(
     State(state): State<AppState>,
-    Query(params): Query<RollupParams>,
+    Parameters(params): Parameters<RollupParams>,
 ) -> Result<Json<serde_json::Value>, ApiError> {
     let (since, until) = (params.since_ms.unwrap_or(i64::MIN), params.until_ms.unwrap_or(i64::MAX));
     match tokio::time::timeout(state.limits.compact_timeout, state.node.roll_up(since..until)).await {

@@ -2,10 +2,11 @@
 
 use super::cursor::Cursor;
 use crate::error::{ApiError, ErrorBody};
+use crate::parameters::Parameters;
 use crate::sql::too_slow;
 use crate::state::AppState;
 use arrow::array::RecordBatch;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use bodkin_rules::FindingRows;
@@ -69,7 +70,7 @@ pub struct FindingsResponse {
 pub(crate) async fn findings(
     State(state): State<AppState>,
     Extension(principal): Extension<Principal>,
-    Query(parameters): Query<FindingsParameters>,
+    Parameters(parameters): Parameters<FindingsParameters>,
 ) -> Result<Json<FindingsResponse>, ApiError> {
     let limit = parameters.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
     let query = parameters.sql(limit, SystemClock::default().now())?;
@@ -159,7 +160,10 @@ fn time_literal(time: EventTime) -> String {
 fn priority_list(text: &str) -> Result<String, ApiError> {
     let known = |name: &str| match bodkin_rules::Priority::from_name(name.trim()) {
         Some(priority) => Ok(literal(priority.name())),
-        None => Err(wrong(format!("there is no priority {name:?}"))),
+        None => {
+            let known = bodkin_rules::Priority::ALL.map(|(_, name)| name).join(", ");
+            Err(wrong(format!("there is no priority {name:?}")).hint(format!("priorities are {known}")))
+        }
     };
     Ok(text.split(',').map(known).collect::<Result<Vec<_>, _>>()?.join(", "))
 }

@@ -3,9 +3,10 @@
 use super::LiveFindings;
 use super::findings::FindingsParameters;
 use crate::error::ApiError;
+use crate::parameters::Parameters;
 use crate::state::AppState;
 use axum::Extension;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use bodkin_rules::{FindingRows, Priority};
@@ -30,7 +31,7 @@ use tokio::sync::broadcast::error::RecvError;
 pub(crate) async fn live(
     State(state): State<AppState>,
     Extension(principal): Extension<Principal>,
-    Query(parameters): Query<FindingsParameters>,
+    Parameters(parameters): Parameters<FindingsParameters>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     let refused = |message: &str| Err(ApiError::new(StatusCode::BAD_REQUEST, "malformed_parameter", message));
     if parameters.cursor.is_some() || parameters.since.is_some() || parameters.until.is_some() {

@@ -1,9 +1,10 @@
 //! `GET` and `POST /api/v1/rules`.
 
 use crate::error::{ApiError, ErrorBody};
+use crate::parameters::Parameters;
 use crate::state::AppState;
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use bodkin_rules::{Diagnostic, Matching, Rule};
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,10 @@ pub(crate) struct ListParameters {
 #[utoipa::path(get, path = "/api/v1/rules", tag = "detection", params(ListParameters), responses(
     (status = 200, description = "The rules in the order of definition", body = Object),
 ))]
-pub(crate) async fn list(State(state): State<AppState>, Query(parameters): Query<ListParameters>) -> Json<Value> {
+pub(crate) async fn list(
+    State(state): State<AppState>,
+    Parameters(parameters): Parameters<ListParameters>,
+) -> Json<Value> {
     let running = state.detection.rules();
     let rules: Vec<Value> = running.rules.rules().iter().map(rule).collect();
     let matching = if running.matching == Matching::All { "all" } else { "first" };

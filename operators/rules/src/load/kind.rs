@@ -26,7 +26,8 @@ pub enum Priority {
 }
 
 impl Priority {
-    pub(super) const ALL: [(Self, &'static str); 8] = [
+    /// Every priority and its name.
+    pub const ALL: [(Self, &'static str); 8] = [
         (Self::Emergency, "Emergency"),
         (Self::Alert, "Alert"),
         (Self::Critical, "Critical"),
