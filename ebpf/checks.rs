@@ -27,7 +27,7 @@ pub(crate) fn checks() -> Vec<(String, u64)> {
     for kind in [(family::MOVE, call::CGROUP_MOVE), (family::PLAIN, call::COMPAT_BASE)] {
         out.push((format!("KIND({}, {})", kind.0, kind.1), u64::from(layout::kind(kind.0, kind.1))));
     }
-    let constants: [(&str, u64); 47] = [
+    let constants: [(&str, u64); 48] = [
         ("CALL_SOCKETCALL", u64::from(call::SOCKETCALL)),
         ("FAMILY_COUNT", family::COUNT as u64),
         ("FLAG_TRUNCATED", u64::from(flag::TRUNCATED)),
@@ -48,6 +48,7 @@ pub(crate) fn checks() -> Vec<(String, u64)> {
         ("OPTION_LATENCY", u64::from(option::LATENCY)),
         ("OPTION_FLOWS", u64::from(option::FLOWS)),
         ("OPTION_PREFIXES", u64::from(option::PREFIXES)),
+        ("OPTION_REPARENT", u64::from(option::REPARENT)),
         ("POLICY_PROCESSES", u64::from(policy::PROCESSES)),
         ("POLICY_CGROUPS", u64::from(policy::CGROUPS)),
         ("CGROUPS_MAX", CGROUPS_MAX as u64),
@@ -94,7 +95,7 @@ fn structures() -> Vec<(String, u64)> {
     fields!(out, ForkBody = "fork_body" {
         clone_flags, child, parts, cgroup_len, comm, ids, start_ns, pidns_start_ns,
     });
-    fields!(out, ExitBody = "exit_body" { reaper, pad });
+    fields!(out, ExitBody = "exit_body" { reaper, keeps_children });
     fields!(out, OpenBody = "open_body" {
         flags, mode, dev, ino, inode_mode, layer, parts, name_len, base_len, pad,
     });

@@ -45,6 +45,7 @@ enum call_id {
 	CALL_CGROUP_MOVE,
 	CALL_FLOW,
 	CALL_SOCKET,
+	CALL_REPARENT,
 	CALL_SOCKETCALL = 255, // i386: replaced by the call that the first argument names
 };
 
@@ -73,6 +74,7 @@ enum call_id {
 #define OPTION_LATENCY 8  // calls are timed
 #define OPTION_FLOWS 16   // connections are told with their owners
 #define OPTION_PREFIXES 32 // files under some folders are not told
+#define OPTION_REPARENT 64 // whose the children of an ending process become is told
 
 // Bits of settings.policies: which maps have entries.
 #define POLICY_PROCESSES 1
@@ -181,7 +183,7 @@ struct fork_body {
 
 struct exit_body {
 	u32 reaper;
-	u32 pad;
+	u32 keeps_children;
 };
 
 struct open_body {

@@ -4,7 +4,8 @@
 
 #define GENERATIONS_MAX 16
 
-// Ends of processes that were told. Two threads that end at the same moment both see that none is left.
+// Ends of processes that were told, and whether it is to be told whose their children become. Two threads that end at the
+// same moment both see that none is left.
 struct ended {
 	u32 tgid;
 	u32 pad;
@@ -13,10 +14,13 @@ struct ended {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1024);
+	__uint(max_entries, 4096);
 	__type(key, struct ended);
 	__type(value, u32);
 } ended SEC(".maps");
+
+#define ENDED 1
+#define ENDED_WITH_CHILDREN 2
 
 static __always_inline u32 tty_number(struct task_struct *task)
 {
@@ -158,6 +162,13 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	return 0;
 }
 
+// Whether no thread of the process is left that could take children over.
+static __always_inline bool is_ending(struct task_struct *leader, struct signal_struct *signal)
+{
+	return BPF_CORE_READ(leader, flags) & PF_EXITING &&
+	       (BPF_CORE_READ(signal, nr_threads) == 1 || !BPF_CORE_READ(signal, live.counter));
+}
+
 // Who takes over the children of a process that ends: the nearest ancestor that asked for it, else the first process of
 // the namespace.
 static __always_inline u32 reaper_of(struct task_struct *task)
@@ -170,11 +181,25 @@ static __always_inline u32 reaper_of(struct task_struct *task)
 			if (!at || at == init || !BPF_CORE_READ(at, tgid))
 				break;
 			struct signal_struct *signal = BPF_CORE_READ(at, signal);
-			if (BPF_CORE_READ_BITFIELD_PROBED(signal, is_child_subreaper))
+			if (BPF_CORE_READ_BITFIELD_PROBED(signal, is_child_subreaper) && !is_ending(at, signal))
 				return BPF_CORE_READ(at, tgid);
 		}
 	}
 	return BPF_CORE_READ(init, tgid);
+}
+
+// Whether on_reparent will see whose the children of an ending process become: there are some, or other threads that may have
+// some, and the parent is sent a signal that it does not ignore.
+static __always_inline bool has_children_to_give(struct task_struct *task, struct task_struct *leader)
+{
+	if (!(settings.options & OPTION_REPARENT))
+		return false;
+	if (BPF_CORE_READ(task, signal, nr_threads) == 1 &&
+	    BPF_CORE_READ(task, children.next) == (void *)task + field_offset(struct task_struct, children))
+		return false;
+	s32 number = BPF_CORE_READ(leader, exit_signal);
+	struct sighand_struct *handlers = BPF_CORE_READ(leader, parent, sighand);
+	return number > 0 && (number != SIGCHLD || BPF_CORE_READ(handlers, action[SIGCHLD - 1].sa.sa_handler) != SIG_IGN);
 }
 
 SEC("tp_btf/sched_process_exit")
@@ -186,8 +211,8 @@ int BPF_PROG(on_exit, struct task_struct *task)
 		return 0;
 	struct task_struct *leader = task->group_leader;
 	struct ended key = { .tgid = task->tgid, .start = leader->start_boottime };
-	u32 one = 1;
-	if (bpf_map_update_elem(&ended, &key, &one, BPF_NOEXIST) == -EEXIST)
+	u32 state = has_children_to_give(task, leader) ? ENDED_WITH_CHILDREN : ENDED;
+	if (bpf_map_update_elem(&ended, &key, &state, BPF_NOEXIST) == -EEXIST)
 		return 0;
 	s64 status = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code : leader->exit_code;
 	u32 kind = KIND(FAMILY_EXIT, CALL_PROCEXIT);
@@ -195,7 +220,33 @@ int BPF_PROG(on_exit, struct task_struct *task)
 		return 0;
 	struct exit_body *body = (void *)d.bytes + sizeof(struct head);
 	body->reaper = reaper_of(task);
-	body->pad = 0;
+	body->keeps_children = state == ENDED_WITH_CHILDREN;
+	draft_send(&d);
+	return 0;
+}
+
+// A process that ends gives its children away some time after it said that it ends, and at once tells its parent. Who takes
+// them over may have changed in between.
+SEC("tp_btf/signal_generate")
+int BPF_PROG(on_reparent, int number, struct kernel_siginfo *info, struct task_struct *to, int group, int result)
+{
+	struct draft d;
+	struct task_struct *task = bpf_get_current_task_btf();
+	if (!(task->flags & PF_EXITING))
+		return 0;
+	struct ended key = { .tgid = task->tgid, .start = task->group_leader->start_boottime };
+	u32 *state = bpf_map_lookup_elem(&ended, &key);
+	if (!state || *state != ENDED_WITH_CHILDREN)
+		return 0;
+	s32 code = BPF_CORE_READ(info, si_code);
+	if (code < CLD_EXITED || code > CLD_DUMPED)
+		return 0; // of another kind, on the way to the end
+	*state = ENDED;
+	if (!draft_begin(&d, task, KIND(FAMILY_EXIT, CALL_REPARENT), false, 0, sizeof(struct exit_body), TO_LIFE, 0))
+		return 0;
+	struct exit_body *body = (void *)d.bytes + sizeof(struct head);
+	body->reaper = reaper_of(task);
+	body->keeps_children = 0;
 	draft_send(&d);
 	return 0;
 }

@@ -62,6 +62,7 @@ enum bpf_map_kind {
 #define O_TRUNC 01000
 #define S_IFIFO 0010000
 #define OVERLAYFS_MAGIC 0x794c7630
+#define PF_EXITING 0x00000004
 #define PF_KTHREAD 0x00200000
 #define PR_SET_NAME 15
 #define SOCK_STREAM 1
@@ -78,6 +79,10 @@ enum bpf_map_kind {
 #define EINPROGRESS 115
 #define SIGNAL_GROUP_EXIT 4
 #define EEXIST 17
+#define SIGCHLD 17
+#define SIG_IGN ((void *)1)
+#define CLD_EXITED 1
+#define CLD_DUMPED 3
 #define ENAMETOOLONG 36
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -237,8 +242,25 @@ struct tty_struct {
 	int index;
 };
 
+struct list_head {
+	struct list_head *next;
+};
+
+struct sigaction {
+	void *sa_handler;
+};
+
+struct k_sigaction {
+	struct sigaction sa;
+};
+
+struct sighand_struct {
+	struct k_sigaction action[64];
+};
+
 struct signal_struct {
 	atomic_t live;
+	int nr_threads;
 	int group_exit_code;
 	unsigned int flags;
 	unsigned int is_child_subreaper : 1;
@@ -284,8 +306,12 @@ struct task_struct {
 	unsigned int flags;
 	int exit_code;
 	u64 start_boottime;
+	int exit_signal;
 	struct task_struct *real_parent;
+	struct task_struct *parent; // its tracer, where it has one
+	struct list_head children;
 	struct task_struct *group_leader;
+	struct sighand_struct *sighand;
 	struct mm_struct *mm;
 	struct fs_struct *fs;
 	struct files_struct *files;

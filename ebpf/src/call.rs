@@ -44,6 +44,8 @@ pub const COUNT: usize = 2048;
 pub const SOCKETCALL: u16 = 255;
 /// Call number of the end of a process.
 pub const PROCEXIT: u16 = 7;
+/// Call number of the moment when the children of a process that ended are given away.
+pub const REPARENT: u16 = 27;
 /// Call number of a move to another cgroup.
 pub const CGROUP_MOVE: u16 = 24;
 
@@ -51,7 +53,7 @@ pub const CGROUP_MOVE: u16 = 24;
 pub const FLOW: u16 = 25;
 
 /// Names that the programs tell apart themselves: `c/layout.h` has a constant for each.
-pub const IN_C: usize = 26;
+pub const IN_C: usize = 27;
 
 const fn call(name: &'static str, family: u16) -> Call {
     Call { name, family, shape: 0 }
@@ -116,6 +118,7 @@ pub const ALL: &[Call] = &[
     identity("prctl"),
     call("signaldeliver", PLAIN), call("oomkill", PLAIN),
     call("cgroup_move", MOVE), call("flow", FLOW_FAMILY), makes_fd("socket"),
+    call("reparent", EXIT),
 
     path("unlink", 0), path_at("unlinkat", 1, 0), path("rmdir", 0), path("mkdir", 0), path_at("mkdirat", 1, 0),
     paths("rename", (0, NONE), (1, NONE)), paths("renameat", (1, 0), (3, 2)), paths("renameat2", (1, 0), (3, 2)),
@@ -228,6 +231,7 @@ mod tests {
             assert!(set.iter().all(|name| by_name(name).is_some()));
         }
         assert_eq!(by_name("procexit"), Some(PROCEXIT));
+        assert_eq!(by_name("reparent"), Some(REPARENT));
         assert_eq!(by_name("cgroup_move"), Some(CGROUP_MOVE));
         assert_eq!(by_name("flow"), Some(FLOW));
         assert_eq!((by_name(""), by_name("opne")), (None, None));

@@ -62,7 +62,11 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
         family::FORK => fork(&head, rest)?,
         family::EXIT => {
             let (at, _) = body::<{ size_of::<ExitBody>() }>(&head, rest)?;
-            Body::Exit(Exit { reaper: u32_at(at, offset_of!(ExitBody, reaper)) })
+            let reaper = u32_at(at, offset_of!(ExitBody, reaper));
+            match call_of(kind) {
+                call::REPARENT => Body::Reparent(reaper),
+                _ => Body::Exit(Exit { reaper, keeps_children: u32_at(at, offset_of!(ExitBody, keeps_children)) != 0 }),
+            }
         }
         family::OPEN => open(&head, rest)?,
         family::PATHS => paths(&head, rest)?,

@@ -47,6 +47,8 @@ pub enum Body<'a> {
     Fork(Fork<'a>),
     /// The last thread of a process ended; the wait status is `head.ret`.
     Exit(Exit),
+    /// The children of a process that ended are this one's from now on.
+    Reparent(u32),
     /// open, openat, openat2, creat.
     Open(Open<'a>),
     /// Calls with one or two paths, and an execve that failed.
@@ -176,6 +178,8 @@ pub struct Fork<'a> {
 pub struct Exit {
     /// Process id of who takes over its children; 0 where unknown.
     pub reaper: u32,
+    /// They are its own until a [`Body::Reparent`] says whose they become: that may be another by then.
+    pub keeps_children: bool,
 }
 
 /// Fields of [`Body::Open`]; head.ret is the descriptor.

@@ -105,6 +105,8 @@ pub mod option {
     pub const FLOWS: u32 = 16;
     /// Files under some folders are not told.
     pub const PREFIXES: u32 = 32;
+    /// Whose the children of an ending process become is told when it is.
+    pub const REPARENT: u32 = 64;
 }
 
 /// Bits of [`Settings::policies`]: which maps have entries.
@@ -213,13 +215,13 @@ pub struct ForkBody {
     pub pidns_start_ns: u64,
 }
 
-/// Body of the end of a process.
+/// Body of the end of a process, and of the moment when its children are given away.
 #[repr(C)]
 pub struct ExitBody {
     /// Who takes over its children.
     pub reaper: u32,
-    /// Padding.
-    pub pad: u32,
+    /// Not 0: they are its own until that moment is told.
+    pub keeps_children: u32,
 }
 
 /// Body of an open. Name and folder follow.

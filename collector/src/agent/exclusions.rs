@@ -57,7 +57,7 @@ impl Exclusions {
             && !is_left_out_by_cgroup
             && self.known.len() < PROCESSES_MAX
             && !self.known.contains(&pid)
-            && !matches!(event.body, Body::Exit(_))
+            && !matches!(event.body, Body::Exit(_) | Body::Reparent(_))
         {
             self.known.insert(pid);
             self.to_exclude.push(pid);

@@ -83,7 +83,7 @@ impl DetailColumns {
                 let flags = (fork.clone_flags != 0).then_some((FlagKind::Clone, fork.clone_flags));
                 Row { flags, ..Row::default() }
             }
-            Body::Exit(_) | Body::Plain(_) | Body::Move(_) | Body::Flow(_) => return Ok(()),
+            Body::Exit(_) | Body::Reparent(_) | Body::Plain(_) | Body::Move(_) | Body::Flow(_) => return Ok(()),
             Body::Identity(identity) => Row { flags: flags_of(event.name, identity.args), ..Row::default() },
             Body::Open(open) => self.open(event, open),
             Body::Paths(paths) => self.paths(event, paths),

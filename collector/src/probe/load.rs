@@ -34,9 +34,14 @@ const TRACEPOINTS: [(&str, &str); 4] = [
     ("on_sys_exit", "sys_exit"),
 ];
 
+/// Says whose the children of a process that ends become.
+const REPARENT: (&str, &str, &str) =
+    ("on_reparent", "signal_generate", "whose the children of an ending process become is told too early");
+
 /// Programs that a kernel may lack the tracepoint for, or have it in another shape: what they would tell is then unseen.
-const OPTIONAL: [(&str, &str, &str); 5] = [
+const OPTIONAL: [(&str, &str, &str); 6] = [
     ("on_move", "cgroup_attach_task", "a process moved to another cgroup is noticed when it does something"),
+    REPARENT,
     ("on_signal", "signal_deliver", "signaldeliver is not seen"),
     ("on_oom", "mark_victim", "oomkill is not seen"),
     ("on_cgroup_mkdir", "cgroup_mkdir", "cgroups made below an excluded one are left out process by process"),
@@ -88,6 +93,10 @@ pub(super) fn attach(config: &ProbeConfig) -> Result<Probe, ProbeError> {
         tracepoint(&mut ebpf, name)?.attach().map_err(|error| refused(name, error))?;
     }
     let missing = attach_optional(&mut ebpf, optional(config.flows));
+    if missing.iter().all(|loss| loss != REPARENT.2) {
+        settings.options |= option::REPARENT;
+        settings_map.set(0, settings.to_bytes(), 0).map_err(|error| ProbeError::setup("write the settings", error))?;
+    }
     let calls = attach_counting(&mut ebpf, stats)?;
     let flows = match config.flows {
         true => {
@@ -192,7 +201,7 @@ pub(super) fn set_calls(settings: &mut Settings, events: &BTreeSet<String>, stre
         return Err(ProbeError::UnknownEvent { name: name.clone() });
     }
     let choice = |name: &str, bit: u32| if events.contains(name) { bit } else { 0 };
-    settings.options &= option::LATENCY | option::FLOWS | option::PREFIXES;
+    settings.options &= option::LATENCY | option::FLOWS | option::PREFIXES | option::REPARENT;
     let flows = settings.options & option::FLOWS != 0;
     settings.options |= choice("prctl", option::PRCTL) | choice("signaldeliver", option::SIGNALS);
     settings.options |= if streams { option::STREAMS } else { 0 };

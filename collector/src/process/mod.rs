@@ -83,6 +83,8 @@ pub struct Process {
     /// Bytes of texts that the table has charged for it.
     pub(crate) charged: usize,
     pub(crate) is_exited: bool,
+    /// It has ended, and its children are its own until a later event.
+    pub(crate) keeps_children: bool,
 }
 
 /// Place of a process's values in a batch that is being built, and what that place is valid for.
@@ -128,6 +130,7 @@ impl Process {
             used: 0,
             charged: 0,
             is_exited: false,
+            keeps_children: false,
         }
     }
 

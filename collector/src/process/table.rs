@@ -56,6 +56,8 @@ pub struct ProcessTable {
     text_bytes: usize,
     lookups: u64,
     epoch: u64,
+    /// Entries that have ended and keep their children.
+    keepers: usize,
     limits: Limits,
     proc_fs: ProcFs,
     users: Users,
@@ -72,6 +74,7 @@ impl ProcessTable {
             text_bytes: 0,
             lookups: 0,
             epoch: 0,
+            keepers: 0,
             limits,
             proc_fs,
             users,
@@ -124,6 +127,11 @@ impl ProcessTable {
                 self.observe(head);
                 self.exit(pid, head.boot_ns, *exit);
                 return;
+            }
+            Body::Reparent(reaper) => {
+                // Its end was lost if the process is still thought to live.
+                self.exit(pid, head.boot_ns, Exit { reaper: *reaper, keeps_children: true });
+                return self.give_children(pid, *reaper);
             }
             Body::Identity(identity) => {
                 self.ensure(pid);
@@ -220,6 +228,11 @@ impl ProcessTable {
             self.exited.pop_front();
             let is_same = self.entries.get(&pid).is_some_and(|entry| entry.is_exited && entry.start_ns == start_ns);
             if is_same {
+                // It was to say whose its children became, and that was lost.
+                let keeper = self.entries.get(&pid).filter(|process| process.keeps_children && process.heir > 0);
+                if let Some(heir) = keeper.map(|process| process.heir) {
+                    self.give_children(pid, self.living_heir(heir));
+                }
                 self.take(pid);
             }
         }
@@ -250,6 +263,7 @@ impl ProcessTable {
         let mut process = self.take(head.tgid).unwrap_or_else(|| Process::unknown(head.tgid));
         process.start_ns = if exec.start_ns > 0 { exec.start_ns } else { head.boot_ns };
         process.is_exited = false;
+        process.keeps_children = false;
         if !self.is_leaving(exec.ppid) {
             process.ppid = (exec.ppid > 0).then_some(exec.ppid);
         }
@@ -293,6 +307,7 @@ impl ProcessTable {
         child.is_exited = false;
         child.children = 0;
         child.heir = 0;
+        child.keeps_children = false;
         child.stamp = Stamp::default();
         set_text(&mut child.comm, &lossy(fork.comm));
         set_cgroup(&mut child, &fork.cgroup, 0, &mut self.scratch);
@@ -348,20 +363,30 @@ impl ProcessTable {
         let Some(process) = self.entries.get_mut(&pid).filter(|process| !process.is_exited) else { return };
         process.is_exited = true;
         process.heir = exit.reaper;
-        let (ppid, start_ns, children) = (process.ppid, process.start_ns, process.children);
+        process.keeps_children = exit.keeps_children;
+        self.keepers += usize::from(exit.keeps_children);
+        let (ppid, start_ns) = (process.ppid, process.start_ns);
         self.exited.push_back((boot_ns.saturating_add(self.limits.grace_ns), pid, start_ns));
         self.count_child(ppid, -1);
-        if children > 0 && exit.reaper > 0 {
-            self.reparent(pid, self.living_heir(exit.reaper));
+        if !exit.keeps_children && exit.reaper > 0 {
+            self.give_children(pid, self.living_heir(exit.reaper));
         }
     }
 
-    /// Gives the living children of `pid` to `reaper`. O(entries): only for processes that leave children behind.
-    fn reparent(&mut self, pid: u32, reaper: u32) {
+    /// Gives the children of `pid`, which has ended, to `reaper`; they may be ending as well and have children left.
+    /// O(entries): only for processes that leave children behind.
+    fn give_children(&mut self, pid: u32, reaper: u32) {
+        let Some(process) = self.entries.get_mut(&pid) else { return };
+        process.heir = reaper;
+        let kept = std::mem::replace(&mut process.keeps_children, false);
+        self.keepers -= usize::from(kept);
+        if process.children == 0 && self.keepers == 0 {
+            return;
+        }
         let mut moved = 0;
-        for child in self.entries.values_mut().filter(|child| child.ppid == Some(pid) && !child.is_exited) {
+        for child in self.entries.values_mut().filter(|child| child.ppid == Some(pid)) {
             child.ppid = Some(reaper);
-            moved += 1;
+            moved += u32::from(!child.is_exited);
         }
         if let Some(process) = self.entries.get_mut(&pid) {
             process.children = process.children.saturating_sub(moved);
@@ -371,9 +396,9 @@ impl ProcessTable {
     }
 
     /// A process that ends says so some microseconds before the kernel gives its children away: until then they still name
-    /// it as their parent.
+    /// it as their parent. It is none any more where the table has given them away already.
     fn is_leaving(&self, pid: u32) -> bool {
-        self.entries.get(&pid).is_some_and(|process| process.is_exited)
+        self.entries.get(&pid).is_some_and(|process| process.is_exited && !process.keeps_children)
     }
 
     /// Who takes children over where the one that was to do so ends at the same time.
@@ -450,6 +475,7 @@ impl ProcessTable {
         let (ppid, is_exited) = (process.ppid, process.is_exited);
         if let Some(old) = self.entries.insert(process.pid, process) {
             self.text_bytes -= old.charged;
+            self.keepers -= usize::from(old.keeps_children);
             if !old.is_exited {
                 self.count_child(old.ppid, -1);
             }
@@ -465,6 +491,7 @@ impl ProcessTable {
     fn take(&mut self, pid: u32) -> Option<Process> {
         let process = self.entries.remove(&pid)?;
         self.text_bytes -= process.charged;
+        self.keepers -= usize::from(process.keeps_children);
         if !process.is_exited {
             self.count_child(process.ppid, -1);
         }

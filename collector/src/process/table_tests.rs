@@ -44,7 +44,7 @@ fn exec(pid: u32, argv: &'static [u8], cgroup: &'static [u8]) -> Event<'static> 
 }
 
 fn exit(pid: u32, boot_ns: u64) -> Event<'static> {
-    Event { head: head(pid, boot_ns), name: "procexit", body: Body::Exit(Exit { reaper: 1 }) }
+    Event { head: head(pid, boot_ns), name: "procexit", body: Body::Exit(Exit { reaper: 1, keeps_children: false }) }
 }
 
 /// A table over an empty `/proc`.
@@ -210,18 +210,35 @@ fn a_row_is_made_again_when_an_ancestor_changed() {
     assert_eq!(table.row(20, &mut ProcessColumns::default()), 0, "another batch has nothing yet");
 }
 
+/// That the children of a process became those of another was lost: they do not stay with one that is gone.
+#[test]
+fn children_of_one_that_is_gone_become_those_of_its_heir() {
+    let (mut table, _root) = table(Limits::default());
+    for (parent, child) in [(1, 20), (20, 21), (21, 22)] {
+        table.apply(&fork(parent, child, 1));
+    }
+    let end = Body::Exit(Exit { reaper: 20, keeps_children: true });
+    table.apply(&Event { head: head(21, 5), name: "procexit", body: end });
+    let parent_of = |table: &ProcessTable| table.lineage(22).unwrap().ancestors.first().map(|parent| parent.pid);
+    assert_eq!(parent_of(&table), Some(21));
+    table.expire(5 + Limits::default().grace_ns);
+    assert_eq!((parent_of(&table), table.get(21).is_none(), table.keepers), (Some(20), true, 0));
+}
+
 /// What may happen to a tree of processes: each step is drawn for the process at that index.
 #[derive(Clone, Debug)]
 enum Step {
     Fork,
     Exec,
     Exit,
+    /// It ends, and the kernel gives its children away with its next step.
+    Leave,
     Setsid,
 }
 
 fn steps() -> impl Strategy<Value = Vec<(Step, usize)>> {
-    let step =
-        prop_oneof![4 => Just(Step::Fork), 2 => Just(Step::Exec), 3 => Just(Step::Exit), 1 => Just(Step::Setsid)];
+    let (fork, exec, setsid) = (Just(Step::Fork), Just(Step::Exec), Just(Step::Setsid));
+    let step = prop_oneof![4 => fork, 2 => exec, 2 => Just(Step::Exit), 2 => Just(Step::Leave), 1 => setsid];
     proptest::collection::vec((step, any::<usize>()), 1..400)
 }
 
@@ -229,6 +246,8 @@ fn steps() -> impl Strategy<Value = Vec<(Step, usize)>> {
 #[derive(Default)]
 struct Truth {
     alive: Vec<(u32, u32, u32)>,
+    /// Those that have ended and are the parents of their children for another while.
+    leaving: Vec<u32>,
     next: u32,
 }
 
@@ -238,6 +257,13 @@ impl Truth {
         std::iter::successors(parent(pid), |pid| parent(*pid)).filter(|pid| *pid > 0).take(16).collect()
     }
 
+    /// A process is gone, and its children are those of `reaper`.
+    fn remove(&mut self, pid: u32, reaper: u32) {
+        self.alive.retain(|(own, ..)| *own != pid);
+        self.leaving.retain(|own| *own != pid);
+        self.alive.iter_mut().filter(|(_, of, _)| *of == pid).for_each(|(_, of, _)| *of = reaper);
+    }
+
     /// Does the step to the process at `index` and tells the table what the kernel would.
     fn apply(&mut self, step: &Step, index: usize, table: &mut ProcessTable, boot_ns: u64) {
         let at = index % self.alive.len();
@@ -245,17 +271,28 @@ impl Truth {
         let head = Head { ppid: parent, boot_ns, ..head(pid, boot_ns) };
         let ids = Ids { sid: session, ..Ids::default() };
         let (name, body) = match step {
+            _ if self.leaving.contains(&pid) => {
+                // Whoever lives and does not descend from it.
+                let is_free =
+                    |of: &u32| *of != pid && !self.ancestors(*of).contains(&pid) && !self.leaving.contains(of);
+                let reaper = self.alive.iter().map(|(own, ..)| *own).filter(is_free).last().unwrap_or(1);
+                self.remove(pid, reaper);
+                ("reparent", Body::Reparent(reaper))
+            }
             Step::Fork => {
                 self.next += 1;
                 self.alive.push((self.next, pid, session));
                 ("clone", Body::Fork(Fork { child_tgid: self.next, comm: b"x", ids, ..Fork::default() }))
             }
             Step::Exec => ("execve", Body::Exec(Exec { ppid: parent, comm: b"y", ids, ..Exec::default() })),
-            Step::Exit if at == 0 => return, // the first process stays
+            Step::Exit | Step::Leave if at == 0 => return, // the first process stays
             Step::Exit => {
-                self.alive.remove(at);
-                self.alive.iter_mut().filter(|(_, of, _)| *of == pid).for_each(|(_, of, _)| *of = 1);
-                ("procexit", Body::Exit(Exit { reaper: 1 }))
+                self.remove(pid, 1);
+                ("procexit", Body::Exit(Exit { reaper: 1, keeps_children: false }))
+            }
+            Step::Leave => {
+                self.leaving.push(pid);
+                ("procexit", Body::Exit(Exit { reaper: 1, keeps_children: true }))
             }
             Step::Setsid => {
                 self.alive[at].2 = pid;
@@ -276,7 +313,7 @@ proptest! {
     #[test]
     fn the_tree_is_the_kernels(steps in steps()) {
         let (mut table, _root) = table(Limits::default());
-        let mut truth = Truth { alive: vec![(1, 0, 1)], next: 1 };
+        let mut truth = Truth { alive: vec![(1, 0, 1)], leaving: Vec::new(), next: 1 };
         for (number, (step, index)) in steps.iter().enumerate() {
             truth.apply(step, *index, &mut table, number as u64 + 1);
             for (pid, _, session) in &truth.alive {
@@ -286,6 +323,7 @@ proptest! {
                 prop_assert!(lineage.process.ids.sid == *session || *pid == 1);
             }
         }
+        prop_assert_eq!(table.keepers, truth.leaving.len());
         for process in table.entries.values() {
             let living = |child: &&Process| child.ppid == Some(process.pid) && !child.is_exited;
             prop_assert_eq!(process.children as usize, table.entries.values().filter(living).count());

@@ -116,6 +116,7 @@ enum Detail {
         cgroup: String,
     },
     Exit,
+    Reparent(u32),
     Open {
         path: String,
         flags: u64,
@@ -200,6 +201,7 @@ impl Seen {
                 Detail::Fork { child: fork.child_tgid, flags: fork.clone_flags, cgroup: joined(fork.cgroup) }
             }
             Body::Exit(_) => Detail::Exit,
+            Body::Reparent(reaper) => Detail::Reparent(*reaper),
             Body::Open(open) => Detail::Open { path: full(&open.name), flags: open.flags, inode_mode: open.inode_mode },
             Body::Paths(paths) => {
                 let flags = if event.name == "renameat2" { paths.args[4] } else { 0 };
