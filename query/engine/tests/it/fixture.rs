@@ -47,9 +47,14 @@ impl Catalog for Memory {
 
 impl Memory {
     pub(crate) async fn open() -> Arc<Self> {
+        Self::open_on(Arc::new(InMemory::new())).await
+    }
+
+    /// What a store holds already.
+    pub(crate) async fn open_on(store: Arc<dyn ObjectStore>) -> Arc<Self> {
         let url = "memory:///".parse().unwrap();
         let clock = Arc::new(SystemClock::default());
-        let tables = Tables::open(Arc::new(InMemory::new()), url, "node", clock).await.unwrap();
+        let tables = Tables::open(store, url, "node", clock).await.unwrap();
         Arc::new(Self { tables, epoch: AtomicU64::new(1) })
     }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests stop where something is wrong, as tests do")]
 
 mod detect;
+mod detect_files;
 mod errors;
 mod fixture;
 mod isolation;
