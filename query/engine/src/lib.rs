@@ -44,6 +44,7 @@
 //! | [`promql_table`] | the table function `promql(...)` and who answers it |
 //! | [`windows`] | window operators as tables; `tumble` and `hop` |
 //! | `json`, `arrows` | values at a path of JSON in texts; how tightly `->` binds |
+//! | `memory`, `spill` | what queries may hold, and the files of what they may not |
 //! | `bounded` | functions that could make more than memory holds |
 //! | `threads` | queries on threads of their own |
 //! | `stop` | ends operators that work long without giving way |
@@ -68,6 +69,7 @@ mod hint;
 mod intervals;
 mod json;
 mod mapped;
+mod memory;
 mod metered;
 mod minutes;
 mod names;
@@ -84,6 +86,7 @@ mod run_chain;
 mod same_names;
 mod session;
 mod sketch;
+mod spill;
 mod stop;
 mod stream_table;
 mod tail;

@@ -7,12 +7,14 @@ use crate::dictionary::{GroupByIds, GroupByPlace, MarkRows};
 use crate::gathered::count_gathered;
 use crate::intervals::FixedIntervals;
 use crate::json::json_functions;
+use crate::memory::QueryMemory;
 use crate::minutes::TimesToTheMinute;
 use crate::names::PublicSchema;
 use crate::options::QueryOptions;
 use crate::ordered::ReadInOrder;
 use crate::percentile::exact_percentiles;
 use crate::sketch::sketch_functions;
+use crate::spill::written_early;
 use crate::stream_table::QueryView;
 use crate::version::VersionFunction;
 use bodkin_window::functions::hop_rule;
@@ -22,7 +24,7 @@ use datafusion::catalog::{
 use datafusion::common::Result;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
@@ -53,9 +55,9 @@ pub(crate) fn runtime(options: &QueryOptions, store: Arc<dyn ObjectStore>) -> Re
         None => DiskManagerMode::OsTmpDirectory,
     };
     let disk = DiskManagerBuilder::default().with_mode(mode).with_max_temp_directory_size(options.spill_bytes_max);
-    let pool = TrackConsumersPool::new(FairSpillPool::new(options.memory_bytes_max), CONSUMERS_NAMED);
+    let pool = TrackConsumersPool::new(QueryMemory::new(options.memory_bytes_max), CONSUMERS_NAMED);
     let runtime = RuntimeEnvBuilder::new()
-        .with_disk_manager_builder(disk)
+        .with_disk_manager_builder(written_early(disk)?)
         .with_memory_pool(Arc::new(pool))
         .with_metadata_cache_limit(options.metadata_bytes_max)
         .build_arc()?;

@@ -1,0 +1,137 @@
+//! The memory of all queries.
+//!
+//! Sorts take what they may and spill. What merges their sorted rows can do neither: it holds a few batches of each of them,
+//! asks for them last, and a query that has spilled gigabytes would fail for the last MiB. So some room is kept for merges.
+
+use datafusion::common::Result;
+use datafusion::execution::memory_pool::{FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Bytes of the room for merges at most: of 64 runs, 1 MiB each.
+const ROOM_BYTES_MAX: usize = 64 << 20;
+/// One part of the memory in this many is the room, where that is less.
+const ROOM_PART: usize = 4;
+
+/// Memory that those who can spill share evenly, beside room for merges. A merge that needs more shares with the others.
+#[derive(Debug)]
+pub(crate) struct QueryMemory {
+    shared: FairSpillPool,
+    bytes_max: usize,
+    room_bytes_max: usize,
+    merges: Mutex<Merges>,
+}
+
+/// What merges hold, all together.
+#[derive(Debug, Default)]
+struct Merges {
+    in_room: usize,
+    in_shared: usize,
+}
+
+impl QueryMemory {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        let room_bytes_max = (bytes_max / ROOM_PART).min(ROOM_BYTES_MAX);
+        Self {
+            shared: FairSpillPool::new(bytes_max - room_bytes_max),
+            bytes_max,
+            room_bytes_max,
+            merges: Mutex::default(),
+        }
+    }
+
+    fn merges(&self) -> MutexGuard<'_, Merges> {
+        self.merges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_merge(reservation: &MemoryReservation) -> bool {
+    reservation.consumer().name().starts_with("SortPreservingMergeExec")
+}
+
+impl MemoryPool for QueryMemory {
+    fn name(&self) -> &str {
+        "queries"
+    }
+
+    fn register(&self, consumer: &MemoryConsumer) {
+        self.shared.register(consumer);
+    }
+
+    fn unregister(&self, consumer: &MemoryConsumer) {
+        self.shared.unregister(consumer);
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        if is_merge(reservation) {
+            self.merges().in_shared += additional;
+        }
+        self.shared.grow(reservation, additional);
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        if !is_merge(reservation) {
+            return self.shared.shrink(reservation, shrink);
+        }
+        let mut merges = self.merges();
+        let of_shared = shrink.min(merges.in_shared);
+        merges.in_shared -= of_shared;
+        merges.in_room -= shrink - of_shared;
+        self.shared.shrink(reservation, of_shared);
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
+        if !is_merge(reservation) {
+            return self.shared.try_grow(reservation, additional);
+        }
+        let mut merges = self.merges();
+        let of_room = additional.min(self.room_bytes_max - merges.in_room);
+        self.shared.try_grow(reservation, additional - of_room)?;
+        merges.in_room += of_room;
+        merges.in_shared += additional - of_room;
+        Ok(())
+    }
+
+    fn reserved(&self) -> usize {
+        self.shared.reserved() + self.merges().in_room
+    }
+
+    fn memory_limit(&self) -> MemoryLimit {
+        MemoryLimit::Finite(self.bytes_max)
+    }
+}
+
+impl fmt::Display for QueryMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {} bytes for merges", self.shared, self.room_bytes_max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_merge_has_room_when_sorts_have_taken_all() {
+        let pool: Arc<dyn MemoryPool> = Arc::new(QueryMemory::new(100));
+        let of = |name: &str| MemoryConsumer::new(name).register(&pool);
+        let (sort, merge, other) = (of("ExternalSorterMerge[0]"), of("SortPreservingMergeExec[0]"), of("Join"));
+        sort.try_grow(75).unwrap();
+        other.try_grow(1).unwrap_err();
+        merge.try_grow(20).unwrap();
+        let second = of("SortPreservingMergeExec[0]");
+        second.try_grow(10).unwrap_err();
+        assert_eq!(pool.reserved(), 95);
+        sort.shrink(10);
+        second.try_grow(10).unwrap();
+        assert_eq!(pool.reserved(), 95);
+        other.try_grow(6).unwrap_err();
+        merge.free();
+        other.try_grow(10).unwrap();
+        drop((merge, second));
+        assert_eq!(pool.reserved(), 75);
+        drop((sort, other));
+        assert_eq!(pool.reserved(), 0);
+    }
+}
