@@ -9,13 +9,11 @@
 
 use crate::config::{DimensionConfig, EnrichConfig, EnrichError};
 use crate::held::Held;
-use crate::history::{History, Values, Version, at};
+use crate::history::{History, Version};
 use crate::operator::{Enrich, tag_type};
 use crate::state;
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Int32Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
-};
+use crate::told::{Asked, Told};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use arrow::error::ArrowError;
@@ -23,7 +21,6 @@ use arrow::row::{RowConverter, Rows, SortField};
 use bodkin_engine::{Batch, KeyGroup, Operator, Output, RestoreError};
 use bodkin_schema::{Epoch, EventTime, Tenant};
 use bytes::Bytes;
-use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -136,6 +133,7 @@ pub struct Dimension {
     input: SchemaRef,
     layout: SchemaRef,
     known: BTreeMap<Tenant, History>,
+    told: BTreeMap<Tenant, Told>,
     held: Held,
     watermark_us: Option<i64>,
     keys_forgotten: u64,
@@ -152,6 +150,7 @@ impl Clone for Dimension {
             input: self.input.clone(),
             layout: self.layout.clone(),
             known: BTreeMap::new(),
+            told: BTreeMap::new(),
             held: Held::default(),
             watermark_us: None,
             keys_forgotten: 0,
@@ -180,15 +179,15 @@ impl Dimension {
             return Err(EnrichError::new(twice.name().as_str(), reason));
         }
         let (config, stream, input) = (Arc::new(own), stream.to_owned(), schema.clone());
-        let (known, held) = (BTreeMap::new(), Held::default());
         Ok(Self {
             config,
             enrich,
             stream,
             input,
             layout,
-            known,
-            held,
+            known: BTreeMap::new(),
+            told: BTreeMap::new(),
+            held: Held::default(),
             watermark_us: None,
             keys_forgotten: 0,
             rows_failed: 0,
@@ -226,30 +225,29 @@ impl Dimension {
     }
 
     /// What is known of the key of each row.
-    fn versions<'a>(&self, known: &'a History, records: &RecordBatch) -> Result<Vec<&'a [Version]>, ArrowError> {
+    fn asked<'a>(&self, known: &'a History, records: &RecordBatch) -> Result<Asked<'a>, ArrowError> {
         if let [name] = self.config.key.as_slice()
             && let Some(keys) = found(records, name)?.as_dictionary_opt::<Int32Type>()
             && keys.null_count() == 0
+            && keys.values().len() <= keys.len()
         {
             // Each different key of a batch is looked up once.
             let values = self.keys_of(std::slice::from_ref(keys.values()))?;
-            let of_values: Vec<&[Version]> = values.iter().map(|key| known.versions(key.data())).collect();
-            let of_row = |key: &i32| of_values.get(*key as usize).copied().unwrap_or_default();
-            return Ok(keys.keys().values().iter().map(of_row).collect());
+            let versions = values.iter().map(|key| known.versions(key.data())).collect();
+            return Ok(Asked { numbers: keys.keys().values().iter().map(|key| *key as u32).collect(), versions });
         }
         let keys = self.keys(records)?;
-        let mut last: Option<(&[u8], &[Version])> = None;
-        let mut found = Vec::with_capacity(keys.num_rows());
+        let mut asked = Asked { numbers: Vec::with_capacity(keys.num_rows()), versions: Vec::new() };
+        let mut last = None;
         for key in &keys {
             // Rows of one process come one behind the other.
-            let versions = match last {
-                Some((same, versions)) if same == key.data() => versions,
-                _ => known.versions(key.data()),
-            };
-            last = Some((key.data(), versions));
-            found.push(versions);
+            if last != Some(key) {
+                asked.versions.push(known.versions(key.data()));
+                last = Some(key);
+            }
+            asked.numbers.push(asked.versions.len() as u32 - 1);
         }
-        Ok(found)
+        Ok(asked)
     }
 
     fn times(&self, records: &RecordBatch) -> Result<TimestampMicrosecondArray, ArrowError> {
@@ -277,33 +275,15 @@ impl Dimension {
     }
 
     /// The rows with their further columns.
-    fn rows(&self, tenant: &Tenant, records: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    fn rows(&mut self, tenant: &Tenant, records: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         let tagged = self.enrich.rows(records)?;
         let times = self.times(records)?;
         let nothing = History::default();
-        let of_rows = self.versions(self.known.get(tenant).unwrap_or(&nothing), records)?;
-        // Rows of a batch share few versions: each is a value of the dictionaries once.
-        let mut numbers: FxHashMap<*const Option<Arc<str>>, i32> = FxHashMap::default();
-        let mut versions: Vec<&Values> = Vec::new();
-        let number = |row: usize| {
-            let ts_us = times.is_valid(row).then(|| times.value(row))?;
-            let values = at(of_rows.get(row)?, ts_us)?;
-            Some(*numbers.entry(values.as_ptr()).or_insert_with(|| {
-                versions.push(values);
-                versions.len() as i32 - 1
-            }))
-        };
-        let numbers: Int32Array = (0..records.num_rows()).map(number).collect();
+        let asked = self.asked(self.known.get(tenant).unwrap_or(&nothing), records)?;
+        // By tenant: a dictionary goes out with all of its values (ISO-1).
+        let told = self.told.entry(tenant.clone()).or_default();
         let mut columns = tagged.columns().to_vec();
-        for column in 0..self.config.columns.len() {
-            let value = |values: &&Values| values.get(column).cloned().flatten();
-            let values: StringArray = versions.iter().map(value).collect();
-            let numbers = match values.null_count() {
-                0 => numbers.clone(),
-                _ => numbers.iter().map(|number| number.filter(|number| values.is_valid(*number as usize))).collect(),
-            };
-            columns.push(Arc::new(DictionaryArray::<Int32Type>::try_new(numbers, Arc::new(values))?));
-        }
+        columns.extend(told.columns(&asked, &times, self.config.columns.len())?);
         RecordBatch::try_new(self.output_of(&records.schema()), columns)
     }
 
@@ -375,7 +355,8 @@ impl Operator for Dimension {
     }
 
     fn state_bytes(&self) -> usize {
-        self.known.values().map(History::bytes).sum::<usize>() + self.held.bytes()
+        let told = self.told.values().map(Told::bytes).sum::<usize>();
+        self.known.values().map(History::bytes).sum::<usize>() + told + self.held.bytes()
     }
 }
 

@@ -28,6 +28,7 @@
 //! | `operator` | [`Enrich`]: the operator |
 //! | `dimension` | [`Dimension`], [`DimensionRows`]: the operators of what another stream says |
 //! | `history` | keys to what was known of them, by time |
+//! | `told` | values of versions as dictionaries, kept from batch to batch |
 //! | `held` | rows that wait for the watermark |
 //! | `state` | both as bytes |
 
@@ -40,6 +41,7 @@ pub mod lookup;
 mod networks;
 mod operator;
 mod state;
+mod told;
 
 pub use config::{DimensionConfig, EnrichConfig, EnrichError, LookupConfig};
 pub use dimension::{Dimension, DimensionRows};

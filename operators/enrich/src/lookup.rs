@@ -105,10 +105,14 @@ impl Lookup {
         keys: &ArrayRef,
         times: Option<&TimestampMicrosecondArray>,
     ) -> Result<Vec<ArrayRef>, arrow::error::ArrowError> {
-        let rows = self.rows(keys, times)?;
+        let Some((_, first)) = self.columns.first() else { return Ok(Vec::new()) };
+        // Rows are checked once: all columns have as many values.
+        let checked = DictionaryArray::<Int32Type>::try_new(self.rows(keys, times)?, first.clone())?;
         let column = |(_, values): &(String, ArrayRef)| -> Result<ArrayRef, arrow::error::ArrowError> {
-            let keys = if values.null_count() == 0 { rows.clone() } else { present(&rows, values) };
-            Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, values.clone())?))
+            if values.null_count() == 0 {
+                return Ok(Arc::new(checked.with_values(values.clone())));
+            }
+            Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(present(checked.keys(), values), values.clone())?))
         };
         self.columns.iter().map(column).collect()
     }

@@ -66,11 +66,10 @@ impl Enrich {
     /// Where a column has another type than it should.
     pub fn rows(&self, records: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         let mut columns = records.columns().to_vec();
-        if !self.tags.is_empty() {
+        if let Some((_, first)) = self.tags.first() {
             let zeros = Int32Array::from(vec![0; records.num_rows()]);
-            for (_, value) in &self.tags {
-                columns.push(Arc::new(DictionaryArray::<Int32Type>::try_new(zeros.clone(), value.clone())?));
-            }
+            let checked = DictionaryArray::<Int32Type>::try_new(zeros, first.clone())?;
+            columns.extend(self.tags.iter().map(|(_, value)| Arc::new(checked.with_values(value.clone())) as ArrayRef));
         }
         for lookup in &self.lookups {
             let column = |name: &str| {
