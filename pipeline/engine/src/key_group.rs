@@ -3,8 +3,9 @@
 //! There are 64 of them for ever, so that state which 3 shards have written can be read by 8. A shard owns a run of
 //! neighbouring groups.
 
-use arrow::array::{RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::take_record_batch;
+use arrow::datatypes::{Int32Type, Int64Type};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use serde::{Deserialize, Serialize};
@@ -54,9 +55,44 @@ pub fn key_groups(records: &RecordBatch, key: &[String]) -> Result<Vec<KeyGroup>
         .iter()
         .map(|name| records.column_by_name(name).cloned().ok_or_else(|| ArrowError::SchemaError(missing(name))))
         .collect::<Result<_, _>>()?;
+    match columns.as_slice() {
+        [only] => of_one(only),
+        _ => of_rows(&columns),
+    }
+}
+
+/// By the bytes of arrow's row format.
+fn of_rows(columns: &[ArrayRef]) -> Result<Vec<KeyGroup>, ArrowError> {
     let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
-    let rows = RowConverter::new(fields)?.convert_columns(&columns)?;
+    let rows = RowConverter::new(fields)?.convert_columns(columns)?;
     Ok(rows.iter().map(|row| KeyGroup::of_bytes(row.as_ref())).collect())
+}
+
+/// The same for a single column: numbers without a copy of their rows, and each value of a dictionary once.
+fn of_one(column: &ArrayRef) -> Result<Vec<KeyGroup>, ArrowError> {
+    if let Some(numbers) = column.as_primitive_opt::<Int64Type>() {
+        return Ok(numbers.iter().map(of_number).collect());
+    }
+    let dictionary = column.as_dictionary_opt::<Int32Type>();
+    let Some(dictionary) = dictionary.filter(|dictionary| dictionary.values().len() <= dictionary.len()) else {
+        return of_rows(std::slice::from_ref(column));
+    };
+    let values = of_one(dictionary.values())?;
+    let null = of_rows(&[new_null_array(dictionary.values().data_type(), 1)])?;
+    let null = null.first().copied().unwrap_or_default();
+    let of_value = |at: usize| values.get(at).copied().unwrap_or(null);
+    Ok(dictionary.keys().iter().map(|at| at.map_or(null, |at| of_value(at as usize))).collect())
+}
+
+/// A number's row is a byte that says whether it is there, and its bytes in an order that can be compared.
+fn of_number(number: Option<i64>) -> KeyGroup {
+    let mut row = [0; 9];
+    if let Some(number) = number {
+        let [is_there, bytes @ ..] = &mut row;
+        *is_there = 1;
+        *bytes = ((number as u64) ^ (1 << 63)).to_be_bytes();
+    }
+    KeyGroup::of_bytes(&row)
 }
 
 fn missing(name: &str) -> String {
@@ -89,8 +125,7 @@ pub(crate) fn split(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{ArrayRef, DictionaryArray, Int64Array, StringArray};
-    use arrow::datatypes::Int32Type;
+    use arrow::array::{DictionaryArray, Int64Array, StringArray};
     use std::sync::Arc;
 
     #[test]
@@ -113,6 +148,21 @@ mod tests {
         assert_eq!(groups(&plain), groups(&dictionary));
         assert_eq!(groups(&plain)[0], groups(&plain)[3]);
         assert_eq!(groups(&plain.slice(2, 2)), groups(&plain)[2..]);
+    }
+
+    #[test]
+    fn one_column_has_the_groups_of_its_rows() {
+        let numbers = [Some(0), Some(-1), None, Some(i64::MIN), Some(i64::MAX), Some(77)];
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter((0..500).map(Some).chain(numbers)));
+        let texts = ["a", "", "b", "a"].map(Some).into_iter().chain([None]);
+        let texts: ArrayRef = Arc::new(texts.collect::<DictionaryArray<Int32Type>>());
+        // Values that are null or double, and more values than rows.
+        let values: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), None, Some("a"), Some("c")]));
+        let keys = [Some(0), Some(1), Some(2), None, Some(3)].into_iter().collect();
+        let odd: ArrayRef = Arc::new(DictionaryArray::<Int32Type>::new(keys, values));
+        for column in [numbers.slice(100, 405), numbers, texts, odd.slice(1, 2), odd] {
+            assert_eq!(of_one(&column).unwrap(), of_rows(&[column]).unwrap());
+        }
     }
 
     #[test]
