@@ -14,6 +14,9 @@ use std::io::BufReader;
 use std::sync::Arc;
 use std::time::Instant;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Event time between two watermarks, and between two barriers.
 const WATERMARK_US: i64 = 1_000_000;
 const BARRIER_US: i64 = 10_000_000;
@@ -26,9 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let window = if kind == "hop" { "hop(ts, '1m', '10s')" } else { "tumble(ts, '10s')" };
     let text = format!("SELECT key, count(*) AS n, sum(value) AS total FROM input GROUP BY key, {window}");
     let batches = StreamReader::try_new(BufReader::new(File::open(file)?), None)?;
-    let batches: Vec<RecordBatch> = batches.collect::<Result<_, _>>()?;
-    let schema = batches.first().ok_or("the file is empty")?.schema();
-    let plan = Arc::new(WindowPlan::new(&text, &[], &schema)?);
+    let plan = Arc::new(WindowPlan::new(&text, &[], &batches.schema())?);
     let (mut partial, mut merge) = (WindowPartial::new("w", plan.clone()), WindowMerge::new("w", plan.clone(), false));
     let (mut table, mut live) = (Vec::new(), 0_u64);
     let (mut rows, mut newest, mut told, mut ended) = (0, i64::MIN, i64::MIN, i64::MIN);
@@ -39,12 +40,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "windows" => table.push(batch.records),
             _ => live += batch.records.num_rows() as u64,
         };
-        for batch in &batches {
+        for batch in batches {
+            let batch = batch?;
             rows += batch.num_rows();
             let times = batch.column_by_name("ts").ok_or("no ts")?.as_primitive::<TimestampMicrosecondType>();
             newest = newest.max(arrow::compute::max(times).unwrap_or(newest));
             let mut partials = Vec::new();
-            partial.on_batch(Batch::made("rows", batch.clone()), &mut Output::new(&mut |made| partials.push(made)));
+            partial.on_batch(Batch::made("rows", batch), &mut Output::new(&mut |made| partials.push(made)));
             partials.into_iter().for_each(|made| merge.on_batch(made, &mut Output::new(&mut end)));
             if newest - told >= WATERMARK_US || told == i64::MIN {
                 told = newest;
@@ -59,21 +61,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let seconds = start.elapsed().as_secs_f64();
     let start = Instant::now();
-    let answer = merged(&plan, &table)?;
+    let (mut groups, mut count, mut total) = (0, 0, 0);
+    for window in merged(plan, &table)? {
+        let window = window?;
+        let sum = |column: usize| arrow::compute::sum(window.column(column).as_primitive::<Int64Type>()).unwrap_or(0);
+        groups += window.num_rows();
+        count += sum(1);
+        total += sum(2);
+    }
     let merge_seconds = start.elapsed().as_secs_f64();
-    let sum = |column: usize| -> i64 {
-        answer
-            .iter()
-            .map(|rows| arrow::compute::sum(rows.column(column).as_primitive::<Int64Type>()).unwrap_or(0))
-            .sum()
-    };
-    let groups: usize = answer.iter().map(RecordBatch::num_rows).sum();
     let partials: usize = table.iter().map(RecordBatch::num_rows).sum();
     println!(
         "{{\"rows\": {rows}, \"seconds\": {seconds:.3}, \"read_seconds\": {merge_seconds:.3}, \"groups\": {groups}, \
-         \"count\": {}, \"total\": {}, \"live\": {live}, \"partials\": {partials}, \"state_bytes\": {state_bytes}}}",
-        sum(1),
-        sum(2)
+         \"count\": {count}, \"total\": {total}, \"live\": {live}, \"partials\": {partials}, \"state_bytes\": {state_bytes}}}"
     );
     Ok(())
 }

@@ -144,7 +144,19 @@ fn starts<T: ArrowTimestampType>(kind: Kind, times: &ArrayRef, size: i64, slide:
 
 /// The start of the window of `size` that `time` is in.
 pub(crate) fn floor(time: i64, size: i64) -> i64 {
-    time - time.rem_euclid(size)
+    time.saturating_sub(time.rem_euclid(size))
+}
+
+/// The same of many times. Most are in the window of the one before, and a comparison costs less than a division.
+pub(crate) fn floors(times: &[i64], size: i64) -> Vec<i64> {
+    let mut start = times.first().map_or(0, |time| floor(*time, size));
+    let of = |time: &i64| {
+        if !time.checked_sub(start).is_some_and(|since| (0..size).contains(&since)) {
+            start = floor(*time, size);
+        }
+        start
+    };
+    times.iter().map(of).collect()
 }
 
 /// The starts of all windows that `time` is in, ascending.
@@ -314,6 +326,7 @@ mod tests {
     #[test]
     fn windows_of_a_time() {
         assert_eq!(floor(-1, 10), -10);
+        assert_eq!(floors(&[25, 29, 30, -1, 25, i64::MAX, -10], 10), [20, 20, 30, -10, 20, i64::MAX - 7, -10]);
         assert_eq!(covering(25, 20, 10).collect::<Vec<_>>(), [10, 20]);
         assert_eq!(covering(20, 20, 10).collect::<Vec<_>>(), [10, 20]);
         assert_eq!(covering(5, 25, 10).collect::<Vec<_>>(), [-10, 0], "a window that is no multiple of its slide");

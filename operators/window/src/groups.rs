@@ -1,22 +1,22 @@
 //! Aggregates of many groups at once: rows to states, states to states, states to values.
 
-use crate::functions::floor;
+use crate::dictionary::{Numbered, is_dictionary};
+use crate::functions::floors;
+use crate::keys::Keys;
 use crate::plan::{AggregatePlan, WindowPlan, micros_utc};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::{cast, filter_record_batch, prep_null_mask_filter};
-use arrow::datatypes::{Schema, TimestampMicrosecondType};
+use arrow::datatypes::{FieldRef, Schema, TimestampMicrosecondType};
 use datafusion::common::Result;
 use datafusion::common::cast::as_boolean_array;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::GroupsAccumulatorAdapter;
-use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
-use datafusion::physical_plan::aggregates::order::GroupOrdering;
 use std::fmt;
 use std::sync::Arc;
 
-/// Groups and their aggregates, while they are made: of rows of several panes, or of partials of one pane or window.
+/// Groups and their aggregates, while they are made of partials of one pane or window.
 pub(crate) struct Groups {
-    values: Box<dyn GroupValues>,
+    keys: Keys,
     accumulators: Vec<Box<dyn GroupsAccumulator>>,
     /// Group of each row of the batch that was taken last.
     ids: Vec<usize>,
@@ -24,42 +24,36 @@ pub(crate) struct Groups {
 
 impl fmt::Debug for Groups {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Groups").field("len", &self.values.len()).finish_non_exhaustive()
+        f.debug_struct("Groups").field("len", &self.keys.len()).finish_non_exhaustive()
     }
 }
 
 impl Groups {
-    /// Of one pane or window.
-    pub(crate) fn new(plan: &WindowPlan) -> Result<Self> {
-        Self::of_columns(plan, 1)
-    }
-
-    /// Whose key begins with column `first` of a partial: the pane, or what is behind it.
-    fn of_columns(plan: &WindowPlan, first: usize) -> Result<Self> {
-        let fields = plan.partial.fields().iter().take(1 + plan.groups.len()).skip(first).cloned();
+    /// Of one pane or window, to which about so many rows come.
+    pub(crate) fn new(plan: &WindowPlan, rows: usize) -> Result<Self> {
+        let fields = plan.partial.fields().iter().take(1 + plan.groups.len()).skip(1).cloned();
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        let values = new_group_values(schema, &GroupOrdering::None)?;
-        Ok(Self { values, accumulators: accumulators(plan)?, ids: Vec::new() })
+        Ok(Self { keys: Keys::new(schema, rows)?, accumulators: accumulators(plan)?, ids: Vec::new() })
     }
 
     /// Adds partials.
     pub(crate) fn merge(&mut self, plan: &WindowPlan, partial: &RecordBatch) -> Result<()> {
         let count = 1 + plan.groups.len();
-        self.values.intern(partial.columns().get(1..count).unwrap_or_default(), &mut self.ids)?;
-        merge_states(plan, &mut self.accumulators, partial, &self.ids, self.values.len())
+        self.keys.intern(partial.columns().get(1..count).unwrap_or_default(), &mut self.ids)?;
+        merge_states(plan, &mut self.accumulators, partial, &self.ids, self.keys.len())
     }
 
     /// The partials of pane `start`, each group once.
     pub(crate) fn partial(mut self, plan: &WindowPlan, start: i64) -> Result<RecordBatch> {
-        let pane = TimestampMicrosecondArray::from(vec![start; self.values.len()]).with_timezone("UTC");
+        let pane = TimestampMicrosecondArray::from(vec![start; self.keys.len()]).with_timezone("UTC");
         let mut columns: Vec<ArrayRef> = vec![Arc::new(pane)];
-        columns.extend(self.values.emit(EmitTo::All)?);
+        columns.extend(self.keys.take()?);
         plan.with_states(columns, &mut self.accumulators)
     }
 
     /// Bytes of it.
     pub(crate) fn bytes(&self) -> usize {
-        self.values.size() + self.accumulators.iter().map(|accumulator| accumulator.size()).sum::<usize>()
+        self.keys.bytes() + self.accumulators.iter().map(|accumulator| accumulator.size()).sum::<usize>()
     }
 }
 
@@ -112,12 +106,10 @@ impl WindowPlan {
         if rows == 0 {
             return Ok(None);
         }
-        let panes: TimestampMicrosecondArray =
-            times.as_primitive::<TimestampMicrosecondType>().unary(|time| floor(time, self.pane));
-        let mut groups: Vec<ArrayRef> = vec![Arc::new(panes.with_timezone("UTC"))];
-        for group in &self.groups {
-            groups.push(group.evaluate(&records)?.into_array(rows)?);
-        }
+        let panes = floors(times.as_primitive::<TimestampMicrosecondType>().values(), self.pane);
+        let panes = TimestampMicrosecondArray::from(panes).with_timezone("UTC");
+        let mut groups: Vec<ArrayRef> = vec![Arc::new(panes)];
+        groups.extend(self.group_columns(&records)?);
         let mut inputs = Vec::with_capacity(self.aggregates.len());
         for aggregate in &self.aggregates {
             let arguments = aggregate.arguments.iter().map(|expr| expr.evaluate(&records)?.into_array(rows));
@@ -133,18 +125,30 @@ impl WindowPlan {
     }
 
     fn folded_rows(&self, groups: &[ArrayRef], inputs: &[Input]) -> Result<RecordBatch> {
-        let mut made = Groups::of_columns(self, 0)?;
-        made.values.intern(groups, &mut made.ids)?;
-        let total = made.values.len();
-        for (accumulator, (arguments, filter)) in made.accumulators.iter_mut().zip(inputs) {
+        let mut accumulators = accumulators(self)?;
+        let fields = self.partial.fields().iter();
+        let (ids, keys) = if groups.iter().any(is_dictionary) {
+            let made = Numbered::new(groups)?;
+            let keys = groups.iter().zip(fields).map(|(group, field)| made.keys(group, field.data_type()));
+            let keys = keys.collect::<Result<Vec<_>>>()?;
+            (made.ids, keys)
+        } else {
+            let (mut ids, fields) = (Vec::new(), fields.take(groups.len()).cloned());
+            let mut made = Keys::new(Arc::new(Schema::new(fields.collect::<Vec<_>>())), 0)?;
+            made.intern(groups, &mut ids)?;
+            (ids, made.take()?)
+        };
+        let total = keys.first().map_or(0, |key| key.len());
+        for (accumulator, (arguments, filter)) in accumulators.iter_mut().zip(inputs) {
             let filter = filter.as_ref().map(|filter| as_boolean_array(filter)).transpose()?;
-            accumulator.update_batch(arguments, &made.ids, filter, total)?;
+            accumulator.update_batch(arguments, &ids, filter, total)?;
         }
-        self.with_states(made.values.emit(EmitTo::All)?, &mut made.accumulators)
+        self.with_states(keys, &mut accumulators)
     }
 
     fn single_rows(&self, groups: Vec<ArrayRef>, inputs: &[Input]) -> Result<RecordBatch> {
-        let mut columns = groups;
+        let plain = |(group, field): (&ArrayRef, &FieldRef)| Ok(cast(group, field.data_type())?);
+        let mut columns: Vec<ArrayRef> = groups.iter().zip(self.partial.fields()).map(plain).collect::<Result<_>>()?;
         for (accumulator, (arguments, filter)) in accumulators(self)?.iter().zip(inputs) {
             let filter = filter.as_ref().map(|filter| as_boolean_array(filter)).transpose()?;
             columns.extend(accumulator.convert_to_state(arguments, filter)?);
@@ -159,7 +163,7 @@ impl WindowPlan {
 
     /// Partials of pane `start`, each group once.
     pub(crate) fn folded(&self, start: i64, partials: &[RecordBatch]) -> Result<RecordBatch> {
-        let mut made = Groups::new(self)?;
+        let mut made = Groups::new(self, partials.iter().map(RecordBatch::num_rows).sum())?;
         partials.iter().try_for_each(|partial| made.merge(self, partial))?;
         made.partial(self, start)
     }
@@ -170,11 +174,12 @@ impl WindowPlan {
         start: i64,
         partials: impl IntoIterator<Item = &'a RecordBatch>,
     ) -> Result<RecordBatch> {
-        let mut made = Groups::new(self)?;
+        let partials: Vec<&RecordBatch> = partials.into_iter().collect();
+        let mut made = Groups::new(self, partials.iter().map(|partial| partial.num_rows()).sum())?;
         for partial in partials {
             made.merge(self, partial)?;
         }
-        let groups = made.values.emit(EmitTo::All)?;
+        let groups = made.keys.take()?;
         self.finish(start, &groups, evaluated(&mut made.accumulators)?)
     }
 

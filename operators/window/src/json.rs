@@ -7,7 +7,6 @@ use arrow::array::{Array, ArrayRef, AsArray, Int32Builder, Int64Builder, StringA
 use arrow::array::{Int32Array, Int64Array, UInt64Array};
 use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::datatypes::{DataType, SchemaRef};
-use std::fmt::Write;
 use std::sync::Arc;
 
 /// A column whose values can be written.
@@ -69,9 +68,9 @@ impl<'a> Column<'a> {
     /// None where a text has to be escaped.
     fn write(&self, row: usize, text: &mut String) -> Option<()> {
         match self {
-            Self::Int32(values) => write!(text, "{}", values.value(row)).ok(),
-            Self::Int64(values) => write!(text, "{}", values.value(row)).ok(),
-            Self::UInt64(values) => write!(text, "{}", values.value(row)).ok(),
+            Self::Int32(values) => write_number(values.value(row), text),
+            Self::Int64(values) => write_number(values.value(row), text),
+            Self::UInt64(values) => write_number(values.value(row), text),
             Self::Text(values) => {
                 let value = values.value(row);
                 is_plain(value).then(|| {
@@ -82,6 +81,11 @@ impl<'a> Column<'a> {
             }
         }
     }
+}
+
+fn write_number(number: impl itoa::Integer, text: &mut String) -> Option<()> {
+    text.push_str(itoa::Buffer::new().format(number));
+    Some(())
 }
 
 /// Whether a text is written as it is.
@@ -140,12 +144,11 @@ impl Builder {
             texts.append_value(value);
             return rest.strip_prefix('"');
         }
-        let end = text.bytes().position(|byte| !(byte.is_ascii_digit() || byte == b'-'))?;
-        let (number, rest) = text.split_at_checked(end)?;
+        let (number, rest) = read_number(text)?;
         match self {
-            Self::Int32(values) => values.append_value(number.parse().ok()?),
-            Self::Int64(values) => values.append_value(number.parse().ok()?),
-            Self::UInt64(values) => values.append_value(number.parse().ok()?),
+            Self::Int32(values) => values.append_value(number.try_into().ok()?),
+            Self::Int64(values) => values.append_value(number.try_into().ok()?),
+            Self::UInt64(values) => values.append_value(number.try_into().ok()?),
             Self::Text(_) => return None,
         }
         Some(rest)
@@ -168,6 +171,20 @@ impl Builder {
             Self::Text(mut values) => Arc::new(values.finish()),
         }
     }
+}
+
+/// The whole number that a text begins with, and what is behind it.
+fn read_number(text: &str) -> Option<(i128, &str)> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let mut size: u64 = 0;
+    let mut count = 0;
+    for byte in digits.bytes().take_while(u8::is_ascii_digit) {
+        size = size.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?;
+        count += 1;
+    }
+    let rest = digits.get(count..).filter(|_| count > 0)?;
+    let size = i128::from(size);
+    Some((if digits.len() < text.len() { -size } else { size }, rest))
 }
 
 #[cfg(test)]

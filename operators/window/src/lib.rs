@@ -29,6 +29,8 @@
 //! | `plan` | [`WindowPlan`]: from the statement to expressions on columns |
 //! | `split` | the parts of a statement, and what is refused |
 //! | `groups` | aggregates of many groups: update, merge, evaluate |
+//! | `dictionary` | groups of a batch whose keys are dictionaries |
+//! | `keys` | the distinct keys of rows, numbered |
 //! | `pane` | partials by pane |
 //! | `operator` | [`WindowPartial`], [`WindowMerge`] |
 //! | `rows` | partials as rows of the table `windows`, and back; [`merged`] |
@@ -36,9 +38,11 @@
 //! | `scratch` | [`Room`]; partials that memory has no room for |
 //! | `state` | panes as bytes of a key group |
 
+mod dictionary;
 pub mod functions;
 mod groups;
 mod json;
+mod keys;
 mod operator;
 mod pane;
 mod plan;
@@ -51,5 +55,5 @@ mod tests;
 
 pub use operator::{WindowMerge, WindowPartial};
 pub use plan::{WindowError, WindowPlan, WindowStats};
-pub use rows::merged;
+pub use rows::{Merged, merged};
 pub use scratch::Room;

@@ -113,7 +113,7 @@ impl Pane {
     fn pour(&mut self, plan: &WindowPlan) -> Result<()> {
         let live = match &mut self.live {
             Some(live) => live,
-            None => self.live.insert(Groups::new(plan)?),
+            None => self.live.insert(Groups::new(plan, self.fresh_rows)?),
         };
         for partial in std::mem::take(&mut self.fresh) {
             live.merge(plan, &partial)?;

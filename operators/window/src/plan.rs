@@ -1,14 +1,18 @@
 //! From a statement to expressions on the columns of batches, partials and results.
 
+use crate::dictionary::is_dictionary;
 use crate::functions::pane;
 use crate::split::{Parts, split, state};
-use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use arrow::array::{ArrayRef, RecordBatch, StringArray, new_null_array};
+use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::{DFSchema, DFSchemaRef, DataFusionError, Result};
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregateBuilder};
+use datafusion::physical_expr::expressions::Column as PhysicalColumn;
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_plan::PhysicalExpr;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -62,6 +66,8 @@ pub struct WindowPlan {
     pub(crate) time: Arc<dyn PhysicalExpr>,
     /// Of GROUP BY, the window left out; a constant where nothing else is in it.
     pub(crate) groups: Vec<Arc<dyn PhysicalExpr>>,
+    /// Columns of the input that are groups and nothing else, by group.
+    bare: Vec<Option<usize>>,
     pub(crate) aggregates: Vec<AggregatePlan>,
     /// Pane, groups, states.
     pub(crate) partial: SchemaRef,
@@ -142,6 +148,7 @@ impl WindowPlan {
             groups.push(physical(datafusion::prelude::lit(0_i32), below)?);
             group_names.push("all".to_owned());
         }
+        let (filter, time) = (filter.map(|expr| physical(expr, below)).transpose()?, physical(time, below)?);
         let aggregates: Vec<AggregatePlan> =
             aggregate.aggr_expr.iter().map(|expr| AggregatePlan::new(expr, below)).collect::<Result<_>>()?;
         let mut fields = vec![Field::new(PANE, micros_utc(), false)];
@@ -169,8 +176,9 @@ impl WindowPlan {
         let bounds: Vec<Field> = bounds.map(|name| Field::new(name, micros_utc(), false)).collect();
         Ok(Self {
             text: text.to_owned(),
-            filter: filter.map(|expr| physical(expr, below)).transpose()?,
-            time: physical(time, below)?,
+            bare: bare(&groups, filter.iter().chain([&time]), &aggregates),
+            filter,
+            time,
             input,
             groups,
             aggregates,
@@ -216,18 +224,57 @@ impl WindowPlan {
         (0..self.groups.len()).map(|at| format!("g{at}")).collect()
     }
 
-    /// The columns of `records` that the statement reads, in plain types.
+    /// The columns of `records` that the statement reads, in plain types. Behind them are those groups that come as
+    /// dictionaries, in their order; empty texts stand in their place.
     pub(crate) fn plain(&self, records: &RecordBatch) -> Result<RecordBatch> {
-        let column = |field: &Arc<Field>| -> Result<ArrayRef> {
+        let rows = records.num_rows();
+        let mut dictionaries: Vec<(usize, ArrayRef)> = Vec::new();
+        for at in self.bare.iter().flatten() {
+            let field = self.input.field(*at);
+            let column = records.column_by_name(field.name());
+            if let Some(column) = column.filter(|column| field.data_type() == &DataType::Utf8 && is_dictionary(column))
+            {
+                dictionaries.push((*at, column.clone()));
+            }
+        }
+        let column = |(at, field): (usize, &Arc<Field>)| -> Result<ArrayRef> {
+            if dictionaries.iter().any(|(known, _)| *known == at) {
+                return Ok(Arc::new(StringArray::new(OffsetBuffer::new_zeroed(rows), Buffer::default(), None)));
+            }
             match records.column_by_name(field.name()) {
                 Some(column) if column.data_type() == field.data_type() => Ok(column.clone()),
                 Some(column) => Ok(cast(column, field.data_type())?),
-                None => Ok(new_null_array(field.data_type(), records.num_rows())),
+                None => Ok(new_null_array(field.data_type(), rows)),
             }
         };
-        let columns = self.input.fields().iter().map(column).collect::<Result<Vec<_>>>()?;
-        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(records.num_rows()));
-        Ok(RecordBatch::try_new_with_options(self.input.clone(), columns, &options)?)
+        let mut columns = self.input.fields().iter().enumerate().map(column).collect::<Result<Vec<_>>>()?;
+        let mut schema = self.input.clone();
+        if !dictionaries.is_empty() {
+            let field = |(at, column): &(usize, ArrayRef)| {
+                Arc::new(Field::new(self.input.field(*at).name(), column.data_type().clone(), true))
+            };
+            let fields = schema.fields().iter().cloned().chain(dictionaries.iter().map(field));
+            schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+            columns.extend(dictionaries.into_iter().map(|(_, column)| column));
+        }
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
+    }
+
+    /// The groups of rows that [`plain`](Self::plain) gave; dictionaries where they came so.
+    pub(crate) fn group_columns(&self, records: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        let count = self.input.fields().len();
+        let mut behind = records.schema_ref().fields().iter().zip(records.columns()).skip(count).peekable();
+        let group = |(group, bare): (&Arc<dyn PhysicalExpr>, &Option<usize>)| {
+            let name = bare.map(|at| self.input.field(at).name());
+            match name.and_then(|name| behind.next_if(|(field, _)| field.name() == name)) {
+                Some((_, column)) if is_dictionary(column) => Ok(column.clone()),
+                // A filter has left few rows.
+                Some((_, column)) => Ok(cast(column, &DataType::Utf8)?),
+                None => group.evaluate(records)?.into_array(records.num_rows()),
+            }
+        };
+        self.groups.iter().zip(&self.bare).map(group).collect()
     }
 
     /// What is emitted for the groups of one window: HAVING, then SELECT.
@@ -280,6 +327,28 @@ fn used(parts: &Parts) -> BTreeSet<String> {
     let Parts { aggregate, filter, time, .. } = parts;
     let exprs = aggregate.group_expr.iter().chain(&aggregate.aggr_expr).chain(filter).chain([time]);
     exprs.flat_map(|expr| expr.column_refs()).map(|column| column.name.clone()).collect()
+}
+
+/// Which groups are columns that nothing else reads.
+fn bare<'a>(
+    groups: &[Arc<dyn PhysicalExpr>],
+    others: impl Iterator<Item = &'a Arc<dyn PhysicalExpr>>,
+    aggregates: &'a [AggregatePlan],
+) -> Vec<Option<usize>> {
+    let of_aggregates = aggregates.iter().flat_map(|aggregate| aggregate.arguments.iter().chain(&aggregate.filter));
+    let read: Vec<usize> = others.chain(of_aggregates).flat_map(columns_of).collect();
+    let is_of = |at: usize, group: &Arc<dyn PhysicalExpr>| columns_of(group).contains(&at);
+    let bare = |group: &Arc<dyn PhysicalExpr>| {
+        let at = group.downcast_ref::<PhysicalColumn>()?.index();
+        let is_once = groups.iter().filter(|other| is_of(at, other)).count() == 1;
+        (is_once && !read.contains(&at)).then_some(at)
+    };
+    groups.iter().map(bare).collect()
+}
+
+/// Places of the columns that an expression reads.
+fn columns_of(expr: &Arc<dyn PhysicalExpr>) -> Vec<usize> {
+    collect_columns(expr).iter().map(PhysicalColumn::index).collect()
 }
 
 /// A column's name without the table that it is of.

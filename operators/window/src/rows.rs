@@ -13,7 +13,7 @@ use arrow::json::writer::LineDelimited;
 use arrow::json::{ReaderBuilder, WriterBuilder};
 use bodkin_schema::{Stream, dataflow};
 use datafusion::common::{DataFusionError, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The schema in which columns are written as JSON.
@@ -127,26 +127,40 @@ impl WindowPlan {
     }
 }
 
-/// The finished rows of all windows in `rows` of the table `windows`, which are of one operator. Windows are made of
-/// what is there: at the edges of a range of time, sliding windows are incomplete.
+/// The finished rows of all windows in `rows` of the table `windows`, which are of one operator, window by window. Windows
+/// are made of what is there: at the edges of a range of time, sliding windows are incomplete.
 ///
 /// # Errors
 /// Where the rows are of another statement than `plan`'s.
-pub fn merged(plan: &WindowPlan, rows: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
-    let partials = rows.iter().map(|rows| plan.read_rows(rows)).collect::<Result<Vec<_>>>()?;
+pub fn merged(plan: Arc<WindowPlan>, rows: &[RecordBatch]) -> Result<Merged> {
     let mut panes: BTreeMap<i64, Vec<RecordBatch>> = BTreeMap::new();
-    for partial in &partials {
-        for (pane, records) in by_pane(partial)? {
+    for rows in rows {
+        for (pane, records) in by_pane(&plan.read_rows(rows)?)? {
             panes.entry(pane).or_default().push(records);
         }
     }
-    let mut windows: BTreeMap<i64, Vec<&RecordBatch>> = BTreeMap::new();
-    for (pane, partials) in &panes {
-        for start in covering(*pane, plan.size, plan.slide) {
-            windows.entry(start).or_default().extend(partials);
-        }
+    let starts: BTreeSet<i64> = panes.keys().flat_map(|pane| covering(*pane, plan.size, plan.slide)).collect();
+    Ok(Merged { plan, panes, starts: starts.into_iter() })
+}
+
+/// Makes the windows one by one: of those that slide there may be far more rows than partials.
+#[derive(Debug)]
+pub struct Merged {
+    plan: Arc<WindowPlan>,
+    /// Those that windows to come are made of.
+    panes: BTreeMap<i64, Vec<RecordBatch>>,
+    starts: std::collections::btree_set::IntoIter<i64>,
+}
+
+impl Iterator for Merged {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let start = self.starts.next()?;
+        self.panes = self.panes.split_off(&start);
+        let panes = self.panes.range(..start.saturating_add(self.plan.size));
+        Some(self.plan.window(start, panes.flat_map(|(_, partials)| partials)))
     }
-    windows.into_iter().map(|(start, partials)| plan.window(start, partials)).collect()
 }
 
 /// The rows of each pane, in their order.
@@ -172,6 +186,11 @@ pub(crate) fn by_pane(partial: &RecordBatch) -> Result<Vec<(i64, RecordBatch)>> 
     }
     rows.sort_unstable_by_key(|(pane, _)| *pane);
     let taken = rows.into_iter().map(|(pane, rows)| {
+        // Where most rows are of one pane, they are copied in long runs.
+        if rows.len() * 2 > panes.len() {
+            let is_in = panes.iter().map(|other| Some(*other == pane)).collect();
+            return Ok((pane, arrow::compute::filter_record_batch(partial, &is_in)?));
+        }
         let rows = arrow::array::UInt32Array::from(rows);
         Ok((pane, arrow::compute::take_record_batch(partial, &rows)?))
     });
@@ -197,7 +216,7 @@ mod tests {
         let text = "SELECT host, count(*), sum(value), min(pid), avg(value), approx_distinct(pid), count(DISTINCT pid), \
                     approx_percentile_cont(0.5) WITHIN GROUP (ORDER BY value), stddev(value), max(host) FROM input \
                     GROUP BY host, tumble(ts, '10s')";
-        let plan = WindowPlan::new(text, &[], &records.schema()).unwrap();
+        let plan = Arc::new(WindowPlan::new(text, &[], &records.schema()).unwrap());
         let partial = plan.partials(&records, true).unwrap().unwrap();
         let rows = plan.to_rows("w", &partial).unwrap();
         let back = plan.read_rows(&rows).unwrap();
@@ -205,6 +224,6 @@ mod tests {
             arrow::util::pretty::pretty_format_batches(std::slice::from_ref(records)).unwrap().to_string()
         };
         assert_eq!(print(&back), print(&partial));
-        assert!(merged(&plan, &[rows]).unwrap().iter().map(RecordBatch::num_rows).sum::<usize>() == 3);
+        assert_eq!(merged(plan, &[rows]).unwrap().map(|window| window.unwrap().num_rows()).sum::<usize>(), 3);
     }
 }

@@ -177,7 +177,7 @@ fn plan(text: &str) -> Arc<WindowPlan> {
 /// What the table says, with the bounds of windows left out.
 fn answer(world: &World) -> Vec<String> {
     let columns: Vec<usize> = (0..world.plan.selected_schema().fields().len()).collect();
-    let rows = merged(&world.plan, &world.table).unwrap();
+    let rows = merged(world.plan.clone(), &world.table).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
     print(&rows.iter().map(|rows| rows.project(&columns).unwrap()).collect::<Vec<_>>())
 }
 

@@ -102,14 +102,20 @@ impl Make for Merge {
                 all.push(batch);
             }
             let timer = metrics.elapsed_compute().timer();
-            let windows = merged(&plan, &all)?;
-            drop((all, reservation, timer));
-            let projected = windows.into_iter().map(move |window| {
-                metrics.record_output(window.num_rows());
-                match &projection {
-                    Some(projection) => Ok(window.project(projection)?),
-                    None => Ok(window),
-                }
+            let mut windows = merged(plan, &all)?;
+            drop((all, timer));
+            let projected = std::iter::from_fn(move || {
+                // What windows are made of is held until the last one.
+                let _held = &reservation;
+                let _timer = metrics.elapsed_compute().timer();
+                let window = windows.next()?;
+                Some(window.and_then(|window| {
+                    metrics.record_output(window.num_rows());
+                    match &projection {
+                        Some(projection) => Ok(window.project(projection)?),
+                        None => Ok(window),
+                    }
+                }))
             });
             Ok::<_, DataFusionError>(futures::stream::iter(projected))
         };
