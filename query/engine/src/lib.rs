@@ -36,6 +36,7 @@
 //! | `detect` | `detect(...)` and [`QueryEngine::detect`]: rules over history |
 //! | `ordered`, `run_chain` | sorted runs merged where a query wants their order |
 //! | `dictionary` | texts as numbers where files have dictionaries: expressions per value, groups by number |
+//! | `lagged` | what came some rows before, a batch at a time |
 //! | `distinct` | distinct values of each group |
 //! | `percentile`, `sketch`, `intervals`, `minutes` | exact percentiles; quantiles of sketches of tiers; intervals of a fixed length as durations; times to the minute |
 //! | `mapped` | a step of a plan that makes other rows of its input: `detect`, `windows` |
@@ -68,6 +69,7 @@ mod gathered;
 mod hint;
 mod intervals;
 mod json;
+mod lagged;
 mod mapped;
 mod memory;
 mod metered;

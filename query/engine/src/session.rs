@@ -7,6 +7,7 @@ use crate::dictionary::{GroupByIds, GroupByPlace, MarkRows};
 use crate::gathered::count_gathered;
 use crate::intervals::FixedIntervals;
 use crate::json::json_functions;
+use crate::lagged::{LagByBatch, MarkLag};
 use crate::memory::QueryMemory;
 use crate::minutes::TimesToTheMinute;
 use crate::names::PublicSchema;
@@ -71,6 +72,7 @@ pub(crate) fn base_state(options: &QueryOptions, runtime: Arc<RuntimeEnv>) -> Re
     let builder = builder.with_physical_optimizer_rules(physical_rules()).with_analyzer_rule(hop_rule());
     let builder = builder.with_analyzer_rule(Arc::new(TimesToTheMinute));
     let builder = builder.with_optimizer_rule(Arc::new(FixedIntervals)).with_optimizer_rule(Arc::new(GroupByIds));
+    let builder = builder.with_optimizer_rule(Arc::new(MarkLag));
     let mut state = builder.with_config(config(options)).with_runtime_env(runtime).build();
     bound_functions(&mut state)?;
     json_functions(&mut state)?;
@@ -91,7 +93,11 @@ fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let last = rules.iter().position(|rule| rule.name() == "SanityCheckPlan").unwrap_or(rules.len());
     rules.splice(
         last..last,
-        [Arc::new(MarkRows) as Arc<dyn PhysicalOptimizerRule + Send + Sync>, Arc::new(GroupByPlace)],
+        [
+            Arc::new(MarkRows) as Arc<dyn PhysicalOptimizerRule + Send + Sync>,
+            Arc::new(GroupByPlace),
+            Arc::new(LagByBatch),
+        ],
     );
     rules
 }

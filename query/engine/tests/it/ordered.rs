@@ -130,3 +130,35 @@ impl bodkin_query::QueryObserver for Seen {
         self.0.lock().unwrap().push(query);
     }
 }
+
+/// What came before is found a batch at a time, and is what the planner's own windows find row by row.
+#[tokio::test]
+async fn lag_is_the_value_so_many_rows_before() {
+    let memory = epochs().await;
+    let engine = memory.engine();
+    let from = "(SELECT value AS t, value % 7 AS k, CASE WHEN value % 5 = 0 THEN NULL ELSE value * 31 % 97 END AS v, \
+                CASE WHEN value % 3 = 0 THEN NULL ELSE concat('a text of some length ', value) END AS s FROM range(30000))";
+    for (partition, rows_before) in [("PARTITION BY k", 1), ("PARTITION BY k", 3), ("", 2), ("PARTITION BY v, k", 1)] {
+        let window = format!("{partition} ORDER BY t");
+        let (by_batch, by_row) = ["v", "s"]
+            .map(|value| {
+                let lag = match rows_before {
+                    1 => format!("lag({value}) OVER ({window})"),
+                    _ => format!("lag({value}, {rows_before}) RESPECT NULLS OVER ({window})"),
+                };
+                let frame = format!("ROWS BETWEEN {rows_before} PRECEDING AND {rows_before} PRECEDING");
+                (lag, format!("first_value({value}) OVER ({window} {frame})"))
+            })
+            .into_iter()
+            .unzip::<_, _, Vec<_>, Vec<_>>();
+        let of = |columns: &[String]| format!("SELECT t, {} FROM {from} ORDER BY t", columns.join(", "));
+        let explained = rows(&engine, &format!("EXPLAIN {}", of(&by_batch))).await.join("\n");
+        assert!(explained.contains("LagExec"), "{explained}");
+        assert_eq!(rows(&engine, &of(&by_batch)).await, rows(&engine, &of(&by_row)).await, "{window}");
+    }
+    for other in ["lag(v) IGNORE NULLS", "lag(v, 1, 7)", "lead(v)"] {
+        let explained =
+            rows(&engine, &format!("EXPLAIN SELECT {other} OVER (PARTITION BY k ORDER BY t) FROM {from}")).await;
+        assert!(!explained.join("\n").contains("LagExec"), "{other}");
+    }
+}
