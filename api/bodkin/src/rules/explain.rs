@@ -59,7 +59,10 @@ fn find<'a>(rules: &'a RuleSet, name: &str) -> anyhow::Result<&'a Rule> {
     let similar = rules.rules().iter().filter(|rule| rule.name.to_lowercase().contains(&lower));
     match similar.collect::<Vec<_>>().as_slice() {
         [only] => Ok(only),
-        [] => bail!("there is no rule {name:?}: see bodkin rules list"),
+        [] => match rules.did_you_mean(name) {
+            Some(hint) => bail!("there is no rule {name:?}: {hint}"),
+            None => bail!("there is no rule {name:?}: see bodkin rules list"),
+        },
         several => {
             let names: Vec<&str> = several.iter().map(|rule| rule.name.as_str()).collect();
             bail!("{name:?} may be any of: {}", names.join(", "))

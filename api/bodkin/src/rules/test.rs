@@ -16,9 +16,10 @@
 
 use super::files::{read_files, rule_set};
 use anyhow::{Context, anyhow, bail};
-use bodkin_rules::{Documents, EventRows, Events, Finding, Matching, Options, RuleSet, Source};
+use bodkin_rules::{Documents, EventRows, Events, Finding, Matching, Options, Priority, RuleSet, Source};
 use serde::Deserialize;
 use serde_json::Value;
+use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -104,9 +105,13 @@ fn check(rules: &RuleSet, source: Option<&str>, test: &Test) -> anyhow::Result<(
         MatchingName::First => Matching::First,
         MatchingName::All => Matching::All,
     };
+    test.expect.iter().try_for_each(|expected| expected.check(rules))?;
     let (rows, documents);
     let (events, rejected) = if source == Source::Syscall {
         rows = EventRows::from_records(&test.events, 0);
+        if let Some(left_out) = rows.left_out.first() {
+            bail!("{left_out}");
+        }
         (Events::Batch(&rows.records), &rows.rejected)
     } else {
         let mut read = Documents::default();
@@ -119,17 +124,53 @@ fn check(rules: &RuleSet, source: Option<&str>, test: &Test) -> anyhow::Result<(
     }
     let found = rules.findings(events, matching);
     if found.len() != test.expect.len() || !found.iter().zip(&test.expect).all(|(found, expected)| expected.is(found)) {
-        let found: Vec<String> =
-            found.iter().map(|found| format!("  event {}: {}", found.row + 1, found.output)).collect();
-        let named = |expected: &Expected| format!("  {}", expected.rule());
-        let expected: Vec<String> = test.expect.iter().map(named).collect();
+        let found = found.iter().map(|found| {
+            let Finding { rule, row, output, .. } = found;
+            format!("  event {}: {}\n    {output}", row + 1, rule.name)
+        });
+        let found: Vec<String> = found.collect();
+        let expected: Vec<String> = test.expect.iter().map(|expected| format!("  {expected}")).collect();
         let or_none = |lines: Vec<String>| if lines.is_empty() { "  nothing".to_owned() } else { lines.join("\n") };
         bail!("expected\n{}\nfound\n{}", or_none(expected), or_none(found));
     }
     Ok(())
 }
 
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Finding(ExpectedFinding { rule, event, priority, output }) = self else {
+            return f.write_str(self.rule());
+        };
+        if let Some(event) = event {
+            write!(f, "event {event}: ")?;
+        }
+        f.write_str(rule)?;
+        if let Some(priority) = priority {
+            write!(f, ", priority {priority}")?;
+        }
+        match output {
+            Some(output) => write!(f, ", with {output:?} in its output"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Expected {
+    /// Says what can never be found.
+    fn check(&self, rules: &RuleSet) -> anyhow::Result<()> {
+        let name = self.rule();
+        match rules.rule(name) {
+            None => {
+                let hint = rules.did_you_mean(name).map(|hint| format!(": {hint}")).unwrap_or_default();
+                bail!("there is no rule {name:?}{hint}");
+            }
+            Some(rule) if !rule.is_enabled => bail!("rule {name:?} is disabled"),
+            Some(_) => {}
+        }
+        let Self::Finding(ExpectedFinding { priority: Some(priority), .. }) = self else { return Ok(()) };
+        Priority::from_name(priority).with_context(|| format!("{priority:?} is no priority")).map(|_| ())
+    }
+
     fn rule(&self) -> &str {
         match self {
             Self::Rule(rule) => rule,
@@ -140,7 +181,7 @@ impl Expected {
     fn is(&self, found: &Finding<'_>) -> bool {
         let of_rule = found.rule.name == self.rule();
         let Self::Finding(expected) = self else { return of_rule };
-        let priority = |name: &String| bodkin_rules::Priority::from_name(name) == Some(found.rule.priority);
+        let priority = |name: &String| Priority::from_name(name) == Some(found.rule.priority);
         of_rule
             && expected.event.is_none_or(|event| event == found.row + 1)
             && expected.priority.as_ref().is_none_or(priority)
@@ -193,7 +234,17 @@ mod tests {
              - name: other\n  events: [{evt_type: execve, comm: sh}]\n  expect: [{rule: Shell, output: zsh}]\n",
         );
         assert!(!is_ok);
-        assert!(out.contains("expected\n        nothing\n      found\n        event 1: "), "{out}");
+        assert!(out.contains("expected\n        nothing\n      found\n        event 1: Shell\n          "), "{out}");
+        assert!(out.contains("Shell, with \"zsh\" in its output"), "{out}");
         assert!(out.contains("record 1: it has no evt_type") && out.ends_with("0 passed, 3 failed\n"), "{out}");
+        let (out, is_ok) = tested(
+            "- name: rule\n  events: [{evt_type: execve, comm: sh}]\n  expect: [Shel]\n\
+             - name: column\n  events: [{evt_type: execve, com: sh}]\n  expect: []\n\
+             - name: priority\n  events: [{evt_type: execve, comm: sh}]\n  expect: [{rule: Shell, priority: warn}]\n",
+        );
+        assert!(!is_ok);
+        for said in ["did you mean Shell?", "did you mean comm?", "\"warn\" is no priority"] {
+            assert!(out.contains(said), "{out}");
+        }
     }
 }

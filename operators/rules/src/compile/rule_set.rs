@@ -8,6 +8,7 @@ use super::output::{self, Template};
 use crate::fields::EventSet;
 use crate::load::{self, Files, Loaded, LoadedRule, Priority, Report, RuleFile, Source};
 use crate::syntax::Span;
+use crate::syntax::suggest::did_you_mean;
 use std::collections::HashMap;
 
 /// Event types above which a rule is warned of.
@@ -86,6 +87,11 @@ impl RuleSet {
     /// The rule of that name.
     pub fn rule(&self, name: &str) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.name == name)
+    }
+
+    /// A sentence about the rule that may be meant by a name that none has.
+    pub fn did_you_mean(&self, name: &str) -> Option<String> {
+        did_you_mean(name, self.rules.iter().map(|rule| rule.name.as_str()))
     }
 
     /// Event types that an enabled rule of source `syscall` can fire for: what the agent must deliver.

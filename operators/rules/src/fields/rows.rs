@@ -1,6 +1,7 @@
 //! Kernel events that are written as JSON: one object per row, whose keys are columns of `events`.
 
 use super::syscall::column;
+use crate::syntax::suggest::did_you_mean;
 use arrow::array::{
     ArrayRef, BooleanBuilder, Int64Builder, ListBuilder, MapBuilder, StringBuilder, TimestampMicrosecondArray,
 };
@@ -8,7 +9,7 @@ use arrow::datatypes::DataType;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use bodkin_schema::events;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What was read from JSON records: events, and why other records are none.
@@ -18,6 +19,8 @@ pub struct EventRows {
     pub records: RecordBatch,
     /// One message for each record that is no event.
     pub rejected: Vec<String>,
+    /// One message for each key that is no column.
+    pub left_out: Vec<String>,
 }
 
 /// A record that is no event, or a value that does not fit its column.
@@ -56,8 +59,20 @@ impl EventRows {
                 Err(why) => rejected.push(format!("record {}: {why}", before + index + 1)),
             }
         }
-        Self { records: batch(&valid), rejected }
+        Self { records: batch(&valid), rejected, left_out: left_out(&valid) }
     }
+}
+
+fn left_out(rows: &[&Map<String, Value>]) -> Vec<String> {
+    let keys: BTreeSet<&str> = rows.iter().flat_map(|row| row.keys()).map(String::as_str).collect();
+    let unknown = keys.into_iter().filter(|key| kind(key).is_none());
+    let schema = events::schema();
+    let known = || schema.fields().iter().map(|field| field.name().as_str());
+    let message = |key: &str| match did_you_mean(key, known()) {
+        Some(hint) => format!("{key} is no column of events: {hint}"),
+        None => format!("{key} is no column of events"),
+    };
+    unknown.map(message).collect()
 }
 
 /// The kind of a column by its name; none where there is no such column.
@@ -245,6 +260,7 @@ mod tests {
             json!({"pid": 1}),
             json!([]),
             json!({"evt_type": "openat", "pid": "7"}),
+            json!({"evt_type": "openat", "com": "cat"}),
             json!({"evt_type": "setuid", "ts": 5, "ancestor_pids": [3, 1], "evt_args": {"uid": "root"}}),
             json!({"evt_type": "setuid", "ts": "yesterday"}),
         ];
@@ -255,15 +271,16 @@ mod tests {
                 "record 12: it has no evt_type",
                 "record 13: it is no object",
                 "record 14: pid is no whole number of 64 bits",
-                "record 16: ts is no time: RFC 3339, or microseconds since 1970",
+                "record 17: ts is no time: RFC 3339, or microseconds since 1970",
             ]
         );
-        assert_eq!(rows.records.num_rows(), 2);
+        assert_eq!(rows.records.num_rows(), 3);
+        assert_eq!(rows.left_out, ["com is no column of events: did you mean comm?", "odd is no column of events"]);
         assert!(rows.records.column_by_name("odd").is_none());
         let times = rows.records.column_by_name("ts_ns").unwrap().as_primitive::<Int64Type>();
-        assert_eq!(times.values(), &[1_767_323_045_000_000_007, 5000]);
+        assert_eq!(times.values(), &[1_767_323_045_000_000_007, 0, 5000]);
         assert!(rows.records.column_by_name("ts").unwrap().as_primitive_opt::<TimestampMicrosecondType>().is_some());
-        assert_eq!(rows.records.column_by_name("ancestor_pids").unwrap().as_list::<i32>().value(1).len(), 2);
+        assert_eq!(rows.records.column_by_name("ancestor_pids").unwrap().as_list::<i32>().value(2).len(), 2);
     }
 
     #[test]

@@ -124,7 +124,8 @@ impl fmt::Display for Report {
         for diagnostic in self.errors.iter().chain(&self.warnings) {
             writeln!(f, "{diagnostic}\n")?;
         }
-        write!(f, "{} errors, {} warnings", self.errors.len(), self.warnings.len())?;
+        let counted = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+        write!(f, "{}, {}", counted(self.errors.len(), "error"), counted(self.warnings.len(), "warning"))?;
         if self.omitted > 0 {
             write!(f, ", {} more messages not shown", self.omitted)?;
         }

@@ -3,18 +3,29 @@
 /// Words of about the right length that are looked at.
 const CANDIDATES_MAX: usize = 1000;
 
-/// The word that is nearest to `word` by edits, if it is near enough to be what was meant.
+/// Letters from which on a word may be the beginning of what was meant.
+const PREFIX_MIN: usize = 3;
+
+/// The word that is nearest to `word` by edits, if it is near enough to be what was meant; else one that begins with it.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A long word is no typo of anything, and the cost is quadratic.
     if word.is_empty() || word.len() > 64 {
         return None;
     }
     let limit = (word.len() / 3).clamp(1, 3);
+    let begins = |candidate: &str| {
+        let start = candidate.as_bytes().get(..word.len());
+        word.len() >= PREFIX_MIN && start.is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    let edits = |candidate: &&str| match distance(word.as_bytes(), candidate.as_bytes(), limit) {
+        None => begins(candidate).then_some(usize::MAX),
+        near => near,
+    };
     known
         .into_iter()
-        .filter(|candidate| candidate.len().abs_diff(word.len()) <= limit)
+        .filter(|candidate| candidate.len().abs_diff(word.len()) <= limit || begins(candidate))
         .take(CANDIDATES_MAX)
-        .filter_map(|candidate| Some((distance(word.as_bytes(), candidate.as_bytes(), limit)?, candidate)))
+        .filter_map(|candidate| Some((edits(&candidate)?, candidate)))
         .min()
         .map(|(_, candidate)| candidate)
 }
@@ -58,6 +69,8 @@ mod tests {
         assert_eq!(nearest("proc.pnam", known), Some("proc.pname"));
         assert_eq!(nearest("container.image", known), None);
         assert_eq!(nearest(&"x".repeat(1 << 20), known), None);
+        assert_eq!(nearest("WARN", ["Notice", "Warning"]), Some("Warning"));
+        assert_eq!((nearest("No", ["Notice"]), nearest("Warning of", ["Warning"])), (None, Some("Warning")));
         assert_eq!(did_you_mean("contian", ["contains"]).unwrap(), "did you mean contains?");
     }
 }
