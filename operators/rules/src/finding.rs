@@ -187,7 +187,9 @@ pub fn to_batch(all: &[Finding<'_>]) -> RecordBatch {
         texts(all.iter().map(|finding| finding.rule.tags.as_slice())),
         texts(all.iter().map(|finding| finding.rule.techniques.as_slice())),
         text(&|finding| finding.output.clone()),
-        text(&|finding| Value::Object(finding.output_fields.clone()).to_string()),
+        text(&|finding| {
+            serde_json::to_string(&finding.output_fields).expect("invariant: an object of values always serializes")
+        }),
         optional(&|finding| finding.event_id.clone()),
         optional(&|finding| finding.host.clone()),
         optional(&|finding| finding.container_id.clone()),

@@ -6,6 +6,8 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use bodkin_schema::findings;
+use serde::Serialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 /// Rows of `findings`, to be written as JSON. A column that is missing, or of a type that is not its own, reads as
@@ -104,7 +106,7 @@ impl FindingRows {
         // Rows keep microseconds; the fields know the nanoseconds.
         let ns = fields.as_ref().and_then(|fields| fields.get("evt.time")).and_then(Value::as_i64);
         let time_ns = ns.or_else(|| self.time_us(row).map(|us| us.saturating_mul(1000)));
-        let time = time_ns.and_then(time::time_iso).map(|time| time.replace("+0000", "Z"));
+        let time = time_ns.and_then(falco_time);
         let finding = json!({
             "time": time,
             "rule": self.rule(row),
@@ -120,6 +122,29 @@ impl FindingRows {
             Value::Object(finding) => finding,
             _ => Map::new(),
         }
+    }
+
+    /// The same as a line of JSON behind `out`: the fields as they stand in the row, which are neither read nor made again.
+    pub fn write_falco(&self, row: usize, hostname: &str, out: &mut Vec<u8>) {
+        let fields = self.text(OUTPUT_FIELDS, row).filter(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
+        let texts: [(&str, Option<&str>); 3] = [
+            ("{\"event_id\":", self.event_id(row)),
+            (",\"hostname\":", Some(self.text(HOST, row).unwrap_or(hostname))),
+            (",\"output\":", self.output(row)),
+        ];
+        texts.iter().for_each(|(key, text)| write_json(key, text, out));
+        out.extend_from_slice(b",\"output_fields\":");
+        out.extend_from_slice(fields.unwrap_or("null").as_bytes());
+        let texts = [
+            (",\"priority\":", self.priority(row)),
+            (",\"rule\":", self.rule(row)),
+            (",\"source\":", self.source(row)),
+        ];
+        texts.iter().for_each(|(key, text)| write_json(key, text, out));
+        write_json(",\"tags\":", &self.list(TAGS, row), out);
+        let ns = fields.and_then(event_time_ns).or_else(|| self.time_us(row).map(|us| us.saturating_mul(1000)));
+        write_json(",\"time\":", &ns.and_then(falco_time), out);
+        out.extend_from_slice(b"}\n");
     }
 
     /// A finding with all of its columns.
@@ -160,6 +185,21 @@ impl FindingRows {
     }
 }
 
+fn falco_time(time_ns: i64) -> Option<String> {
+    time::time_iso(time_ns).map(|time| time.replace("+0000", "Z"))
+}
+
+fn write_json(key: &str, value: &impl Serialize, out: &mut Vec<u8>) {
+    out.extend_from_slice(key.as_bytes());
+    serde_json::to_writer(out, value).expect("invariant: texts and lists of them always serialize");
+}
+
+/// The time among fields, without reading them. Within a text the quotes of the key would be escaped.
+fn event_time_ns(fields: &str) -> Option<i64> {
+    let (_, behind) = fields.split_once("\"evt.time\":")?;
+    behind.split([',', '}']).next()?.trim().parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +223,9 @@ mod tests {
         });
         let rows = FindingRows::new(&found);
         assert_eq!(Value::Object(rows.falco(0, "here")), expected);
+        let mut line = Vec::new();
+        rows.write_falco(0, "here", &mut line);
+        assert_eq!(line, format!("{expected}\n").into_bytes());
         let whole = rows.whole(0, "here");
         assert_eq!((&whole["techniques"], &whole["pid"]), (&json!(["T1552"]), &Value::Null));
     }

@@ -2,7 +2,6 @@
 
 use arrow::array::RecordBatch;
 use bodkin_rules::FindingRows;
-use serde_json::Value;
 use std::io::{self, BufWriter, Stdout, Write};
 
 /// Writes findings as they come.
@@ -10,13 +9,15 @@ pub(crate) struct Printer {
     out: BufWriter<Stdout>,
     is_json: bool,
     hostname: String,
+    /// The line that is made.
+    line: Vec<u8>,
     /// How many were written.
     pub(super) findings: u64,
 }
 
 impl Printer {
     pub(super) fn new(is_json: bool, hostname: String) -> Self {
-        Self { out: BufWriter::new(io::stdout()), is_json, hostname, findings: 0 }
+        Self { out: BufWriter::new(io::stdout()), is_json, hostname, line: Vec::new(), findings: 0 }
     }
 
     /// Writes rows of `findings`.
@@ -25,8 +26,9 @@ impl Printer {
         self.findings += rows.len() as u64;
         for row in 0..rows.len() {
             if self.is_json {
-                serde_json::to_writer(&mut self.out, &Value::Object(rows.falco(row, &self.hostname)))?;
-                self.out.write_all(b"\n")?;
+                self.line.clear();
+                rows.write_falco(row, &self.hostname, &mut self.line);
+                self.out.write_all(&self.line)?;
             } else {
                 writeln!(self.out, "{}", rows.output(row).unwrap_or_default())?;
             }
