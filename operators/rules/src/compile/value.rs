@@ -206,14 +206,18 @@ fn regex(literal: &Literal, allowance: &mut Allowance) -> Result<regex::bytes::R
         let line = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
         Problem::at(literal.span, format!("not a regular expression: {line}"))
     };
-    // Alone first, so that a message is about what was written and a stray ')' cannot close the group below.
-    build(&pattern, REGEX_BYTES[1]).map_err(message)?;
+    let alone = || build(&pattern, REGEX_BYTES[1]).map_err(message);
+    // A stray ')' would close the group below.
+    if pattern.contains(')') {
+        alone()?;
+    }
     let whole = format!(r"\A(?:{pattern})\z");
     for bytes in REGEX_BYTES {
         match build(&whole, bytes) {
             Ok(regex) if Allowance::take(&mut allowance.regex_bytes, bytes) => return Ok(regex),
             Ok(_) => return Err(Problem::at(literal.span, "all regular expressions together take too much memory")),
-            Err(e) if bytes == REGEX_BYTES[1] => return Err(message(e)),
+            // What is wrong is told in what was written.
+            Err(e) if bytes == REGEX_BYTES[1] => return alone().and(Err(message(e))),
             Err(_) => {}
         }
     }
