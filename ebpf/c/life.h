@@ -4,8 +4,7 @@
 
 #define GENERATIONS_MAX 16
 
-// Ends of processes that were told, and whether it is to be told whose their children become. Two threads that end at the
-// same moment both see that none is left.
+// Ends of processes that were told. Two threads that end at the same moment both see that none is left.
 struct ended {
 	u32 tgid;
 	u32 pad;
@@ -14,13 +13,18 @@ struct ended {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
+	__uint(max_entries, 1024);
 	__type(key, struct ended);
 	__type(value, u32);
 } ended SEC(".maps");
 
-#define ENDED 1
-#define ENDED_WITH_CHILDREN 2
+// Processes that have ended, and of which is still to be told whose their children become.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u32);
+	__type(value, u32);
+} leaving SEC(".maps");
 
 static __always_inline u32 tty_number(struct task_struct *task)
 {
@@ -211,16 +215,17 @@ int BPF_PROG(on_exit, struct task_struct *task)
 		return 0;
 	struct task_struct *leader = task->group_leader;
 	struct ended key = { .tgid = task->tgid, .start = leader->start_boottime };
-	u32 state = has_children_to_give(task, leader) ? ENDED_WITH_CHILDREN : ENDED;
-	if (bpf_map_update_elem(&ended, &key, &state, BPF_NOEXIST) == -EEXIST)
+	u32 one = 1, tgid = task->tgid;
+	if (bpf_map_update_elem(&ended, &key, &one, BPF_NOEXIST) == -EEXIST)
 		return 0;
+	bool keeps_children = has_children_to_give(task, leader) && !bpf_map_update_elem(&leaving, &tgid, &one, 0);
 	s64 status = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code : leader->exit_code;
 	u32 kind = KIND(FAMILY_EXIT, CALL_PROCEXIT);
 	if (!draft_begin(&d, task, kind, false, status, sizeof(struct exit_body), TO_LIFE, 0))
 		return 0;
 	struct exit_body *body = (void *)d.bytes + sizeof(struct head);
 	body->reaper = reaper_of(task);
-	body->keeps_children = state == ENDED_WITH_CHILDREN;
+	body->keeps_children = keeps_children;
 	draft_send(&d);
 	return 0;
 }
@@ -234,14 +239,13 @@ int BPF_PROG(on_reparent, int number, struct kernel_siginfo *info, struct task_s
 	struct task_struct *task = bpf_get_current_task_btf();
 	if (!(task->flags & PF_EXITING))
 		return 0;
-	struct ended key = { .tgid = task->tgid, .start = task->group_leader->start_boottime };
-	u32 *state = bpf_map_lookup_elem(&ended, &key);
-	if (!state || *state != ENDED_WITH_CHILDREN)
+	u32 tgid = task->tgid;
+	if (!bpf_map_lookup_elem(&leaving, &tgid))
 		return 0;
 	s32 code = BPF_CORE_READ(info, si_code);
 	if (code < CLD_EXITED || code > CLD_DUMPED)
 		return 0; // of another kind, on the way to the end
-	*state = ENDED;
+	bpf_map_delete_elem(&leaving, &tgid);
 	if (!draft_begin(&d, task, KIND(FAMILY_EXIT, CALL_REPARENT), false, 0, sizeof(struct exit_body), TO_LIFE, 0))
 		return 0;
 	struct exit_body *body = (void *)d.bytes + sizeof(struct head);
