@@ -19,13 +19,19 @@ pub(crate) mod types;
 pub(crate) mod value;
 
 use crate::compile::{RuleSet, Screen};
+use crate::fields::EventSet;
 use crate::fields::document::Document;
+use crate::fields::event_type::EventType;
 use crate::load::Source;
 use arrow::buffer::BooleanBuffer;
 use arrow::record_batch::RecordBatch;
 use batch::View;
+use bits::Bits;
+use bodkin_schema::events::EVT_TYPE;
+use column::Column;
 use evaluate::Evaluator;
 use serde::{Deserialize, Serialize};
+use text::Memo;
 
 /// Events to run rules over.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +99,19 @@ impl RuleSet {
         let mut hits = evaluator.run(self.rules(), matching);
         hits.sort_unstable();
         (hits, evaluator.into_view())
+    }
+}
+
+impl EventSet {
+    /// The rows of `events` whose type is in the set. Looks at each value of a dictionary once.
+    pub fn passes(&self, rows: &RecordBatch) -> BooleanBuffer {
+        let Some(Column::Text(types)) = rows.column_by_name(EVT_TYPE).map(Column::new) else {
+            return BooleanBuffer::new_unset(rows.num_rows());
+        };
+        let mut passed = Bits::all(rows.num_rows());
+        let is_in = |name: &[u8]| self.contains_index(EventType::of(name).index());
+        types.view().retain(&mut passed, &mut Memo::default(), is_in);
+        passed.into_buffer()
     }
 }
 

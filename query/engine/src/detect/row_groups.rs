@@ -6,14 +6,15 @@ use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::{
     BloomFilterStatistics, ParquetAccessPlan, ParquetFileMetrics, RowGroupAccessPlanFilter,
 };
-use datafusion::parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use datafusion::parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection};
 use datafusion::parquet::arrow::async_reader::AsyncFileReader;
 use datafusion::parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask, parquet_column};
 use datafusion::parquet::bloom_filter::Sbbf;
+use datafusion::parquet::file::metadata::ParquetMetaData;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder};
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 type Reader = Box<dyn AsyncFileReader>;
 
@@ -27,7 +28,10 @@ pub(super) struct Leave {
 
 /// A file whose footer was read.
 pub(super) struct Opened {
-    pub(super) footer: ArrowReaderMetadata,
+    /// With the places of pages.
+    footer: ArrowReaderMetadata,
+    /// Without; made where it is asked for.
+    unpaged: OnceLock<ArrowReaderMetadata>,
     /// The row groups that may hold what is searched for.
     pub(super) groups: Vec<usize>,
 }
@@ -65,7 +69,7 @@ impl Leave {
             left.prune_by_bloom_filters(pruning, &metrics, &blooms);
         }
         let groups = left.row_group_indexes().collect();
-        Ok(Opened { footer, groups })
+        Ok(Opened { footer, unpaged: OnceLock::new(), groups })
     }
 
     /// The bloom filters of a row group that say something about values that are searched for. One that cannot be read
@@ -93,7 +97,34 @@ impl Leave {
     }
 }
 
+/// Stretches of rows from which on it is not worth looking which pages hold none of them: for each column all of the
+/// stretches are walked.
+const STRETCHES_MAX: usize = 1 << 12;
+
+fn unpaged(footer: &ArrowReaderMetadata) -> ArrowReaderMetadata {
+    let (file, groups) = (footer.metadata().file_metadata(), footer.metadata().row_groups());
+    let metadata = Arc::new(ParquetMetaData::new(file.clone(), groups.to_vec()));
+    ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new()).unwrap_or_else(|_| footer.clone())
+}
+
 impl Opened {
+    /// The footer to read `rows` of a row group by.
+    pub(super) fn footer(&self, rows: Option<&RowSelection>) -> ArrowReaderMetadata {
+        match rows.is_some_and(|rows| rows.iter().take(STRETCHES_MAX).count() == STRETCHES_MAX) {
+            true => self.unpaged.get_or_init(|| unpaged(&self.footer)).clone(),
+            false => self.footer.clone(),
+        }
+    }
+
+    /// Whether every row of a row group has a value in a column.
+    pub(super) fn is_whole(&self, group: usize, name: &str) -> bool {
+        let schema = self.footer.parquet_schema();
+        let Some((leaf, _)) = parquet_column(schema, self.footer.schema(), name) else { return false };
+        let statistics = self.footer.metadata().row_group(group).column(leaf).statistics();
+        let nulls = || statistics.and_then(|statistics| statistics.null_count_opt());
+        schema.column(leaf).max_def_level() == 0 || nulls() == Some(0)
+    }
+
     /// Those of the columns called `names` that have a value in a row group, as far as is known.
     pub(super) fn columns(&self, group: usize, names: &[&str]) -> ProjectionMask {
         let fields = self.footer.schema().fields().iter().enumerate();

@@ -9,7 +9,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema};
-use bodkin_rules::{RuleSet, Screen};
+use bodkin_rules::{EventSet, RuleSet, Screen};
 use bodkin_schema::{Stream, events};
 use datafusion::common::Result;
 use datafusion::physical_expr::PhysicalExpr;
@@ -34,7 +34,7 @@ enum Test {
     /// A condition on `ts`.
     Times(Arc<dyn PhysicalExpr>),
     /// Event types that rules may fire for; all rows where it does not pay.
-    Types(Screen),
+    Types(EventSet),
     Rules(Screen),
 }
 
@@ -44,10 +44,9 @@ pub(super) fn steps(rules: &RuleSet, times: Option<Arc<dyn PhysicalExpr>>) -> Ve
     let data_type = |name: &str| registered.field_with_name(name).ok().map(|field| field.data_type().clone());
     let is_flat = |name: &str| data_type(name).is_some_and(|found| !found.is_nested()) && !WIDE.contains(&name);
     let is_no_list = |name: &str| data_type(name).is_some_and(|found| !matches!(found, DataType::List(_)));
-    let types = rules.sieve(|name| name == events::EVT_TYPE);
     let mut steps: Vec<Step> = times.into_iter().map(|times| Step::new(vec![events::TS], Test::Times(times))).collect();
-    let mut known = types.columns().to_vec();
-    steps.push(Step::new(known.clone(), Test::Types(types)));
+    let mut known = vec![events::EVT_TYPE];
+    steps.push(Step::new(known.clone(), Test::Types(rules.events())));
     // Events are sorted by container: its name costs next to nothing.
     let selective = rules.screen(is_flat);
     let is_selective = |name: &str| name == events::CONTAINER_ID || selective.columns().contains(&name);
@@ -81,8 +80,8 @@ impl Step {
         match &self.test {
             Test::Times(times) => passes_times(times, rows),
             Test::Rules(screen) => Ok(screen.passes(rows)),
-            Test::Types(screen) => {
-                let passed = screen.passes(rows);
+            Test::Types(events) => {
+                let passed = events.passes(rows);
                 if passed.count_set_bits() * TYPES_SHARE <= rows.num_rows() {
                     return Ok(passed);
                 }

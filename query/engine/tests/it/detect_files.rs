@@ -200,8 +200,8 @@ fn every_condition_is_met() {
         (1..4000).map(|ts| event(ts as i64, (ts as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 8)).collect();
     let all = rules(&(0..CONDITIONS.len()).collect::<Vec<_>>());
     let found = shown(&[all.over(Stream::Events, &rows(&events), Matching::All).unwrap()], i64::MIN..i64::MAX);
-    for index in 0..CONDITIONS.len() {
-        assert!(found.iter().any(|found| found.contains(&format!(" r{index} "))), "{}", CONDITIONS[index]);
+    for (index, condition) in CONDITIONS.iter().enumerate() {
+        assert!(found.iter().any(|found| found.contains(&format!(" r{index} "))), "{condition}");
     }
 }
 
