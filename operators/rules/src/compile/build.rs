@@ -144,7 +144,7 @@ impl Builder<'_> {
         let syntax::Operand::Field(field) = &written.left else { return };
         for literal in literals {
             let value = literal.text();
-            let is_field = value.contains('.') && crate::fields::find(self.source, &value, None).is_ok();
+            let is_field = value.contains('.') && crate::fields::is_field(self.source, &value);
             let is_unsafe = value == "<NA>" && (field.name.starts_with("ka.") || field.name.starts_with("jevt."));
             let problem = if is_field {
                 Problem::new(format!("'{value}' is a text here"))

@@ -248,6 +248,13 @@ pub(crate) fn find(source: Source, name: &str, arg: Option<&str>) -> Result<Fiel
     Ok(FieldUse { info, arg })
 }
 
+/// Says whether a field has that name. Unlike [`find`] it does not look for one that may be meant.
+pub(crate) fn is_field(source: Source, name: &str) -> bool {
+    let is_argument = name.starts_with("evt.arg.") || name.starts_with("evt.rawarg.");
+    let is_named = || fields_of(source).binary_search_by_key(&name, |info| info.name).is_ok();
+    if is_argument { find(source, name, None).is_ok() } else { is_named() }
+}
+
 fn find_event_argument(source: Source, class: &str, argument: &str) -> Result<FieldUse, FieldError> {
     let is_known = event_type::ARGUMENTS.binary_search(&argument).is_ok();
     let info = fields_of(source).iter().find(|info| info.name == class);
