@@ -142,7 +142,7 @@ impl DetectTable {
         let times = conjunction(times)
             .map(|filter| physical(session, filter, &schema.project(&[schema.index_of(events::TS)?])?.into()));
         let scan = Scan {
-            readers: files::readers(session, &self.view)?,
+            readers: files::readers(session, &self.view, false)?,
             leave: Leave::new(predicate, schema),
             steps: steps::steps(rules, times.transpose()?),
             columns,

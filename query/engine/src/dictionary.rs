@@ -4,7 +4,7 @@
 //! that says so is marked ([`footer`]), and the reader then hands out those numbers. Expressions over one such column
 //! are evaluated per value ([`per_value`]); groups and distinct counts of texts that have few values in the whole table
 //! run over small integers, and the texts come back at the end ([`groups`], [`ids`]); where such a number is the whole key, it
-//! is the place of its group ([`dense`]). Conditions on few values are looked at beside what they select ([`mark`]). Plans see
+//! is the place of its group ([`dense`]). Who reads few rows reads texts as they are. Conditions on few values are looked at beside what they select ([`mark`]). Plans see
 //! plain texts throughout.
 
 mod adapter;
@@ -23,6 +23,6 @@ mod while_selective;
 
 pub(crate) use adapter::ReadPerValue;
 pub(crate) use dense::GroupByPlace;
-pub(crate) use footer::with_dictionaries;
+pub(crate) use footer::{for_few_rows, with_dictionaries};
 pub(crate) use groups::GroupByIds;
 pub(crate) use mark::MarkRows;

@@ -24,7 +24,8 @@ const STATISTICS_FILES_MAX: usize = 512;
 const PARTITION_COLUMNS: usize = 2;
 
 /// Plans the scan of `files` as `projection` of `schema`. Filters reach it later: the optimizer pushes them into the
-/// Parquet reader.
+/// Parquet reader. `are_rows_few` where these leave a few rows of each row group.
+#[allow(clippy::too_many_arguments, reason = "what the planner asks, and three facts of the table")]
 pub(crate) fn scan(
     session: &dyn Session,
     view: &QueryView,
@@ -32,6 +33,7 @@ pub(crate) fn scan(
     files: &[Arc<TableFile>],
     projection: Option<&Vec<usize>>,
     limit: Option<usize>,
+    are_rows_few: bool,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let (stored, partition) = schema.fields().split_at(schema.fields().len() - PARTITION_COLUMNS);
     // Most queries ask for no partition column: then no file carries its values through every step of planning.
@@ -45,7 +47,7 @@ pub(crate) fn scan(
 
     let source = ParquetSource::new(table)
         .with_table_parquet_options(session.default_table_options().parquet)
-        .with_parquet_file_reader_factory(readers(session, view)?);
+        .with_parquet_file_reader_factory(readers(session, view, are_rows_few)?);
 
     let cores = session.config().target_partitions();
     let mut splitting = FileCompressionType::UNCOMPRESSED;
@@ -74,11 +76,11 @@ pub(crate) fn scan(
 }
 
 /// What reads files of the view, and counts it.
-pub(crate) fn readers(session: &dyn Session, view: &QueryView) -> Result<Arc<MeteredReaders>> {
+pub(crate) fn readers(session: &dyn Session, view: &QueryView, are_rows_few: bool) -> Result<Arc<MeteredReaders>> {
     let runtime = session.runtime_env();
     let footers = runtime.cache_manager.get_file_metadata_cache();
     let inner = Arc::new(CachedParquetFileReaderFactory::new(runtime.object_store(&view.store)?, footers.clone()));
-    Ok(Arc::new(MeteredReaders { inner, footers, counters: view.counters.clone() }))
+    Ok(Arc::new(MeteredReaders { inner, footers, counters: view.counters.clone(), are_rows_few }))
 }
 
 /// The files, without partition columns, in a group of about the same size for each core; a file may be cut into ranges

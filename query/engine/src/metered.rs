@@ -2,7 +2,7 @@
 //! Footers are marked with what is a dictionary in their file.
 
 use crate::answer::ScanCounters;
-use crate::dictionary::with_dictionaries;
+use crate::dictionary::{for_few_rows, with_dictionaries};
 use crate::error::{ErrorKind, QueryError};
 use bytes::Bytes;
 use datafusion::common::Result;
@@ -19,8 +19,12 @@ use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use object_store::ObjectMeta;
+use object_store::path::Path;
 use std::ops::Range;
 use std::sync::Arc;
+
+/// Behind the name of a file: its footer for who reads few rows. No file has such a name.
+const FEW_ROWS: &str = "#few-rows";
 
 /// Makes readers that count.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub(crate) struct MeteredReaders {
     /// Where `inner` keeps footers.
     pub(crate) footers: Arc<FileMetadataCache>,
     pub(crate) counters: Arc<ScanCounters>,
+    /// A few rows of each row group are read: see [`for_few_rows`].
+    pub(crate) are_rows_few: bool,
 }
 
 impl ParquetFileReaderFactory for MeteredReaders {
@@ -42,7 +48,7 @@ impl ParquetFileReaderFactory for MeteredReaders {
         let object = file.object_meta.clone();
         let inner = self.inner.create_reader(partition, file, metadata_size_hint, metrics)?;
         let (footers, counters) = (self.footers.clone(), self.counters.clone());
-        Ok(Box::new(Metered { inner, object, footers, counters }))
+        Ok(Box::new(Metered { inner, object, footers, counters, are_rows_few: self.are_rows_few }))
     }
 }
 
@@ -51,9 +57,44 @@ struct Metered {
     object: ObjectMeta,
     footers: Arc<FileMetadataCache>,
     counters: Arc<ScanCounters>,
+    are_rows_few: bool,
 }
 
 impl Metered {
+    /// The footer with its page index, marked.
+    async fn footer(&mut self) -> std::result::Result<Arc<ParquetMetaData>, ParquetError> {
+        // With the page index: what is kept without it would be completed again by each query.
+        let whole = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+        let footer = self.inner.get_metadata(Some(&whole)).await?;
+        let Some(marked) = with_dictionaries(&footer)? else { return Ok(footer) };
+        let marked = Arc::new(marked);
+        self.keep(&self.object.location, &marked);
+        Ok(marked)
+    }
+
+    /// The same for who reads few rows, kept beside it.
+    async fn footer_for_few_rows(&mut self) -> std::result::Result<Arc<ParquetMetaData>, ParquetError> {
+        let beside = Path::from(format!("{}{FEW_ROWS}", self.object.location));
+        let kept = self.footers.get(&beside).filter(|kept| kept.is_valid_for(&self.object));
+        let kept = kept.and_then(|kept| {
+            kept.file_metadata
+                .as_any()
+                .downcast_ref::<CachedParquetMetaData>()
+                .map(|kept| kept.parquet_metadata().clone())
+        });
+        if let Some(kept) = kept {
+            return Ok(kept);
+        }
+        let marked = Arc::new(for_few_rows(self.footer().await?.as_ref())?);
+        self.keep(&beside, &marked);
+        Ok(marked)
+    }
+
+    fn keep(&self, place: &Path, footer: &Arc<ParquetMetaData>) {
+        let kept = Arc::new(CachedParquetMetaData::new(footer.clone()));
+        self.footers.put(place, CachedFileMetadataEntry::new(self.object.clone(), kept));
+    }
+
     fn admit(&self, bytes: u64) -> std::result::Result<(), ParquetError> {
         let bytes_max = self.counters.bytes_max();
         if self.counters.add_bytes(bytes) <= bytes_max {
@@ -89,14 +130,10 @@ impl AsyncFileReader for Metered {
         _: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, std::result::Result<Arc<ParquetMetaData>, ParquetError>> {
         async move {
-            // With the page index: what is kept without it would be completed again by each query.
-            let whole = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
-            let footer = self.inner.get_metadata(Some(&whole)).await?;
-            let Some(marked) = with_dictionaries(&footer)? else { return Ok(footer) };
-            let marked = Arc::new(marked);
-            let kept = Arc::new(CachedParquetMetaData::new(marked.clone()));
-            self.footers.put(&self.object.location, CachedFileMetadataEntry::new(self.object.clone(), kept));
-            Ok(marked)
+            match self.are_rows_few {
+                true => self.footer_for_few_rows().await,
+                false => self.footer().await,
+            }
         }
         .boxed()
     }
@@ -106,9 +143,10 @@ impl AsyncFileReader for Metered {
 mod tests {
     use super::*;
     use arrow::array::{ArrayRef, RecordBatch, StringArray};
+    use arrow::datatypes::DataType;
     use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
     use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-    use datafusion::parquet::arrow::ArrowWriter;
+    use datafusion::parquet::arrow::{ArrowWriter, parquet_to_arrow_schema};
     use object_store::memory::InMemory;
     use object_store::{ObjectStore, ObjectStoreExt};
 
@@ -130,14 +168,22 @@ mod tests {
 
         let footers = RuntimeEnvBuilder::new().build_arc().unwrap().cache_manager.get_file_metadata_cache();
         let inner = Arc::new(CachedParquetFileReaderFactory::new(store as Arc<dyn ObjectStore>, footers.clone()));
-        let readers = MeteredReaders { inner, footers, counters: Arc::new(ScanCounters::new(u64::MAX)) };
         let metrics = ExecutionPlanMetricsSet::new();
         let mut found = Vec::new();
-        for _ in 0..2 {
+        for are_rows_few in [false, false, true, true] {
+            let (inner, footers) = (inner.clone(), footers.clone());
+            let counters = Arc::new(ScanCounters::new(u64::MAX));
+            let readers = MeteredReaders { inner, footers, counters, are_rows_few };
             let mut reader = readers.create_reader(0, file.clone(), None, &metrics).unwrap();
             found.push(reader.get_metadata(None).await.unwrap());
         }
-        assert!(Arc::ptr_eq(&found[0], &found[1]));
+        assert!(Arc::ptr_eq(&found[0], &found[1]) && Arc::ptr_eq(&found[2], &found[3]));
+        let types = [&found[0], &found[2]].map(|footer| {
+            let file = footer.file_metadata();
+            let schema = parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata()).unwrap();
+            schema.field(0).data_type().clone()
+        });
+        assert!(matches!(types, [DataType::Dictionary(..), DataType::Utf8View]), "{types:?}");
         assert!(with_dictionaries(&found[0]).unwrap().is_none(), "it is marked");
         assert!(found[0].column_index().is_some() && found[0].offset_index().is_some());
     }

@@ -10,7 +10,7 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{DFSchema, Result};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
@@ -43,6 +43,19 @@ impl StreamTable {
     pub(crate) fn new(view: QueryView, table: Arc<TableSnapshot>) -> Self {
         let schema = sql_schema(&table.schema);
         Self { view, table, schema }
+    }
+
+    /// Whether `filters` leave rows of one value of the column that files are sorted by first, or of a few.
+    fn look_up(&self, filters: &[Expr]) -> bool {
+        let first = self.table.stream.sort_columns().first();
+        let is_first = |expr: &Expr| expr.try_as_col().is_some_and(|column| Some(&column.name.as_str()) == first);
+        filters.iter().any(|filter| match filter {
+            Expr::BinaryExpr(comparison) => {
+                comparison.op == Operator::Eq && (is_first(&comparison.left) || is_first(&comparison.right))
+            }
+            Expr::InList(list) => !list.negated && is_first(&list.expr),
+            _ => false,
+        })
     }
 
     fn projected(&self, projection: Option<&Vec<usize>>) -> Result<SchemaRef> {
@@ -109,7 +122,15 @@ impl TableProvider for StreamTable {
 
         let mut inputs: Vec<Arc<dyn ExecutionPlan>> = Vec::with_capacity(2);
         if !kept.is_empty() {
-            inputs.push(files::scan(session, &self.view, &self.schema, &kept, projection, limit)?);
+            inputs.push(files::scan(
+                session,
+                &self.view,
+                &self.schema,
+                &kept,
+                projection,
+                limit,
+                self.look_up(filters),
+            )?);
         }
         let parts: Vec<_> = self.table.tail.iter().filter(|part| part.tenant == *tenant).cloned().collect();
         if !parts.is_empty() {

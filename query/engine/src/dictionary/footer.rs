@@ -1,5 +1,6 @@
 //! Footers that tell which texts are dictionaries.
 
+use super::groups::FEW_VALUES;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::parquet::arrow::{ARROW_SCHEMA_META_KEY, encode_arrow_schema, parquet_column, parquet_to_arrow_schema};
 use datafusion::parquet::basic::Encoding;
@@ -23,20 +24,43 @@ pub(crate) fn with_dictionaries(metadata: &ParquetMetaData) -> Result<Option<Par
         true => Arc::new(field.as_ref().clone().with_data_type(text_dictionary())),
         false => field.clone(),
     });
-    let hint = Schema::new(fields.collect::<Vec<_>>());
-    let mut pairs = known.cloned().unwrap_or_default();
-    pairs.push(KeyValue::new(ARROW_SCHEMA_META_KEY.to_owned(), encode_arrow_schema(&hint)));
+    Ok(Some(read_as(metadata, &Schema::new(fields.collect::<Vec<_>>()))))
+}
+
+/// `metadata` for who reads a few rows of each row group. A dictionary of many values costs more than those rows then: its
+/// values are pointed at where they lie, as views, and only what has few values stays a dictionary.
+///
+/// # Errors
+/// Where the schema is none that Arrow knows.
+pub(crate) fn for_few_rows(metadata: &ParquetMetaData) -> Result<ParquetMetaData> {
+    let file = metadata.file_metadata();
+    let schema = parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata())?;
+    let fields = schema.fields().iter().map(|field| {
+        let is_text = field.data_type() == &DataType::Utf8 || field.data_type() == &text_dictionary();
+        match is_text && !FEW_VALUES.contains(&field.name().as_str()) {
+            true => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
+            false => field.clone(),
+        }
+    });
+    Ok(read_as(metadata, &Schema::new(fields.collect::<Vec<_>>())))
+}
+
+/// `metadata` of which readers find that the file was written from `schema`.
+fn read_as(metadata: &ParquetMetaData, schema: &Schema) -> ParquetMetaData {
+    let file = metadata.file_metadata();
+    let others = file.key_value_metadata().into_iter().flatten().filter(|pair| pair.key != ARROW_SCHEMA_META_KEY);
+    let hint = KeyValue::new(ARROW_SCHEMA_META_KEY.to_owned(), encode_arrow_schema(schema));
     let file = FileMetaData::new(
         file.version(),
         file.num_rows(),
         file.created_by().map(str::to_owned),
-        Some(pairs),
+        Some(others.cloned().chain([hint]).collect()),
         file.schema_descr_ptr(),
         file.column_orders().cloned(),
     );
     let marked = ParquetMetaData::new(file, metadata.row_groups().to_vec()).into_builder();
     let marked = marked.set_column_index(metadata.column_index().cloned());
-    Ok(Some(marked.set_offset_index(metadata.offset_index().cloned()).build()))
+    marked.set_offset_index(metadata.offset_index().cloned()).build()
 }
 
 /// How a text that is a dictionary in its file is read.
