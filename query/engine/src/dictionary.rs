@@ -3,9 +3,9 @@
 //! Most text columns of telemetry have few values, and Parquet stores a row as a number into a page of them. A footer
 //! that says so is marked ([`footer`]), and the reader then hands out those numbers. Expressions over one such column
 //! are evaluated per value ([`per_value`]); groups and distinct counts of texts that have few values in the whole table
-//! run over small integers, and the texts come back at the end ([`groups`], [`ids`]); where such a number is the whole key, it
-//! is the place of its group ([`dense`]). Who reads few rows reads texts as they are. Conditions on few values are looked at beside what they select ([`mark`]). Plans see
-//! plain texts throughout.
+//! run over small integers, and the texts come back at the end ([`groups`], [`ids`]); where such a number is the whole
+//! key, it is the place of its group ([`dense`]). Who reads few rows reads texts as they are. Conditions on few values
+//! are looked at beside what they select ([`mark`]). Plans see plain texts throughout.
 
 mod adapter;
 mod conjunction;

@@ -25,7 +25,6 @@ const PARTITION_COLUMNS: usize = 2;
 
 /// Plans the scan of `files` as `projection` of `schema`. Filters reach it later: the optimizer pushes them into the
 /// Parquet reader. `are_rows_few` where these leave a few rows of each row group.
-#[allow(clippy::too_many_arguments, reason = "what the planner asks, and three facts of the table")]
 pub(crate) fn scan(
     session: &dyn Session,
     view: &QueryView,

@@ -286,3 +286,41 @@ async fn very_many_files_are_read_whole() {
         assert_eq!(rows(&engine, text).await, expected, "{text}");
     }
 }
+
+/// Rows of one container are read from the same files in another way: texts as views.
+#[tokio::test]
+async fn a_lookup_of_a_container_sees_what_a_search_does() {
+    let memory = Memory::open().await;
+    for epoch in 0..3 {
+        let event = |number: i64| Event {
+            ts: DAY + number * 3 + epoch,
+            evt_type: if number % 3 == 0 { "openat" } else { "execve" },
+            pid: number as i32,
+            comm: if number % 4 == 0 { "sh" } else { "a command of some length" },
+            path: [None, Some("/etc/passwd"), Some("/a/path/of/some/length")][number as usize % 3],
+            ..Event::default()
+        };
+        memory.write(Stream::Events, event_rows(&(0..100).map(event).collect::<Vec<_>>()), "default", DAY);
+        if epoch < 2 {
+            memory.flush().await;
+        }
+    }
+    let engine = memory.engine();
+    for text in [
+        "SELECT * FROM events WHERE {} ORDER BY ts",
+        "SELECT path, comm, count(*) FROM events WHERE {} AND path IS NOT NULL GROUP BY path, comm ORDER BY 1, 2",
+        "SELECT path, evt_type, upper(path), length(comm) FROM events WHERE {} AND path LIKE '%of%length' ORDER BY ts LIMIT 7",
+        "SELECT count(*) FROM events WHERE {} AND path = '/etc/passwd' AND evt_type = 'execve'",
+        "SELECT count(DISTINCT path), max(path), min(user), count(user) FROM events WHERE {}",
+        "SELECT count(*) FROM events a JOIN (SELECT DISTINCT path FROM events WHERE {}) b ON a.path = b.path",
+    ] {
+        for (lookup, search) in [
+            ("container_id = '0123456789ab'", "container_id LIKE '012%'"),
+            ("container_id IN ('host', 'none')", "container_id LIKE 'hos%'"),
+        ] {
+            let found = rows(&engine, &text.replace("{}", lookup)).await;
+            assert_eq!(found, rows(&engine, &text.replace("{}", search)).await, "{text}");
+            assert!(!found.is_empty());
+        }
+    }
+}
