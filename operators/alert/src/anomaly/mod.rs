@@ -4,24 +4,29 @@
 //!
 //! A series is kept as means of 10 minutes, or of the time between two values of a slow one, for four weeks, and its
 //! differences from what was expected for one: 35 KiB (`past`). What is expected follows from earlier weeks and from days
-//! that were like this one (`season`). Five things are unusual: a value far away; runs of values that lie on one side of
-//! what is expected; values that go up and down far more than usual; values that do not move although they usually do; and
-//! a learned series that ends, which the instance of the rule sees. How far is far follows from the series' own week: one
+//! that were like this one (`season`). Six things are unusual: a value far away; in a slow series a step far wider than its
+//! steps; runs of values that lie on one side of what is expected, or go up and down far more than usual (`runs`); values
+//! that do not move although they usually do (`still`); and a learned series that ends, which the instance of the rule
+//! sees. How far is far follows from the series' own week: one
 //! whose noise is slow or has heavy tails is given more room.
 
 mod exact;
 mod group;
 mod past;
 mod ring;
+mod runs;
 mod season;
+mod still;
 
 pub use group::outliers;
 
 use crate::config::{micros, some_duration};
 use past::{Past, RUNS};
 use ring::Ring;
+use runs::Runs;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use still::Still;
 
 /// The section `anomaly` of a rule.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -47,15 +52,8 @@ const VALUE_MAX: f64 = 1e30;
 /// Values that a shift or a scatter is judged by: those of an hour, within these bounds.
 const RUN_MIN: usize = 6;
 const RUN_MAX: usize = 240;
-/// How far the mean of each run lies aside at least, in standard deviations of one value.
-const LEAST: [f64; RUNS] = [2.7, 2.4, 2.0, 1.7];
-/// The same of the steps of the two longest runs, in usual steps; and the most that is asked, and that one step counts.
-const WIDE: [f64; 2] = [1.9, 1.7];
-const WIDE_MAX: f64 = 3.0;
-const STEP_MAX: f64 = 5.0;
-/// Equal values in a row before a series counts as stuck, and how unlikely they have to be.
-const STUCK_MIN: u32 = 6;
-const STUCK_LIKELY: f64 = 1e-9;
+/// How far a value that is far away counts among others, in standard deviations.
+const TAMED: f64 = 2.5;
 /// The shortest silence that is unusual.
 const SILENCE_MIN_US: i64 = 60_000_000;
 /// A silence that is unusual in all but slow series.
@@ -88,23 +86,6 @@ pub struct Baseline {
     /// Since when all values are unusual.
     unusual_since: Option<i64>,
     still: Still,
-}
-
-/// How often a series does not move.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Still {
-    #[serde(with = "exact")]
-    last: Option<f64>,
-    /// Values equal to the one before, now and the most that was usual.
-    equal: u32,
-    equal_max: u32,
-    /// Of all steps, those without a change, both fading.
-    #[serde(with = "exact")]
-    unmoved: f64,
-    #[serde(with = "exact")]
-    steps: f64,
-    /// The run of equal values was found to be unusual.
-    is_stuck: bool,
 }
 
 impl Baseline {
@@ -182,13 +163,17 @@ impl Baseline {
         [(hour / 4).max(2), hour / 2, hour, 2 * hour]
     }
 
-    /// The fewer values a day has, the less far chance comes: 1 for one in five minutes, 0.8 for one an hour.
-    fn rarity(&self) -> f64 {
-        let per_day = DAY_US as f64 / self.step_us.max(1) as f64;
-        (1.0 - 0.07 * (288.0 / per_day).ln()).clamp(0.75, 1.0)
+    /// Values of a day.
+    fn per_day(&self) -> f64 {
+        (DAY_US as f64 / self.step_us.max(1) as f64).max(1.0)
     }
 
-    fn judge(&mut self, config: &AnomalyConfig, expected: f64, value: f64, runs: [usize; RUNS]) -> Verdict {
+    /// The fewer values a day has, the less far chance comes: 1 for one in five minutes, 0.8 for one an hour.
+    fn rarity(&self) -> f64 {
+        (1.0 - 0.07 * (288.0 / self.per_day()).ln()).clamp(0.75, 1.0)
+    }
+
+    fn judge(&mut self, config: &AnomalyConfig, expected: f64, value: f64, counts: [usize; RUNS]) -> Verdict {
         let usual = self.past.usual();
         // One week says less of what is usual than several.
         let thin = match (usual.is_weekly, self.past.is_thin()) {
@@ -200,39 +185,20 @@ impl Baseline {
         let (difference, scale) = (value - expected, usual.scale);
         let deviations = difference / scale;
         let is_far = difference.abs() > (far * scale).max(1.3 * usual.often);
-        // These are measured by what they themselves usually are.
-        let own = far / thin.sqrt();
-        let mean = |count: usize| self.recent.known().take(count).sum::<f64>() / count.max(1) as f64;
-        let is_aside = |(run, (own_scale, least)): (usize, (f64, f64))| {
-            self.recent.len() >= run && mean(run).abs() > (0.75 * own * own_scale).max(least * scale)
-        };
-        let bounds = usual.scale_of_means.into_iter().zip(LEAST);
-        let is_aside = usual.is_weekly && runs.into_iter().zip(bounds).any(is_aside);
+        let runs = Runs { recent: &self.recent, usual, counts, thin };
         // Where it is not known how the days have changed, all values may lie aside.
-        let run = runs[2];
-        let is_whole = self.recent.len() >= run && usual.is_weekly;
-        // A series is back when its last values are.
-        let last = (run / 4).max(2);
-        let (all, newest) = (mean(run), mean(last));
-        let is_back = newest * all.signum() < 0.4 * all.abs();
-        // Values that scatter go up and down. One that is far away does so twice.
-        let steps = |count: usize| {
-            let pairs = self.recent.known().take(count).zip(self.recent.known().skip(1));
-            pairs.map(|(one, before)| ((one - before).abs() / usual.step).min(STEP_MAX)).sum::<f64>()
-                / count.max(1) as f64
-        };
-        let is_wide = |(run, (usual, least)): (&usize, (f64, f64))| {
-            self.recent.len() > *run
-                && usual.is_finite()
-                && steps(*run) > 1.0 + (usual.clamp(least, WIDE_MAX) - 1.0) * thin.sqrt()
-        };
-        let is_wide = runs[2..].iter().zip(usual.wide.into_iter().zip(WIDE)).any(is_wide);
-        let is_scattered = is_whole && is_wide && steps(last) > 1.2;
-        let is_shifted = is_whole && (is_aside || (self.is_shifted && !is_back));
-        let is_stuck = self.still.is_unusual(value);
+        let is_whole = usual.is_weekly && runs.is_whole();
+        let is_shifted = is_whole && (runs.is_aside(far) || (self.is_shifted && !runs.is_back()));
+        let is_scattered = is_whole && runs.is_scattered();
+        let is_jump = runs.is_jump(far);
+        let is_stuck = self.still.is_unusual(value, self.per_day());
         let is_near = deviations.abs() > far / 2.0 && self.unusual_since.is_some();
         self.is_shifted = is_shifted;
-        let is_anomalous = is_far || is_shifted || is_scattered || is_stuck || is_near;
+        if is_far {
+            // It counts by itself, and not once more among those that follow.
+            self.recent.set_newest(difference.clamp(-TAMED * scale, TAMED * scale) as f32);
+        }
+        let is_anomalous = is_far || is_jump || is_shifted || is_scattered || is_stuck || is_near;
         Verdict { is_anomalous, expected: Some(expected), deviations }
     }
 
@@ -252,36 +218,6 @@ impl Baseline {
         };
         let step = self.recent.at(0).zip(self.recent.at(1)).map_or(0.0, |(one, before)| one - before);
         self.past.learn(taken, expected.filter(|_| !is_news).map(|expected| value - expected), step);
-    }
-}
-
-impl Still {
-    /// Whether one more value like this is unusual.
-    fn is_unusual(&self, value: f64) -> bool {
-        if self.last != Some(value) {
-            return false;
-        }
-        let run = self.equal + 1;
-        let share = (self.unmoved + 1.0) / (self.steps + 10.0);
-        run >= STUCK_MIN.max(3 * self.equal_max) && f64::from(run) * share.ln() < STUCK_LIKELY.ln()
-    }
-
-    fn learn(&mut self, value: f64, is_anomalous: bool) {
-        let is_equal = self.last == Some(value);
-        if is_equal {
-            self.equal += 1;
-            self.is_stuck |= is_anomalous;
-        } else {
-            if !self.is_stuck {
-                self.equal_max = self.equal_max.max(self.equal);
-            }
-            (self.equal, self.is_stuck) = (0, false);
-        }
-        if !self.is_stuck {
-            let fade = 1.0 - 1.0 / 4096.0;
-            (self.unmoved, self.steps) = (self.unmoved * fade + f64::from(u8::from(is_equal)), self.steps * fade + 1.0);
-        }
-        self.last = Some(value);
     }
 }
 

@@ -78,7 +78,7 @@ impl Default for Past {
 #[serde(default)]
 pub(super) struct Usual {
     /// Values are closer than buckets.
-    is_dense: bool,
+    pub(super) is_dense: bool,
     /// At the middles of the bucket before, the present one, and the next.
     #[serde(with = "exact")]
     expected: [Option<f64>; 3],
@@ -93,6 +93,14 @@ pub(super) struct Usual {
     /// The mean size of a step from one difference to the next.
     #[serde(with = "exact")]
     pub(super) step: f64,
+    #[serde(with = "exact")]
+    pub(super) one_step: f64,
+    #[serde(with = "exact")]
+    pub(super) often_step: f64,
+    #[serde(with = "exact")]
+    pub(super) size: f64,
+    #[serde(with = "exact")]
+    pub(super) large: f64,
     /// How often that the steps of the two longest runs have to be for values to scatter.
     #[serde(with = "exact")]
     pub(super) wide: [f64; 2],
@@ -267,14 +275,11 @@ impl Past {
         let step = (factor / SIGMA_OF_MEANS * median(&mut steps)).max(least);
         // Little is known in the first days.
         let is_known = steps.len() >= day;
-        let wide = [runs[2], runs[3]].map(|run| {
-            if !is_known {
-                return f64::INFINITY;
-            }
-            let mut wide = self.steps.means(((run as f64 / per_bucket).ceil() as usize).max(1));
-            let (middle, high) = (median(&mut wide), quantile(&mut wide, 0.9));
-            (middle + 3.5 * (high - middle)) / step
-        });
+        let buckets = |run: usize| ((run as f64 / per_bucket).ceil() as usize).max(1);
+        let wide = [runs[2], runs[3]]
+            .map(|run| if is_known { reach(&self.steps, buckets(run)) / step } else { f64::INFINITY });
+        let size = median(&mut all).max(1e-9);
+        let large = if all.len() >= day { reach(&self.spreads, buckets(runs[2])) / size } else { f64::INFINITY };
         let mut tops: Vec<f64> = Vec::new();
         let mut top: f64 = f64::NAN;
         for (at, one) in self.tops.all().enumerate() {
@@ -285,8 +290,30 @@ impl Past {
             }
         }
         let often = quantile(&mut tops, 0.98);
-        Usual { is_dense: self.is_dense(), expected, is_weekly, scale, scale_of_means, step, wide, often }
+        let one_step = if is_known { (factor * median(&mut steps)).max(least) } else { f64::INFINITY };
+        let often_step = quantile(&mut steps, 0.98);
+        Usual {
+            is_dense: self.is_dense(),
+            expected,
+            is_weekly,
+            scale,
+            scale_of_means,
+            step,
+            wide,
+            often,
+            one_step,
+            often_step,
+            size,
+            large,
+        }
     }
+}
+
+/// What the means of `count` buckets of a ring hardly ever reach.
+fn reach(ring: &Ring, count: usize) -> f64 {
+    let mut means = ring.means(count);
+    let (middle, high) = (median(&mut means), quantile(&mut means, 0.9));
+    middle + 3.5 * (high - middle)
 }
 
 /// The value that a part of the values is below; they are put into another order. Zero for none.
