@@ -87,6 +87,20 @@ fn the_end_of_a_program_has_its_wait_status() {
 }
 
 #[test]
+fn children_that_are_left_behind_are_told_with_who_takes_them_over() {
+    let Some(mut probe) = watch_all() else { return };
+    let script = "sleep 2 >/dev/null 2>&1 & echo $$ $!";
+    let said = Command::new("/bin/sh").args(["-c", script]).output().unwrap();
+    let pids: Vec<u32> = text(&said.stdout).split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pids[1])).unwrap();
+    let parent: u32 = stat.rsplit(") ").next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let keep = |seen: &Seen| seen.tgid == pids[0] && ["procexit", "reparent"].contains(&seen.name);
+    let seen = collect(&mut probe, &keep, &|seen| seen.len() >= 2);
+    assert!(matches!(seen[0].detail, Detail::Exit), "{seen:?}");
+    assert!(matches!(seen[1].detail, Detail::Reparent(reaper) if reaper == parent), "{seen:?}, not to {parent}");
+}
+
+#[test]
 fn a_long_argv_is_cut_and_says_so() {
     let Some(mut probe) = watch_all() else { return };
     let marker = marker("argv");
