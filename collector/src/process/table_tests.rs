@@ -275,7 +275,7 @@ impl Truth {
                 // Whoever lives and does not descend from it.
                 let is_free =
                     |of: &u32| *of != pid && !self.ancestors(*of).contains(&pid) && !self.leaving.contains(of);
-                let reaper = self.alive.iter().map(|(own, ..)| *own).filter(is_free).last().unwrap_or(1);
+                let reaper = self.alive.iter().map(|(own, ..)| *own).rfind(is_free).unwrap_or(1);
                 self.remove(pid, reaper);
                 ("reparent", Body::Reparent(reaper))
             }
