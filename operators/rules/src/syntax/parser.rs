@@ -136,6 +136,9 @@ impl<'a> Parser<'a> {
         if matches!(name, "and" | "or") {
             return Err(error(span, &format!("a comparison or a macro is missing before '{name}'")));
         }
+        if name == "not" {
+            return Err(error(span, "a comparison or a macro is missing after 'not'"));
+        }
         let mut ahead = Cursor { text: self.cursor.text, at: self.cursor.at };
         ahead.blank();
         let is_compared = ahead.rest().starts_with(['=', '!', '<', '>'])

@@ -53,6 +53,7 @@ fn errors_are_located() {
         ("a b", "2..3: expected 'and', 'or' or the end, found 'b'"),
         ("a.b[x = y", "3..5: this '[' is never closed"),
         ("or a", "0..2: a comparison or a macro is missing before 'or'"),
+        ("a and (not) and b", "7..10: a comparison or a macro is missing after 'not'"),
         ("name = x", "0..4: 'name' is compared like a field, but has no class"),
     ] {
         assert_eq!(shown(text), expected, "{text}");
