@@ -18,12 +18,19 @@ struct {
 	__type(value, u32);
 } ended SEC(".maps");
 
+// A child of a process that ends: whose it is when they have been given away, so are the others. Its id, should it be gone.
+struct child {
+	u64 task;
+	s32 pid;
+	u32 pad;
+};
+
 // Processes that have ended, and of which is still to be told whose their children become.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
 	__type(key, u32);
-	__type(value, u32);
+	__type(value, struct child);
 } leaving SEC(".maps");
 
 static __always_inline u32 tty_number(struct task_struct *task)
@@ -192,15 +199,22 @@ static __always_inline u32 reaper_of(struct task_struct *task)
 	return BPF_CORE_READ(init, tgid);
 }
 
-// Whether on_reparent will see whose the children of an ending process become: there are some, or other threads that may have
-// some, and the parent is sent a signal that it does not ignore.
-static __always_inline bool has_children_to_give(struct task_struct *task, struct task_struct *leader)
+// Whether on_reparent will see whose the children of an ending process become: there are some, or may be (other threads have
+// their own, and one that takes over orphans may be given some at this moment), and the parent is sent a signal that it does
+// not ignore.
+static __always_inline bool has_children_to_give(struct task_struct *task, struct task_struct *leader, struct child *first)
 {
 	if (!(settings.options & OPTION_REPARENT))
 		return false;
-	if (BPF_CORE_READ(task, signal, nr_threads) == 1 &&
-	    BPF_CORE_READ(task, children.next) == (void *)task + field_offset(struct task_struct, children))
+	u64 next = (u64)BPF_CORE_READ(task, children.next);
+	if (next != (u64)task + field_offset(struct task_struct, children)) {
+		struct task_struct *child = (void *)(next - field_offset(struct task_struct, sibling));
+		first->task = (u64)child;
+		first->pid = BPF_CORE_READ(child, pid);
+	} else if (BPF_CORE_READ(task, signal, nr_threads) == 1 &&
+		   !BPF_CORE_READ_BITFIELD_PROBED(task->signal, is_child_subreaper)) {
 		return false;
+	}
 	s32 number = BPF_CORE_READ(leader, exit_signal);
 	struct sighand_struct *handlers = BPF_CORE_READ(leader, parent, sighand);
 	return number > 0 && (number != SIGCHLD || BPF_CORE_READ(handlers, action[SIGCHLD - 1].sa.sa_handler) != SIG_IGN);
@@ -218,7 +232,9 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	u32 one = 1, tgid = task->tgid;
 	if (bpf_map_update_elem(&ended, &key, &one, BPF_NOEXIST) == -EEXIST)
 		return 0;
-	bool keeps_children = has_children_to_give(task, leader) && !bpf_map_update_elem(&leaving, &tgid, &one, 0);
+	struct child first = {};
+	bool keeps_children =
+		has_children_to_give(task, leader, &first) && !bpf_map_update_elem(&leaving, &tgid, &first, 0);
 	s64 status = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code : leader->exit_code;
 	u32 kind = KIND(FAMILY_EXIT, CALL_PROCEXIT);
 	if (!draft_begin(&d, task, kind, false, status, sizeof(struct exit_body), TO_LIFE, 0))
@@ -228,6 +244,16 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	body->keeps_children = keeps_children;
 	draft_send(&d);
 	return 0;
+}
+
+// Whether a signal tells the parent of `leader` that it has ended. It names it as the parent's pid namespace does.
+static __always_inline bool is_end_of(struct kernel_siginfo *info, struct task_struct *leader)
+{
+	s32 words[5] = {}; // number, error, code, padding, process
+	bpf_probe_read_kernel(words, sizeof(words), info);
+	u32 level = BPF_CORE_READ(leader, parent, signal, pids[PIDS_TGID], level);
+	return words[2] >= CLD_EXITED && words[2] <= CLD_DUMPED &&
+	       words[4] == upid_at(BPF_CORE_READ(leader, signal, pids[PIDS_TGID]), level).nr;
 }
 
 // A process that ends gives its children away some time after it said that it ends, and at once tells its parent. Who takes
@@ -240,16 +266,19 @@ int BPF_PROG(on_reparent, int number, struct kernel_siginfo *info, struct task_s
 	if (!(task->flags & PF_EXITING))
 		return 0;
 	u32 tgid = task->tgid;
-	if (!bpf_map_lookup_elem(&leaving, &tgid))
+	struct child *found = bpf_map_lookup_elem(&leaving, &tgid);
+	if (!found)
 		return 0;
-	s32 code = BPF_CORE_READ(info, si_code);
-	if (code < CLD_EXITED || code > CLD_DUMPED)
-		return 0; // of another kind, on the way to the end
+	if (!is_end_of(info, task->group_leader))
+		return 0; // another signal on the way to the end, or that of a child which ended before
+	struct child first = *found;
 	bpf_map_delete_elem(&leaving, &tgid);
 	if (!draft_begin(&d, task, KIND(FAMILY_EXIT, CALL_REPARENT), false, 0, sizeof(struct exit_body), TO_LIFE, 0))
 		return 0;
 	struct exit_body *body = (void *)d.bytes + sizeof(struct head);
-	body->reaper = reaper_of(task);
+	struct task_struct *child = (void *)first.task;
+	bool is_there = child && BPF_CORE_READ(child, pid) == first.pid;
+	body->reaper = is_there ? BPF_CORE_READ(child, real_parent, tgid) : reaper_of(task);
 	body->keeps_children = 0;
 	draft_send(&d);
 	return 0;

@@ -310,6 +310,7 @@ struct task_struct {
 	struct task_struct *real_parent;
 	struct task_struct *parent; // its tracer, where it has one
 	struct list_head children;
+	struct list_head sibling;
 	struct task_struct *group_leader;
 	struct sighand_struct *sighand;
 	struct mm_struct *mm;
