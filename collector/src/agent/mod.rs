@@ -38,7 +38,7 @@ use crate::events::Origin;
 use crate::fallback::BLIND_SPOTS;
 use crate::host_names::HostNames;
 use crate::losses::Losses;
-use crate::probe::{Probe, ProbeConfig};
+use crate::probe::{Probe, ProbeConfig, ProbeError};
 use crate::spool::{Spool, SpoolConfig};
 use crate::{Error, Result};
 use bodkin_schema::{Class, Clock};
@@ -278,13 +278,19 @@ fn join(thread: JoinHandle<()>, clock: &dyn Clock) {
     }
 }
 
+/// Attaches in a thread of its own: where that ends, the allocator gives back what reading the kernel's types took.
+fn attach(config: &ProbeConfig) -> Result<Probe, ProbeError> {
+    let attached = std::thread::scope(|scope| scope.spawn(|| Probe::attach(config)).join());
+    attached.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
 /// Where events come from, and what the status says about it.
 fn source(config: &AgentConfig) -> Result<(Source, Shared)> {
     let probe_config = ProbeConfig::of(&config.section);
     let why = if config.ebpf == EbpfMode::Off {
         "switched off by configuration".to_owned()
     } else {
-        match Probe::attach(&probe_config) {
+        match attach(&probe_config) {
             Ok(probe) => {
                 let (programs, events) = probe.programs();
                 let programs = programs.into_iter().map(str::to_owned).collect();
