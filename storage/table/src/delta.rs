@@ -1,6 +1,6 @@
 //! [`TableLog`] on a Delta log.
 //!
-//! `deltalake-core` reads logs and writes checkpoints; a commit is one put-if-absent of our own actions on top of the
+//! `deltalake-core` reads and cleans up logs; a commit is one put-if-absent of our own actions on top of the
 //! state that we hold: no listing, no rereading, however long the log is. What lies between our version and the next
 //! free one is read entry by entry (another node, a compactor).
 //!
@@ -11,17 +11,18 @@
 
 use crate::actions::{self, Known};
 use crate::checkpoint::{self, Plan};
+use crate::checkpoint_writer::CheckpointWriter;
 use crate::file::table_path;
 use crate::log::{CommitRequest, Committed, LogState, TableLog};
 use crate::{Error, PreparedFile, Removed, Result, TableFile};
 use async_trait::async_trait;
 use bodkin_schema::{Clock, Epoch, Stream};
 use deltalake_core::DeltaTableError;
+use deltalake_core::checkpoints;
 use deltalake_core::kernel::transaction::TransactionError;
 use deltalake_core::kernel::{Action, EagerSnapshot, Remove};
 use deltalake_core::logstore::{CommitOrBytes, LogStoreRef, StorageConfig, default_logstore, get_actions};
 use deltalake_core::table::state::DeltaTableState;
-use deltalake_core::{DeltaTable, checkpoints};
 use futures::{StreamExt, TryStreamExt};
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
@@ -250,10 +251,16 @@ impl DeltaLog {
     }
 
     async fn checkpoint(&self, version: u64) -> Result<()> {
-        let snapshot = EagerSnapshot::try_new(self.log_store.as_ref(), Some(version)).await;
-        let mut table = DeltaTable::new(self.log_store.clone());
-        table.state = Some(DeltaTableState::new(snapshot.map_err(|error| self.failed(error))?));
-        checkpoints::create_checkpoint(&table, None).await.map_err(|error| self.failed(error))
+        let writer = CheckpointWriter {
+            stream: self.stream,
+            store: self.log_store.root_object_store(None),
+            engine: self.log_store.engine(None),
+            root: self.log_store.root_url().clone(),
+            version,
+        };
+        let handle = tokio::runtime::Handle::current();
+        let written = tokio::task::spawn_blocking(move || writer.write(&handle)).await;
+        written.unwrap_or(Err(Error::Stopped { table: self.stream }))
     }
 
     fn now_ms(&self) -> i64 {
@@ -367,7 +374,7 @@ mod tests {
         fn a_log_says_the_same_however_it_is_read(
             // For each version, how many files it adds and which known one it removes.
             versions in prop::collection::vec((0usize..3, prop::option::of(0usize..40)), 1..20),
-            checkpoint_at in prop::option::of(0usize..20),
+            checkpoints_at in prop::collection::hash_set(0usize..20, 0..4),
         ) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
@@ -382,7 +389,7 @@ mod tests {
                     let adds = (made..made + adds).map(file).collect::<Vec<_>>();
                     made += adds.len();
                     log.commit(&CommitRequest { adds, removes, epoch, is_rewrite: false }).await.unwrap();
-                    if checkpoint_at == Some(version) {
+                    if checkpoints_at.contains(&version) {
                         log.checkpoint(log.state().version.unwrap()).await.unwrap();
                     }
                 }
@@ -402,5 +409,38 @@ mod tests {
                 assert_eq!(said(open().await.unwrap().known()), said(log.known()));
             });
         }
+    }
+    /// However many files a table has: a reader or writer of its checkpoint holds a row group.
+    #[tokio::test]
+    async fn a_checkpoint_is_many_small_row_groups() {
+        const FILES: usize = 10_000;
+        let store = Arc::new(InMemory::new());
+        let open = || DeltaLog::open(store.clone(), Stream::Drops, "node", Arc::new(SystemClock::default()));
+        let log = open().await.unwrap();
+        let request = |epoch, adds: std::ops::Range<usize>| CommitRequest {
+            adds: adds.map(file).collect(),
+            epoch: Some(Epoch(epoch)),
+            ..CommitRequest::default()
+        };
+        log.commit(&request(1, 0..FILES)).await.unwrap();
+        log.checkpoint(0).await.unwrap();
+        log.commit(&request(2, FILES..FILES + 1)).await.unwrap();
+        log.checkpoint(1).await.unwrap();
+        log.checkpoint(1).await.unwrap();
+        for (version, files) in [(0, FILES), (1, FILES + 1)] {
+            let object = log.log_store.log_path().clone().join(format!("{version:020}.checkpoint.parquet"));
+            let bytes = log.log_store.object_store(None).get(&object).await.unwrap().bytes().await.unwrap();
+            let reader = parquet::file::reader::SerializedFileReader::new(bytes).unwrap();
+            let groups = parquet::file::reader::FileReader::metadata(&reader).row_groups().iter();
+            let rows: Vec<i64> = groups.map(|group| group.num_rows()).collect();
+            assert!(rows.iter().all(|rows| *rows <= 4096), "{rows:?}");
+            // What makes the table, and the node's transaction.
+            assert_eq!(rows.iter().sum::<i64>(), files as i64 + 3);
+        }
+        let last = log.log_store.log_path().clone().join("_last_checkpoint");
+        let last = log.log_store.object_store(None).get(&last).await.unwrap().bytes().await.unwrap();
+        let last: serde_json::Value = serde_json::from_slice(&last).unwrap();
+        assert_eq!((last["version"].as_u64(), last["numOfAddFiles"].as_u64()), (Some(1), Some(FILES as u64 + 1)));
+        assert_eq!(said(open().await.unwrap().known()), said(log.known()));
     }
 }

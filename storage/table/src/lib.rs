@@ -49,7 +49,7 @@
 //! | `stats`, `stats_json` | [`FileStats`]: bounds and null counts; their JSON in the log |
 //! | `log` | [`TableLog`]: what is part of a table |
 //! | `delta` | [`DeltaLog`]: that on Delta Lake |
-//! | `checkpoint` | checkpoints of that log, read on all cores |
+//! | `checkpoint`, `checkpoint_writer` | checkpoints of that log, read on all cores and written in bounded memory |
 //! | `actions` | the Delta actions of a commit |
 //! | `model` | [`ModelLog`]: the contract without Delta, for simulations |
 //! | `durable` | [`DurableLocal`]: an object store over a local folder that syncs |
@@ -59,6 +59,7 @@
 mod actions;
 mod align;
 mod checkpoint;
+mod checkpoint_writer;
 mod compact;
 mod delta;
 mod durable;
