@@ -9,6 +9,9 @@ use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::datatypes::{DataType, SchemaRef};
 use std::sync::Arc;
 
+/// About what a value takes.
+const VALUE_BYTES: usize = 8;
+
 /// A column whose values can be written.
 enum Column<'a> {
     Int32(&'a Int32Array),
@@ -22,27 +25,28 @@ pub(crate) fn written(columns: &[ArrayRef], schema: &SchemaRef, rows: usize) -> 
     let names = schema.fields().iter().map(|field| is_plain(field.name()).then(|| format!("\"{}\":", field.name())));
     let columns: Vec<(String, Column<'_>)> =
         names.zip(columns).map(|(name, values)| Some((name?, Column::of(values)?))).collect::<Option<_>>()?;
-    let mut text = String::with_capacity(rows * 16 * columns.len());
+    let width: usize = columns.iter().map(|(name, _)| name.len() + VALUE_BYTES).sum();
+    let mut text = Vec::with_capacity(rows * (width + 2));
     let mut ends = Vec::with_capacity(rows + 1);
     ends.push(0_i32);
+    let mut digits = itoa::Buffer::new();
     for row in 0..rows {
-        text.push('{');
+        text.push(b'{');
         let first = text.len();
         for (name, column) in &columns {
             if column.is_null(row) {
                 continue;
             }
             if text.len() > first {
-                text.push(',');
+                text.push(b',');
             }
-            text.push_str(name);
-            column.write(row, &mut text)?;
+            text.extend_from_slice(name.as_bytes());
+            column.write(row, &mut digits, &mut text)?;
         }
-        text.push('}');
+        text.push(b'}');
         ends.push(i32::try_from(text.len()).ok()?);
     }
-    let bytes = Buffer::from_vec(text.into_bytes());
-    StringArray::try_new(OffsetBuffer::new(ends.into()), bytes, None).ok()
+    StringArray::try_new(OffsetBuffer::new(ends.into()), Buffer::from_vec(text), None).ok()
 }
 
 impl<'a> Column<'a> {
@@ -66,26 +70,20 @@ impl<'a> Column<'a> {
     }
 
     /// None where a text has to be escaped.
-    fn write(&self, row: usize, text: &mut String) -> Option<()> {
+    fn write(&self, row: usize, digits: &mut itoa::Buffer, text: &mut Vec<u8>) -> Option<()> {
         match self {
-            Self::Int32(values) => write_number(values.value(row), text),
-            Self::Int64(values) => write_number(values.value(row), text),
-            Self::UInt64(values) => write_number(values.value(row), text),
+            Self::Int32(values) => text.extend_from_slice(digits.format(values.value(row)).as_bytes()),
+            Self::Int64(values) => text.extend_from_slice(digits.format(values.value(row)).as_bytes()),
+            Self::UInt64(values) => text.extend_from_slice(digits.format(values.value(row)).as_bytes()),
             Self::Text(values) => {
-                let value = values.value(row);
-                is_plain(value).then(|| {
-                    text.push('"');
-                    text.push_str(value);
-                    text.push('"');
-                })
+                let value = Some(values.value(row)).filter(|value| is_plain(value))?;
+                text.push(b'"');
+                text.extend_from_slice(value.as_bytes());
+                text.push(b'"');
             }
         }
+        Some(())
     }
-}
-
-fn write_number(number: impl itoa::Integer, text: &mut String) -> Option<()> {
-    text.push_str(itoa::Buffer::new().format(number));
-    Some(())
 }
 
 /// Whether a text is written as it is.
@@ -116,11 +114,11 @@ pub(crate) fn read(texts: &StringArray, schema: &SchemaRef) -> Option<Vec<ArrayR
         .map(|field| Some((format!("\"{}\":", field.name()), builder(field.data_type())?)))
         .collect::<Option<_>>()?;
     for text in texts {
-        let mut rest = text?.strip_prefix('{')?;
+        let mut rest = text?.as_bytes().strip_prefix(b"{")?;
         let mut is_first = true;
         for (name, builder) in &mut builders {
-            let before = if is_first { Some(rest) } else { rest.strip_prefix(',') };
-            match before.and_then(|rest| rest.strip_prefix(name.as_str())) {
+            let before = if is_first { Some(rest) } else { rest.strip_prefix(b",") };
+            match before.and_then(|rest| rest.strip_prefix(name.as_bytes())) {
                 Some(value) => {
                     rest = builder.read(value)?;
                     is_first = false;
@@ -128,7 +126,7 @@ pub(crate) fn read(texts: &StringArray, schema: &SchemaRef) -> Option<Vec<ArrayR
                 None => builder.null(),
             }
         }
-        if rest != "}" {
+        if rest != b"}" {
             return None;
         }
     }
@@ -137,19 +135,21 @@ pub(crate) fn read(texts: &StringArray, schema: &SchemaRef) -> Option<Vec<ArrayR
 
 impl Builder {
     /// Reads a value. Returns what is behind it.
-    fn read<'a>(&mut self, text: &'a str) -> Option<&'a str> {
+    fn read<'a>(&mut self, text: &'a [u8]) -> Option<&'a [u8]> {
         if let Self::Text(texts) = self {
-            let text = text.strip_prefix('"')?;
-            let (value, rest) = text.split_at_checked(text.bytes().position(|byte| byte == b'"' || byte == b'\\')?)?;
-            texts.append_value(value);
-            return rest.strip_prefix('"');
+            let text = text.strip_prefix(b"\"")?;
+            let end = text.iter().position(|byte| *byte == b'"' || *byte == b'\\')?;
+            let (value, rest) = text.split_at_checked(end)?;
+            texts.append_value(std::str::from_utf8(value).ok()?);
+            return rest.strip_prefix(b"\"");
         }
-        let (number, rest) = read_number(text)?;
+        let (is_negative, size, rest) = read_number(text)?;
+        let signed = || if is_negative { 0_i64.checked_sub_unsigned(size) } else { i64::try_from(size).ok() };
         match self {
-            Self::Int32(values) => values.append_value(number.try_into().ok()?),
-            Self::Int64(values) => values.append_value(number.try_into().ok()?),
-            Self::UInt64(values) => values.append_value(number.try_into().ok()?),
-            Self::Text(_) => return None,
+            Self::Int32(values) => values.append_value(signed()?.try_into().ok()?),
+            Self::Int64(values) => values.append_value(signed()?),
+            Self::UInt64(values) if !is_negative || size == 0 => values.append_value(size),
+            Self::UInt64(_) | Self::Text(_) => return None,
         }
         Some(rest)
     }
@@ -173,18 +173,27 @@ impl Builder {
     }
 }
 
-/// The whole number that a text begins with, and what is behind it.
-fn read_number(text: &str) -> Option<(i128, &str)> {
-    let digits = text.strip_prefix('-').unwrap_or(text);
+/// Digits of which every number is a `u64`.
+const DIGITS_SURE: usize = 19;
+
+/// The whole number that a text begins with: whether it is negative, its size; and what is behind it.
+fn read_number(text: &[u8]) -> Option<(bool, u64, &[u8])> {
+    let (is_negative, digits) = text.strip_prefix(b"-").map_or((false, text), |digits| (true, digits));
     let mut size: u64 = 0;
     let mut count = 0;
-    for byte in digits.bytes().take_while(u8::is_ascii_digit) {
-        size = size.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?;
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        size = match count < DIGITS_SURE {
+            true => size * 10 + u64::from(digit),
+            false => size.checked_mul(10)?.checked_add(u64::from(digit))?,
+        };
         count += 1;
     }
     let rest = digits.get(count..).filter(|_| count > 0)?;
-    let size = i128::from(size);
-    Some((if digits.len() < text.len() { -size } else { size }, rest))
+    Some((is_negative, size, rest))
 }
 
 #[cfg(test)]

@@ -166,7 +166,8 @@ impl Pane {
     }
 }
 
-fn bytes(records: &RecordBatch) -> usize {
+/// Bytes of a batch in memory.
+pub(crate) fn bytes(records: &RecordBatch) -> usize {
     let values = records.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or_default());
     BATCH_BYTES + values.map(|bytes| bytes + COLUMN_BYTES).sum::<usize>()
 }

@@ -6,8 +6,12 @@
 use crate::functions::covering;
 use crate::json;
 use crate::plan::WindowPlan;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray};
-use arrow::compute::cast;
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray,
+    UInt32Array,
+};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::{cast, filter_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::json::writer::LineDelimited;
 use arrow::json::{ReaderBuilder, WriterBuilder};
@@ -166,35 +170,35 @@ impl Iterator for Merged {
 /// The rows of each pane, in their order.
 pub(crate) fn by_pane(partial: &RecordBatch) -> Result<Vec<(i64, RecordBatch)>> {
     let panes = partial.column(0).as_primitive::<TimestampMicrosecondType>().values();
-    let Some(first) = panes.first() else { return Ok(Vec::new()) };
-    if panes.iter().all(|pane| pane == first) {
-        return Ok(vec![(*first, partial.clone())]);
+    let Some(most) = panes.get(panes.len() / 2).copied() else { return Ok(Vec::new()) };
+    let is_most = BooleanBuffer::collect_bool(panes.len(), |row| panes.get(row) == Some(&most));
+    let count = is_most.count_set_bits();
+    if count == panes.len() {
+        return Ok(vec![(most, partial.clone())]);
     }
-    let mut rows: Vec<(i64, Vec<u32>)> = Vec::new();
-    let mut last = 0;
-    for (row, pane) in panes.iter().enumerate() {
-        // Most rows are of the pane of the one before; there are few.
-        if rows.get(last).is_none_or(|(known, _)| known != pane) {
-            last = rows.iter().position(|(known, _)| known == pane).unwrap_or(rows.len());
-            if last == rows.len() {
-                rows.push((*pane, Vec::new()));
-            }
-        }
-        if let Some((_, rows)) = rows.get_mut(last) {
-            rows.push(row as u32);
-        }
+    // Where most rows are of one pane, they are copied in long runs.
+    let is_long = count * 2 > panes.len();
+    let mut rest: Vec<(i64, u32)> = Vec::new();
+    let mut put = |row: usize| rest.extend(panes.get(row).map(|pane| (*pane, row as u32)));
+    if is_long {
+        (!&is_most).set_indices().for_each(&mut put);
+    } else {
+        (0..panes.len()).for_each(&mut put);
     }
-    rows.sort_unstable_by_key(|(pane, _)| *pane);
-    let taken = rows.into_iter().map(|(pane, rows)| {
-        // Where most rows are of one pane, they are copied in long runs.
-        if rows.len() * 2 > panes.len() {
-            let is_in = panes.iter().map(|other| Some(*other == pane)).collect();
-            return Ok((pane, arrow::compute::filter_record_batch(partial, &is_in)?));
-        }
-        let rows = arrow::array::UInt32Array::from(rows);
-        Ok((pane, arrow::compute::take_record_batch(partial, &rows)?))
-    });
-    taken.collect()
+    rest.sort_unstable();
+    let rows = UInt32Array::from_iter_values(rest.iter().map(|(_, row)| *row));
+    let sorted = take_record_batch(partial, &rows)?;
+    let mut from = 0;
+    let mut taken = Vec::new();
+    for rows in rest.chunk_by(|a, b| a.0 == b.0) {
+        taken.extend(rows.first().map(|(pane, _)| (*pane, sorted.slice(from, rows.len()))));
+        from += rows.len();
+    }
+    if is_long {
+        taken.push((most, filter_record_batch(partial, &BooleanArray::from(is_most))?));
+        taken.sort_unstable_by_key(|(pane, _)| *pane);
+    }
+    Ok(taken)
 }
 
 #[cfg(test)]

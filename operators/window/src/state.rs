@@ -5,7 +5,7 @@
 //!  batch of a pane | batch of a pane | ...
 //! ```
 
-use crate::pane::Panes;
+use crate::pane::{Panes, bytes};
 use crate::plan::WindowPlan;
 use crate::scratch::ScratchFile;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, UInt32Array};
@@ -19,6 +19,9 @@ use bytes::Bytes;
 use datafusion::common::Result;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+
+/// About what a message of a stream takes beside its values.
+const MESSAGE_BYTES: usize = 1024;
 
 const STATEMENT: &str = "statement";
 const WATERMARK: &str = "watermark";
@@ -67,7 +70,8 @@ pub(crate) fn save(
         let mut metadata = schema.metadata().clone();
         metadata.extend(gone.remove(&group).map(|gone| (GONE.to_owned(), gone)));
         let schema = schema.as_ref().clone().with_metadata(metadata);
-        let mut writer = StreamWriter::try_new(Vec::new(), &schema)?;
+        let size: usize = batches.iter().map(|batch| bytes(batch) + MESSAGE_BYTES).sum();
+        let mut writer = StreamWriter::try_new(Vec::with_capacity(size + MESSAGE_BYTES), &schema)?;
         for batch in &batches {
             writer.write(batch)?;
         }
@@ -122,15 +126,27 @@ fn schema(plan: &WindowPlan, watermark: Option<i64>, ingest: EventTime) -> Schem
     Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), metadata))
 }
 
-/// The rows of each key group.
+/// The rows of each key group, in their order.
 pub(crate) fn by_group(partial: &RecordBatch, key: &[String]) -> Result<Vec<(KeyGroup, RecordBatch)>> {
-    let mut rows: Vec<Vec<u32>> = vec![Vec::new(); KEY_GROUPS];
-    for (row, group) in key_groups(partial, key)?.into_iter().enumerate() {
-        if let Some(rows) = rows.get_mut(usize::from(group.number())) {
-            rows.push(row as u32);
+    let groups = key_groups(partial, key)?;
+    let mut starts = [0_usize; KEY_GROUPS + 1];
+    for group in &groups {
+        if let Some(count) = starts.get_mut(usize::from(group.number()) + 1) {
+            *count += 1;
         }
     }
-    let groups = rows.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty());
-    let groups = groups.filter_map(|(number, rows)| Some((KeyGroup::new(number as u8)?, rows)));
-    groups.map(|(group, rows)| Ok((group, take_record_batch(partial, &UInt32Array::from(rows))?))).collect()
+    (1..starts.len()).for_each(|at| starts[at] += starts[at - 1]);
+    let mut next = starts;
+    let mut rows = vec![0_u32; groups.len()];
+    for (row, group) in groups.iter().enumerate() {
+        let next = &mut next[usize::from(group.number())];
+        rows[*next] = row as u32;
+        *next += 1;
+    }
+    let sorted = take_record_batch(partial, &UInt32Array::from(rows))?;
+    let ranges = starts.windows(2).enumerate().filter_map(|(number, range)| match range {
+        [from, to] if to > from => Some((KeyGroup::new(number as u8)?, sorted.slice(*from, to - from))),
+        _ => None,
+    });
+    Ok(ranges.collect())
 }
