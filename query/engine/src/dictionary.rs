@@ -8,6 +8,7 @@
 //! are looked at beside what they select ([`mark`]). Plans see plain texts throughout.
 
 mod adapter;
+mod answers;
 mod conjunction;
 mod dense;
 mod first_key;

@@ -1,10 +1,9 @@
 //! An expression over one dictionary, evaluated once for each of its values.
 
+use super::answers::Answers;
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Int32Array, RecordBatch, RecordBatchOptions, StringArray,
-    new_null_array,
+    Array, ArrayRef, AsArray, DictionaryArray, Int32Array, RecordBatch, RecordBatchOptions, StringArray, new_null_array,
 };
-use arrow::buffer::BooleanBuffer;
 use arrow::compute::{concat, take};
 use arrow::datatypes::{DataType, Field, FieldRef, Int32Type, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
@@ -36,12 +35,20 @@ pub(super) struct PerValue {
 struct Known {
     /// Kept alive, so that no other dictionary can have its address.
     values: Option<ArrayRef>,
-    /// The result for each value, and for null behind them.
-    results: Option<ArrayRef>,
+    results: Option<Results>,
     /// Rows that came before the results were made.
     rows: usize,
     /// One of the values makes the expression fail.
     is_refused: bool,
+}
+
+/// The result for each value, and for null.
+#[derive(Clone, Debug)]
+enum Results {
+    /// True or false.
+    Answers(Arc<Answers>),
+    /// Anything, that of null behind the others.
+    Values(ArrayRef),
 }
 
 impl PerValue {
@@ -70,7 +77,7 @@ impl PerValue {
 
     /// The results of all values of `dictionary`; none while so few rows asked that their own values are fewer, and
     /// where one fails.
-    fn results(&self, dictionary: &DictionaryArray<Int32Type>) -> Result<Option<ArrayRef>> {
+    fn results(&self, dictionary: &DictionaryArray<Int32Type>) -> Result<Option<Results>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let values = dictionary.values();
         if !known.values.as_ref().is_some_and(|before| is_same(before, values)) {
@@ -80,7 +87,7 @@ impl PerValue {
         if known.results.is_none() && !known.is_refused && values.len() <= VALUES_PER_ROW * known.rows {
             // It may fail for a value that no row has that other conditions leave: each row then speaks for itself.
             match self.over(values.clone()).and_then(|of_values| Ok((of_values, self.over(null(values))?))) {
-                Ok((of_values, of_null)) => known.results = Some(concat(&[&of_values, &of_null])?),
+                Ok((of_values, of_null)) => known.results = Some(Results::new(concat(&[&of_values, &of_null])?)),
                 Err(_) => known.is_refused = true,
             }
         }
@@ -105,30 +112,28 @@ fn address(texts: &StringArray) -> (*const u8, *const i32, usize) {
     (texts.value_data().as_ptr(), texts.value_offsets().as_ptr(), texts.len())
 }
 
-/// The result of each key; that of null is the last.
-fn of_keys(results: &ArrayRef, keys: &Int32Array) -> Result<ArrayRef> {
-    let of_null = results.len() - 1;
-    match results.as_boolean_opt().filter(|results| results.slice(0, of_null).null_count() == 0) {
-        Some(answers) => Ok(Arc::new(answers_of_keys(answers, keys))),
-        // Null for null is what looking up a null key gives.
-        None if keys.null_count() == 0 || results.is_null(of_null) => Ok(take(results, keys, None)?),
-        None => {
-            let places: Int32Array = keys.iter().map(|key| Some(key.unwrap_or(of_null as i32))).collect();
-            Ok(take(results, &places, None)?)
+impl Results {
+    /// `results` of values, and of null behind them.
+    fn new(results: ArrayRef) -> Self {
+        match results.as_boolean_opt().and_then(Answers::of) {
+            Some(answers) => Self::Answers(Arc::new(answers)),
+            None => Self::Values(results),
         }
     }
-}
 
-/// As [`of_keys`], of answers that are null for null at most.
-fn answers_of_keys(answers: &BooleanArray, keys: &Int32Array) -> BooleanArray {
-    let (bits, keys_raw, of_null) = (answers.values(), keys.values(), answers.len() - 1);
-    // What stands in the place of a null key is any number.
-    let found = BooleanBuffer::collect_bool(keys.len(), |row| bits.value((keys_raw[row] as usize).min(of_null)));
-    match keys.nulls() {
-        None => BooleanArray::new(found, None),
-        Some(nulls) if answers.is_null(of_null) => BooleanArray::new(found, Some(nulls.clone())),
-        Some(nulls) if answers.value(of_null) => BooleanArray::new(&found | &!nulls.inner(), None),
-        Some(nulls) => BooleanArray::new(&found & nulls.inner(), None),
+    /// The result of each key.
+    fn of_keys(&self, keys: &Int32Array) -> Result<ArrayRef> {
+        let results = match self {
+            Self::Answers(answers) => return Ok(Arc::new(answers.of_keys(keys)?)),
+            Self::Values(results) => results,
+        };
+        let of_null = results.len() - 1;
+        // Null for null is what looking up a null key gives.
+        if keys.null_count() == 0 || results.is_null(of_null) {
+            return Ok(take(results, keys, None)?);
+        }
+        let places: Int32Array = keys.iter().map(|key| Some(key.unwrap_or(of_null as i32))).collect();
+        Ok(take(results, &places, None)?)
     }
 }
 
@@ -142,7 +147,7 @@ impl PhysicalExpr for PerValue {
         let Some(results) = self.results(dictionary)? else {
             return Ok(ColumnarValue::Array(self.over(take(dictionary.values(), keys, None)?)?));
         };
-        Ok(ColumnarValue::Array(of_keys(&results, keys)?))
+        Ok(ColumnarValue::Array(results.of_keys(keys)?))
     }
 
     fn return_field(&self, _: &Schema) -> Result<FieldRef> {
@@ -197,16 +202,19 @@ impl Hash for PerValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arrow::array::BooleanArray;
 
     #[test]
     fn a_null_key_has_the_answer_of_null() {
         let keys: Int32Array = [Some(0), None, Some(1)].into_iter().collect();
         for of_null in [None, Some(true), Some(false)] {
-            let answers: ArrayRef = Arc::new(BooleanArray::from(vec![Some(true), Some(false), of_null]));
-            let found = of_keys(&answers, &keys).unwrap();
-            assert_eq!(found.as_boolean().iter().collect::<Vec<_>>(), [Some(true), of_null, Some(false)]);
-            let numbers: ArrayRef = Arc::new(Int32Array::from(vec![Some(7), Some(8), of_null.map(i32::from)]));
-            let found = of_keys(&numbers, &keys).unwrap();
+            for answers in [vec![Some(true), Some(false), of_null], vec![None, Some(false), of_null]] {
+                let expected = [answers[0], of_null, answers[1]];
+                let found = Results::new(Arc::new(BooleanArray::from(answers))).of_keys(&keys).unwrap();
+                assert_eq!(found.as_boolean().iter().collect::<Vec<_>>(), expected);
+            }
+            let numbers = Int32Array::from(vec![Some(7), Some(8), of_null.map(i32::from)]);
+            let found = Results::new(Arc::new(numbers)).of_keys(&keys).unwrap();
             let found = found.as_primitive::<Int32Type>();
             assert_eq!(found.iter().collect::<Vec<_>>(), [Some(7), of_null.map(i32::from), Some(8)]);
         }
