@@ -19,6 +19,7 @@ mod keep;
 mod keys;
 mod mark;
 mod per_value;
+mod search;
 mod stored;
 mod while_selective;
 

@@ -1,6 +1,7 @@
 //! An expression over one dictionary, evaluated once for each of its values.
 
 use super::answers::Answers;
+use super::search::Search;
 use arrow::array::{
     Array, ArrayRef, AsArray, DictionaryArray, Int32Array, RecordBatch, RecordBatchOptions, StringArray, new_null_array,
 };
@@ -26,6 +27,8 @@ pub(super) struct PerValue {
     column: Arc<dyn PhysicalExpr>,
     /// Over one column: the values.
     inner: Arc<dyn PhysicalExpr>,
+    /// The same, as it is evaluated.
+    evaluated: Arc<dyn PhysicalExpr>,
     values: SchemaRef,
     known: Mutex<Known>,
 }
@@ -65,14 +68,15 @@ impl PerValue {
             return internal_err!("column {} is no dictionary", column.name());
         };
         let values = Schema::new(vec![Field::new(field.name(), value.as_ref().clone(), true)]);
-        Ok(Self { column: Arc::new(column), inner, values: Arc::new(values), known: Mutex::default() })
+        let evaluated = Search::in_place_of_like(inner.clone(), &values)?;
+        Ok(Self { column: Arc::new(column), inner, evaluated, values: Arc::new(values), known: Mutex::default() })
     }
 
     fn over(&self, column: ArrayRef) -> Result<ArrayRef> {
         let rows = column.len();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(self.values.clone(), vec![column], &options)?;
-        self.inner.evaluate(&batch)?.into_array(rows)
+        self.evaluated.evaluate(&batch)?.into_array(rows)
     }
 
     /// The results of all values of `dictionary`; none while so few rows asked that their own values are fewer, and
@@ -160,8 +164,8 @@ impl PhysicalExpr for PerValue {
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn PhysicalExpr>>) -> Result<Arc<dyn PhysicalExpr>> {
         let column = children.into_iter().next().unwrap_or_else(|| self.column.clone());
-        let (inner, values) = (self.inner.clone(), self.values.clone());
-        Ok(Arc::new(Self { column, inner, values, known: Mutex::default() }))
+        let (inner, evaluated, values) = (self.inner.clone(), self.evaluated.clone(), self.values.clone());
+        Ok(Arc::new(Self { column, inner, evaluated, values, known: Mutex::default() }))
     }
 
     /// The expression over the column itself: bounds and bloom filters are asked in its words.
