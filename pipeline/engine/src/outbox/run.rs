@@ -7,6 +7,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
+/// Attempts of a delivery after which a receiver alone says when to come again.
+const WISHES_MAX: u32 = 3;
+
 impl Outbox {
     /// Sends what is pending to one channel, in order, for ever. Safe to drop.
     pub async fn run(&self, channel: &str, log: &dyn EndLog, timer: &dyn Timer) {
@@ -43,7 +46,7 @@ impl Outbox {
                 Err(error) if error.is_final || attempts >= self.options.attempts_max => Some(error.reason),
                 Err(error) => {
                     self.stats.failed.fetch_add(1, Ordering::Relaxed);
-                    let wait = error.retry_after.unwrap_or_else(|| self.wait(&first.key, attempts));
+                    let wait = self.wait_for(&error, &first.key, attempts);
                     tracing::warn!(channel, key = first.key, attempts, %error, "delivery waits and is tried again");
                     // Whoever mends a channel does not wait for it.
                     let replaced = std::pin::pin!(self.replaced.changed(replaced));
@@ -81,6 +84,16 @@ impl Outbox {
         }
         let mut state = self.lock();
         ended.iter().for_each(|one| state.remove(&one.channel, &one.key));
+    }
+
+    /// As long as the receiver wants; one that has said so a few times and was still busy waits at least as long as one that
+    /// says nothing, or all attempts would be over in a moment.
+    fn wait_for(&self, error: &ChannelError, key: &str, attempts: u32) -> Duration {
+        match error.retry_after {
+            Some(wish) if attempts <= WISHES_MAX => wish,
+            Some(wish) => wish.max(self.wait(key, attempts - WISHES_MAX)),
+            None => self.wait(key, attempts),
+        }
     }
 
     /// Doubles with each attempt; up to half of it is left off, so that many do not come back at one moment.

@@ -8,6 +8,7 @@ use arrow::array::{RecordBatch, StringArray};
 #[derive(Default)]
 struct World {
     failures: AtomicU64,
+    retry_after: Option<Duration>,
     runs: usize,
     sent: Mutex<Vec<String>>,
     ended: Mutex<Vec<Ended>>,
@@ -32,7 +33,7 @@ impl Channel for World {
                 self.sent.lock().unwrap().extend(run.iter().map(|delivery| delivery.key.clone()));
                 Ok(())
             }
-            _ => Err(ChannelError { reason: "busy".into(), is_final, retry_after: None }),
+            _ => Err(ChannelError { reason: "busy".into(), is_final, retry_after: self.retry_after }),
         }
     }
 }
@@ -92,6 +93,19 @@ async fn each_key_is_sent_in_order_and_failures_are_tried_again() {
     assert_eq!(*world.sent.lock().unwrap(), ["a", "b"]);
     assert_eq!((outbox.pending(), outbox.stats().failed.load(Ordering::Relaxed)), (0, 3));
     assert_eq!(world.ended.lock().unwrap().iter().map(|one| one.attempts).collect::<Vec<_>>(), [4, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_wants_everything_again_at_once_is_left_alone_longer_and_longer() {
+    let (failures, retry_after) = (AtomicU64::new(15), Some(Duration::ZERO));
+    let world = Arc::new(World { failures, retry_after, ..World::default() });
+    let outbox = outbox(&world);
+    outbox.write(rows(1, &["a"]));
+    outbox.open();
+    let start = tokio::time::Instant::now();
+    run(&outbox, &world, 1).await;
+    assert_eq!(world.ended.lock().unwrap()[0].attempts, 16);
+    assert!(start.elapsed() > Duration::from_secs(600), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
