@@ -28,8 +28,12 @@ const FACILITY: u8 = 16;
 /// Bytes of one message: what receivers take by default (rsyslog: 8 KiB).
 const MESSAGE_BYTES_MAX: usize = 8192;
 
-/// One row as an RFC 5424 message without a frame.
-pub(crate) fn syslog(row: &Map<String, Value>, format: Format, host: &str, now: &str) -> String {
+/// The element of the structured data with the key of the row. 32473 is the enterprise number for examples (RFC 5612):
+/// there is none of our own.
+const KEY_ELEMENT: &str = "bodkin@32473";
+
+/// One row as an RFC 5424 message without a frame. `key` tells a receiver what comes again.
+pub(crate) fn syslog(row: &Map<String, Value>, key: &str, format: Format, host: &str, now: &str) -> String {
     let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default();
     let level = level(row);
     let time = if is_time(text("ts")) { text("ts") } else { now };
@@ -43,10 +47,11 @@ pub(crate) fn syslog(row: &Map<String, Value>, format: Format, host: &str, now: 
         Format::Leef => leef(row),
     };
     let mut line = format!(
-        "<{}>1 {time} {} bodkin {process} {} - {body}",
+        "<{}>1 {time} {} bodkin {process} {} [{KEY_ELEMENT} key=\"{}\"] {body}",
         FACILITY * 8 + level,
         token(host, 255),
-        token(&kind, 32)
+        token(&kind, 32),
+        parameter(key)
     );
     line.truncate(line.floor_char_boundary(MESSAGE_BYTES_MAX));
     line
@@ -71,6 +76,11 @@ fn level(row: &Map<String, Value>) -> u8 {
 fn token(text: &str, chars_max: usize) -> String {
     let made: String = text.chars().take(chars_max).map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect();
     if made.is_empty() { "-".to_owned() } else { made }
+}
+
+/// A value of the structured data, RFC 5424 section 6.3.3.
+fn parameter(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace(']', "\\]").replace(['\r', '\n'], " ")
 }
 
 fn is_time(text: &str) -> bool {
@@ -164,13 +174,15 @@ mod tests {
     #[test]
     fn rfc_5424() {
         let now = "2026-02-02T00:00:00Z";
-        let line = syslog(&row(), Format::Text, "h", now);
-        assert_eq!(line, "<132>1 2026-01-01T00:00:00.5Z web_1 bodkin 7 Read|shadow - cat read a=b and more \\");
-        let line = syslog(&Map::new(), Format::Json, "h", now);
-        assert_eq!(line, "<133>1 2026-02-02T00:00:00Z h bodkin - - - {}");
+        let line = syslog(&row(), "f-1-0", Format::Text, "h", now);
+        let (head, key) = ("<132>1 2026-01-01T00:00:00.5Z web_1 bodkin 7 Read|shadow", r#"[bodkin@32473 key="f-1-0"]"#);
+        assert_eq!(line, format!("{head} {key} cat read a=b and more \\"));
+        let line = syslog(&Map::new(), "a\"b]c\\", Format::Json, "h", now);
+        let key = r#"[bodkin@32473 key="a\"b\]c\\"]"#;
+        assert_eq!(line, format!("<133>1 2026-02-02T00:00:00Z h bodkin - - {key} {{}}"));
         let mut long = row();
         long.insert("output".to_owned(), "\u{e4}".repeat(9000).into());
-        assert!(syslog(&long, Format::Text, "h", now).len() <= MESSAGE_BYTES_MAX);
+        assert!(syslog(&long, "k", Format::Text, "h", now).len() <= MESSAGE_BYTES_MAX);
     }
 
     #[test]

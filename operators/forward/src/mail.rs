@@ -78,11 +78,8 @@ impl Email {
             None => text(&message),
         };
         // The same for every attempt: a mail that comes twice can be told.
-        let id = format!(
-            "<{}@{}.bodkin>",
-            delivery.key.replace(|c: char| !c.is_ascii_alphanumeric(), "-"),
-            self.common.name
-        );
+        let atom = |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        let id = format!("<{}@{}.bodkin>", atom(&delivery.key), atom(&self.common.name));
         let mut builder = lettre::Message::builder().from(self.from.clone()).message_id(Some(id));
         for to in &self.to {
             builder = builder.to(to.clone());

@@ -1,5 +1,6 @@
 //! What is delivered: alerts or rows.
 
+use bodkin_engine::Delivery;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -177,6 +178,11 @@ impl Alert {
 pub(crate) fn text_of(row: &Map<String, Value>) -> String {
     let known = ["output", "message", "summary", "text"].iter().find_map(|name| row.get(*name)?.as_str());
     known.map_or_else(|| Value::Object(row.clone()).to_string(), str::to_owned)
+}
+
+/// Identity of a row of a delivery, the same at every attempt: what the receiver can tell a row by that comes again.
+pub(crate) fn row_key(delivery: &Delivery, number: usize) -> String {
+    format!("{}-{number}", delivery.key)
 }
 
 /// A value as plain text: a string without quotes, nothing for null.

@@ -4,7 +4,7 @@
 
 use crate::config::{Common, ConfigError, url};
 use crate::http::{Http, dead, send};
-use crate::message::{Message, text_of};
+use crate::message::{Message, row_key, text_of};
 use async_trait::async_trait;
 use bodkin_engine::{Channel, ChannelError, Delivery};
 use serde::Deserialize;
@@ -39,16 +39,19 @@ impl Otlp {
     }
 }
 
+/// The attribute that says which record it is: those with the same one are duplicates. Contract:
+/// <https://opentelemetry.io/docs/specs/semconv/general/logs/>
+const UID: &str = "log.record.uid";
+
 /// A request of one resource and scope.
-fn request(rows: &[Map<String, Value>]) -> Value {
-    let records: Vec<Value> = rows.iter().map(record).collect();
+fn request(records: Vec<Value>) -> Value {
     json!({"resourceLogs": [{
         "resource": {"attributes": [attribute("service.name", &"bodkin".into())]},
         "scopeLogs": [{"scope": {"name": "bodkin", "version": env!("CARGO_PKG_VERSION")}, "logRecords": records}],
     }]})
 }
 
-fn record(row: &Map<String, Value>) -> Value {
+fn record(row: &Map<String, Value>, key: String) -> Value {
     let time = row.get("ts").and_then(Value::as_str).and_then(|text| text.parse::<jiff::Timestamp>().ok());
     let severity = ["severity", "priority"].iter().find_map(|name| row.get(*name)?.as_str()).unwrap_or_default();
     let number = match severity.to_ascii_lowercase().as_str() {
@@ -61,8 +64,9 @@ fn record(row: &Map<String, Value>) -> Value {
         "debug" => 5,
         _ => 9,
     };
-    let attributes: Vec<Value> =
-        row.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| attribute(name, value)).collect();
+    let columns = row.iter().filter(|(name, value)| !value.is_null() && *name != UID);
+    let mut attributes: Vec<Value> = columns.map(|(name, value)| attribute(name, value)).collect();
+    attributes.push(attribute(UID, &key.into()));
     let mut record = json!({"severityNumber": number, "body": {"stringValue": text_of(row)}, "attributes": attributes});
     if !severity.is_empty() {
         record["severityText"] = severity.into();
@@ -103,11 +107,12 @@ impl Channel for Otlp {
     }
 
     async fn send(&self, run: &[Delivery]) -> Result<(), ChannelError> {
-        let mut rows = Vec::new();
+        let mut records = Vec::new();
         for delivery in run {
-            rows.extend(Message::parse(&delivery.body).map_err(dead)?.into_rows());
+            let rows = Message::parse(&delivery.body).map_err(dead)?.into_rows();
+            records.extend(rows.iter().enumerate().map(|(at, row)| record(row, row_key(delivery, at))));
         }
-        let mut sending = self.http.json(&self.url, &request(&rows));
+        let mut sending = self.http.json(&self.url, &request(records));
         for (name, value) in &self.headers {
             sending = sending.header(name, value);
         }

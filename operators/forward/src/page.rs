@@ -3,7 +3,7 @@
 
 use crate::config::{Common, ConfigError, Secret, url};
 use crate::http::{Http, dead, send};
-use crate::message::{Message, Status, text_of};
+use crate::message::{Message, Status, row_key, text_of};
 use async_trait::async_trait;
 use bodkin_engine::{Channel, ChannelError, Delivery};
 use serde::Deserialize;
@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 const URL: &str = "https://events.pagerduty.com/v2/enqueue";
 /// Characters of `summary` that are taken.
 const SUMMARY_BYTES_MAX: usize = 1024;
+/// Alerts of a group that an event quotes: it may have 512 KB.
+const ALERTS_MAX: usize = 50;
 /// Characters of `dedup_key` that are taken.
 const KEY_BYTES_MAX: usize = 255;
 
@@ -51,12 +53,14 @@ impl PagerDuty {
             Message::Notification(notification) => {
                 let action = if notification.status == Status::Firing { "trigger" } else { "resolve" };
                 let source = notification.common_labels.get("host").or(notification.common_labels.get("instance"));
+                let alerts = notification.alerts.len();
+                let shown = notification.alerts.get(..alerts.min(ALERTS_MAX)).unwrap_or_default();
                 let payload = json!({
                     "summary": cut(&title),
                     "source": source.map_or("bodkin", String::as_str),
                     "severity": severity(notification.severity()),
                     "timestamp": notification.alerts.first().map(|alert| alert.starts_at.clone()),
-                    "custom_details": {"alerts": notification.alerts},
+                    "custom_details": {"alerts": shown, "alerts_left_out": alerts - shown.len()},
                 });
                 vec![event(action, &notification.group_key, payload)]
             }
@@ -71,7 +75,7 @@ impl PagerDuty {
                     })
                 };
                 let rows = rows.iter().enumerate();
-                rows.map(|(at, row)| event("trigger", &format!("{}-{at}", delivery.key), payload(row))).collect()
+                rows.map(|(at, row)| event("trigger", &row_key(delivery, at), payload(row))).collect()
             }
         })
     }

@@ -5,7 +5,7 @@
 
 use crate::config::{Common, ConfigError, Secret, url};
 use crate::http::{Http, dead, retry, send};
-use crate::message::Message;
+use crate::message::{Message, row_key};
 use async_trait::async_trait;
 use bodkin_engine::{Channel, ChannelError, Delivery};
 use serde::Deserialize;
@@ -79,10 +79,11 @@ impl Splunk {
         })
     }
 
-    fn event(&self, row: Map<String, Value>) -> Value {
+    /// An event; the indexed field `idempotency_key` is the same where it comes again.
+    fn event(&self, row: Map<String, Value>, key: String) -> Value {
         let text = |name: &str| row.get(name).and_then(Value::as_str).map(str::to_owned);
         let time = text("ts").and_then(|text| text.parse::<jiff::Timestamp>().ok());
-        let mut event = json!({"source": "bodkin", "sourcetype": self.source_type});
+        let mut event = json!({"source": "bodkin", "sourcetype": self.source_type, "fields": {"idempotency_key": key}});
         if let Some(time) = time {
             event["time"] = (time.as_microsecond() as f64 / 1e6).into();
         }
@@ -134,8 +135,9 @@ impl Channel for Splunk {
     async fn send(&self, run: &[Delivery]) -> Result<(), ChannelError> {
         let mut body = String::new();
         for delivery in run {
-            for row in Message::parse(&delivery.body).map_err(dead)?.into_rows() {
-                body.push_str(&self.event(row).to_string());
+            let rows = Message::parse(&delivery.body).map_err(dead)?.into_rows();
+            for (at, row) in rows.into_iter().enumerate() {
+                body.push_str(&self.event(row, row_key(delivery, at)).to_string());
                 body.push('\n');
             }
         }

@@ -6,7 +6,7 @@
 use crate::config::{Common, ConfigError};
 use crate::format::{Format, syslog};
 use crate::http::{dead, retry};
-use crate::message::Message;
+use crate::message::{Message, row_key};
 use async_trait::async_trait;
 use bodkin_engine::{Channel, ChannelError, Delivery};
 use rustls::pki_types::pem::PemObject;
@@ -119,7 +119,8 @@ impl Syslog {
         let mut lines = Vec::new();
         for delivery in run {
             let rows = Message::parse(&delivery.body).map_err(dead)?.into_rows();
-            lines.extend(rows.iter().map(|row| syslog(row, self.format, &self.hostname, &now)));
+            let rows = rows.iter().enumerate();
+            lines.extend(rows.map(|(at, row)| syslog(row, &row_key(delivery, at), self.format, &self.hostname, &now)));
         }
         Ok(lines)
     }
