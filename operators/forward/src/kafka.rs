@@ -1,6 +1,8 @@
 //! A topic of Kafka: a JSON object for each row. A message has the delivery's key and the place of the row in it as the
-//! header `idempotency-key`, so that a consumer can drop what comes again after a crash; within a process librdkafka's
-//! idempotent producer sends nothing twice. Messages of one key, or of a channel without one, keep their order.
+//! header `idempotency-key`, so that a consumer can drop what comes again after a crash or a failed attempt; else librdkafka's
+//! idempotent producer sends nothing twice. Messages of one key, or of a channel without one, keep their order: after an
+//! attempt that failed the producer goes, and with it all that it still had, so that nothing of that attempt comes behind
+//! what is sent again. It goes too because some errors leave an idempotent producer unable to send anything more.
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -49,23 +51,29 @@ mod producer {
     use super::KafkaSection;
     use crate::config::{Common, ConfigError};
     use crate::http::{dead, retry};
-    use crate::message::{Message, plain};
+    use crate::message::{Message, plain, row_key};
     use async_trait::async_trait;
     use bodkin_engine::{Channel, ChannelError, Delivery};
     use rdkafka::ClientConfig;
     use rdkafka::error::{KafkaError, RDKafkaErrorCode};
     use rdkafka::message::{Header, OwnedHeaders};
     use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
+    use std::collections::VecDeque;
     use std::fmt;
     use std::sync::Arc;
+    use tokio::sync::Mutex;
 
     /// Deliveries that one run takes.
     const RUN_MAX: usize = 64;
+    /// Bytes of messages that the broker has not acknowledged yet; half of what librdkafka's queue holds.
+    const FLYING_BYTES_MAX: usize = 16 << 20;
 
     pub(crate) struct Kafka {
         common: Common,
         section: KafkaSection,
-        producer: FutureProducer,
+        config: ClientConfig,
+        /// None after an attempt that failed, and while one is made.
+        producer: Mutex<Option<FutureProducer>>,
     }
 
     impl fmt::Debug for Kafka {
@@ -89,16 +97,16 @@ mod producer {
             .set("bootstrap.servers", section.brokers.join(","))
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            .set("queue.buffering.max.kbytes", "32768")
+            .set("queue.buffering.max.kbytes", (2 * FLYING_BYTES_MAX / 1024).to_string())
             .set("message.timeout.ms", common.timeout.as_millis().to_string());
         let producer = config.create().map_err(|error| ConfigError::new("properties", error))?;
-        Ok(Arc::new(Kafka { common, section: section.clone(), producer }))
+        Ok(Arc::new(Kafka { common, section: section.clone(), config, producer: Mutex::new(Some(producer)) }))
     }
 
     impl Kafka {
-        /// Hands all rows of a run to librdkafka, in order; what tells how each ended.
-        fn start(&self, run: &[Delivery]) -> Result<Vec<DeliveryFuture>, ChannelError> {
-            let mut sent = Vec::new();
+        /// Hands all rows of a run to librdkafka, in order, and waits until the broker has each.
+        async fn produce(&self, producer: &FutureProducer, run: &[Delivery]) -> Result<(), ChannelError> {
+            let (mut flying, mut flying_bytes) = (VecDeque::new(), 0);
             for delivery in run {
                 let rows = Message::parse(&delivery.body).map_err(dead)?.into_rows();
                 for (number, row) in rows.iter().enumerate() {
@@ -106,15 +114,34 @@ mod producer {
                         Some(column) => row.get(column).map(plain).unwrap_or_default(),
                         None => self.common.name.clone(),
                     };
-                    let idempotency = format!("{}-{number}", delivery.key);
+                    let idempotency = row_key(delivery, number);
                     let header = Header { key: "idempotency-key", value: Some(&idempotency) };
                     let body = serde_json::to_vec(row).map_err(dead)?;
+                    while flying_bytes + body.len() > FLYING_BYTES_MAX
+                        && let Some((bytes, first)) = flying.pop_front()
+                    {
+                        taken(first).await?;
+                        flying_bytes -= bytes;
+                    }
                     let record = FutureRecord::to(&self.section.topic).key(&key).payload(&body);
                     let record = record.headers(OwnedHeaders::new_with_capacity(1).insert(header));
-                    sent.push(self.producer.send_result(record).map_err(|(error, _)| refused(&error))?);
+                    flying.push_back((body.len(), producer.send_result(record).map_err(|(error, _)| refused(&error))?));
+                    flying_bytes += body.len();
                 }
             }
-            Ok(sent)
+            for (_, sent) in flying {
+                taken(sent).await?;
+            }
+            Ok(())
+        }
+    }
+
+    /// Waits until the broker has a message.
+    async fn taken(sent: DeliveryFuture) -> Result<(), ChannelError> {
+        match sent.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err((error, _))) => Err(refused(&error)),
+            Err(_) => Err(retry("the producer has ended")),
         }
     }
 
@@ -129,13 +156,17 @@ mod producer {
         }
 
         async fn send(&self, run: &[Delivery]) -> Result<(), ChannelError> {
-            for sent in self.start(run)? {
-                match sent.await {
-                    Ok(Ok(_)) => {}
-                    Ok(Err((error, _))) => return Err(refused(&error)),
-                    Err(_) => return Err(retry("the producer has ended")),
-                }
+            let mut kept = self.producer.lock().await;
+            let producer = match kept.take() {
+                Some(producer) => producer,
+                None => self.config.create().map_err(retry)?,
+            };
+            if let Err(error) = self.produce(&producer, run).await {
+                // It throws away what it has, which may take a moment.
+                tokio::task::spawn_blocking(move || drop(producer)).await.map_err(retry)?;
+                return Err(error);
             }
+            *kept = Some(producer);
             self.common.pace().await;
             Ok(())
         }
@@ -210,6 +241,23 @@ mod producer {
         fn rows(n: i64) -> String {
             let row = |host: &str| serde_json::json!({"host": host, "n": n}).as_object().cloned().unwrap_or_default();
             serde_json::to_string(&crate::Message::Rows(vec![row("a"), row("b")])).unwrap()
+        }
+
+        #[tokio::test]
+        async fn a_producer_that_can_send_nothing_more_is_replaced() {
+            let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
+            cluster.create_topic("findings", 1, 1).unwrap();
+            let channel = made(&cluster.bootstrap_servers());
+            channel.send(&[Delivery::new("siem", "k0", &rows(0))]).await.unwrap();
+            // The broker has lost what it knew of the producer: to librdkafka that is fatal.
+            let failure = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+            cluster.request_errors(RDKafkaApiKey::Produce, &[failure; 2]);
+            let error = channel.send(&[Delivery::new("siem", "k1", &rows(1))]).await.unwrap_err();
+            assert!(!error.is_final, "{error}");
+            let start = Instant::now();
+            while channel.send(&[Delivery::new("siem", "k1", &rows(1))]).await.is_err() {
+                assert!(start.elapsed() < Duration::from_secs(60), "it never sends again");
+            }
         }
 
         #[tokio::test]
