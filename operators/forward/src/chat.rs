@@ -44,26 +44,50 @@ impl Slack {
         if let Some(template) = &self.template {
             return Ok(json!({"text": cut(&template.render(&delivery.key, &message)?)}));
         }
-        let (color, lines) = match &message {
-            Message::Notification(notification) => {
-                let color = match (notification.status, notification.severity()) {
-                    (Status::Resolved, _) => "good",
-                    (_, "warning" | "info") => "warning",
-                    _ => "danger",
-                };
-                let line = |alert: &crate::Alert| format!("{} {}", alert.status.name(), alert.summary());
-                (color, notification.alerts.iter().map(line).collect::<Vec<_>>())
-            }
-            Message::Rows(rows) => ("#808080", rows.iter().map(text_of).collect()),
+        let color = match Mood::of(&message) {
+            Mood::Good => "good",
+            Mood::Warning => "warning",
+            Mood::Bad => "danger",
+            Mood::None => "#808080",
         };
-        let more = lines.len().saturating_sub(LINES_MAX);
-        let mut text = lines.iter().take(LINES_MAX).map(|line| escaped(line)).collect::<Vec<_>>().join("\n");
-        if more > 0 {
-            text.push_str(&format!("\n... and {more} more"));
-        }
+        let text = lines(&message).iter().map(|line| escaped(line)).collect::<Vec<_>>().join("\n");
         let title = escaped(&message.title());
         Ok(json!({"text": cut(&title), "attachments": [{"color": color, "text": cut(&text), "fallback": cut(&title)}]}))
     }
+}
+
+/// What a message is to people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Good,
+    Warning,
+    Bad,
+    None,
+}
+
+impl Mood {
+    pub(crate) fn of(message: &Message) -> Self {
+        let Message::Notification(notification) = message else { return Self::None };
+        match (notification.status, notification.severity()) {
+            (Status::Resolved, _) => Self::Good,
+            (_, "warning" | "info") => Self::Warning,
+            _ => Self::Bad,
+        }
+    }
+}
+
+/// A line for each alert or row, as far as a chat wants them.
+pub(crate) fn lines(message: &Message) -> Vec<String> {
+    let alert = |alert: &crate::Alert| format!("{} {}", alert.status.name(), alert.summary());
+    let mut lines: Vec<String> = match message {
+        Message::Notification(notification) => notification.alerts.iter().take(LINES_MAX).map(alert).collect(),
+        Message::Rows(rows) => rows.iter().take(LINES_MAX).map(text_of).collect(),
+    };
+    let more = message.len().saturating_sub(lines.len());
+    if more > 0 {
+        lines.push(format!("... and {more} more"));
+    }
+    lines
 }
 
 /// The three characters that Slack reads as its own.

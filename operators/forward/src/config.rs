@@ -2,6 +2,7 @@
 
 use crate::alertmanager::{Alertmanager, AlertmanagerSection};
 use crate::chat::{Slack, SlackSection};
+use crate::elasticsearch::{Elasticsearch, ElasticsearchSection};
 use crate::files::{S3Files, S3Section};
 use crate::http::Http;
 use crate::kafka::{self, KafkaSection};
@@ -10,6 +11,7 @@ use crate::otlp::{Otlp, OtlpSection};
 use crate::page::{PagerDuty, PagerDutySection};
 use crate::splunk::{Splunk, SplunkSection};
 use crate::syslog::{Syslog, SyslogSection};
+use crate::teams::{Teams, TeamsSection};
 use crate::webhook::{Webhook, WebhookSection};
 use bodkin_engine::Channel;
 use bodkin_schema::Clock;
@@ -79,12 +81,14 @@ impl Secret {
 pub struct ChannelConfig {
     webhook: Option<WebhookSection>,
     slack: Option<SlackSection>,
+    teams: Option<TeamsSection>,
     pagerduty: Option<PagerDutySection>,
     email: Option<EmailSection>,
     alertmanager: Option<AlertmanagerSection>,
     syslog: Option<SyslogSection>,
     splunk_hec: Option<SplunkSection>,
     otlp: Option<OtlpSection>,
+    elasticsearch: Option<ElasticsearchSection>,
     s3: Option<S3Section>,
     kafka: Option<KafkaSection>,
     /// Deliveries per second, at most.
@@ -105,12 +109,14 @@ impl ChannelConfig {
         let kinds = [
             ("webhook", self.webhook.is_some()),
             ("slack", self.slack.is_some()),
+            ("teams", self.teams.is_some()),
             ("pagerduty", self.pagerduty.is_some()),
             ("email", self.email.is_some()),
             ("alertmanager", self.alertmanager.is_some()),
             ("syslog", self.syslog.is_some()),
             ("splunk_hec", self.splunk_hec.is_some()),
             ("otlp", self.otlp.is_some()),
+            ("elasticsearch", self.elasticsearch.is_some()),
             ("s3", self.s3.is_some()),
             ("kafka", self.kafka.is_some()),
         ];
@@ -140,12 +146,14 @@ impl ChannelConfig {
         let channel: Arc<dyn Channel> = match self {
             Self { webhook: Some(section), .. } => Arc::new(Webhook::new(common, section, http()?)?),
             Self { slack: Some(section), .. } => Arc::new(Slack::new(common, section, http()?)?),
+            Self { teams: Some(section), .. } => Arc::new(Teams::new(common, section, http()?)?),
             Self { pagerduty: Some(section), .. } => Arc::new(PagerDuty::new(common, section, http()?)?),
             Self { email: Some(section), .. } => Arc::new(Email::new(common, section)?),
             Self { alertmanager: Some(section), .. } => Arc::new(Alertmanager::new(common, section, http()?)?),
             Self { syslog: Some(section), .. } => Arc::new(Syslog::new(common, section)?),
             Self { splunk_hec: Some(section), .. } => Arc::new(Splunk::new(common, section, http()?)?),
             Self { otlp: Some(section), .. } => Arc::new(Otlp::new(common, section, http()?)?),
+            Self { elasticsearch: Some(section), .. } => Arc::new(Elasticsearch::new(common, section, http()?)?),
             Self { s3: Some(section), .. } => Arc::new(S3Files::new(common, section)?),
             Self { kafka: Some(section), .. } => kafka::channel(common, section)?,
             _ => return Err(ConfigError::new("channel", "has no kind")),
@@ -209,6 +217,7 @@ mod tests {
             (r#"{"webhook": {"url": "http://a", "template": "{{ nothing"}}"#, "template: "),
             (r#"{"webhook": {"url": "http://a"}, "rate": 0}"#, "rate: "),
             (r#"{"webhook": {"uri": "http://a"}}"#, "uri"),
+            (r#"{"elasticsearch": {"url": "http://a", "index": "i", "user": "u"}}"#, "api_key: "),
             (r#"{"syslog": {"address": "host:514"}}"#, "address: "),
             (r#"{"syslog": {"address": "tcp://h:1", "format": "xml"}}"#, "xml"),
         ] {

@@ -45,12 +45,17 @@ impl Http {
     }
 }
 
-/// Sends a request; the text of a good answer.
+/// Sends a request; the text of a good answer, as far as it is read.
 pub(crate) async fn send(request: RequestBuilder) -> Result<String, ChannelError> {
+    send_within(request, ANSWER_BYTES_MAX).await
+}
+
+/// Sends a request; the text of a good answer up to this size.
+pub(crate) async fn send_within(request: RequestBuilder, bytes_max: usize) -> Result<String, ChannelError> {
     let mut answer = request.send().await.map_err(|error| retry(reason(&error)))?;
     let (status, headers) = (answer.status(), answer.headers().clone());
     let mut body = Vec::new();
-    while body.len() < ANSWER_BYTES_MAX
+    while body.len() < bytes_max
         && let Some(chunk) = answer.chunk().await.map_err(|error| retry(reason(&error)))?
     {
         body.extend_from_slice(&chunk);
@@ -59,13 +64,16 @@ pub(crate) async fn send(request: RequestBuilder) -> Result<String, ChannelError
     if status.is_success() { Ok(text) } else { Err(refused(status, &headers, &text)) }
 }
 
-/// What a status other than success means. What a request can be blamed for will not get better; everything else may.
+/// Whether a status blames the request: it will not get better.
+pub(crate) fn is_final(status: u16) -> bool {
+    matches!(status, 300..400 | 400 | 405 | 406 | 409 | 410 | 411 | 413..=418 | 421 | 422 | 426 | 431)
+}
+
+/// What a status other than success means.
 fn refused(status: StatusCode, headers: &HeaderMap, text: &str) -> ChannelError {
-    let is_final =
-        matches!(status.as_u16(), 300..400 | 400 | 405 | 406 | 409 | 410 | 411 | 413..=418 | 421 | 422 | 426 | 431);
     let quoted = text.get(..text.floor_char_boundary(QUOTED_BYTES_MAX)).unwrap_or_default().trim();
     let reason = if quoted.is_empty() { status.to_string() } else { format!("{status}: {quoted}") };
-    ChannelError { reason, is_final, retry_after: retry_after(headers) }
+    ChannelError { reason, is_final: is_final(status.as_u16()), retry_after: retry_after(headers) }
 }
 
 /// Seconds, or a date.

@@ -22,13 +22,15 @@
 //! | `operator` | [`ForwardOperator`]: rows of a stream as deliveries |
 //! | `http` | one request: status, Retry-After, timeouts |
 //! | `webhook`, `template` | webhooks, signed; texts with values filled in |
-//! | `chat`, `page`, `mail`, `alertmanager` | Slack, PagerDuty, SMTP, Alertmanager |
+//! | `chat`, `teams`, `page`, `mail`, `alertmanager` | Slack, Microsoft Teams, PagerDuty, SMTP, Alertmanager |
 //! | `syslog`, `format` | RFC 5424 over UDP, TCP, TLS; text, JSON, CEF, LEEF |
-//! | `splunk`, `otlp`, `files`, `kafka` | Splunk HEC, OTLP logs, files in a bucket, a topic |
+//! | `splunk`, `otlp`, `elasticsearch` | Splunk HEC, OTLP logs, Elasticsearch and OpenSearch |
+//! | `files`, `kafka` | files in a bucket, a topic |
 
 mod alertmanager;
 mod chat;
 pub mod config;
+mod elasticsearch;
 mod files;
 mod format;
 mod http;
@@ -40,6 +42,7 @@ mod otlp;
 mod page;
 mod splunk;
 mod syslog;
+mod teams;
 mod template;
 mod webhook;
 

@@ -11,6 +11,8 @@ use xxhash_rust::xxh3::xxh3_128;
 
 /// Rows of one delivery.
 const ROWS_MAX: usize = 500;
+/// Bytes of one delivery, but for a row that is larger: receivers refuse large requests.
+const BYTES_MAX: usize = 1 << 20;
 
 /// The columns of deliveries: key and body.
 pub static BODY_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
@@ -28,7 +30,7 @@ pub fn deliveries(channel: &str, pairs: &[(String, String)]) -> Batch {
     Batch::made(&format!("{DELIVER_STREAM}{channel}"), records)
 }
 
-/// Makes a delivery of up to 500 rows of each batch. Its key is a hash of the rows' place in the log and of the rows, so
+/// Makes a delivery of up to 500 rows and 1 MiB of each batch. Its key is a hash of the rows' place in the log and of the rows, so
 /// that it is the same after a replay.
 #[derive(Clone, Debug)]
 pub struct ForwardOperator {
@@ -51,13 +53,38 @@ impl ForwardOperator {
             let mut writer = LineDelimitedWriter::new(Vec::new());
             writer.write(&part).and_then(|()| writer.finish()).map_err(http::dead)?;
             let lines = String::from_utf8(writer.into_inner()).map_err(http::dead)?;
-            let body = format!("{{\"rows\":[{}]}}", lines.trim_end().replace('\n', ","));
-            let place = format!("{}/{}/{from}/", self.name, batch.position.0);
-            let hash = xxh3_128([place.as_bytes(), body.as_bytes()].concat().as_slice());
-            pairs.push((format!("{}-{hash:032x}", self.name), body));
+            let mut at = from;
+            for lines in parts(&lines.lines().collect::<Vec<_>>()) {
+                pairs.push(self.pair(batch, at, lines));
+                at += lines.len();
+            }
         }
         Ok(pairs)
     }
+
+    /// The delivery of rows, as JSON, that are at this place of a batch.
+    fn pair(&self, batch: &Batch, from: usize, lines: &[&str]) -> (String, String) {
+        let body = format!("{{\"rows\":[{}]}}", lines.join(","));
+        let place = format!("{}/{}/{from}/", self.name, batch.position.0);
+        let hash = xxh3_128([place.as_bytes(), body.as_bytes()].concat().as_slice());
+        (format!("{}-{hash:032x}", self.name), body)
+    }
+}
+
+/// Cuts rows so that each part is as large as one delivery may be.
+fn parts<'a>(mut lines: &'a [&'a str]) -> Vec<&'a [&'a str]> {
+    let mut parts = Vec::new();
+    while !lines.is_empty() {
+        let mut bytes = 0;
+        let fits = |line: &&&str| {
+            bytes += line.len() + 1;
+            bytes <= BYTES_MAX
+        };
+        let (part, rest) = lines.split_at(lines.iter().take_while(fits).count().max(1));
+        parts.push(part);
+        lines = rest;
+    }
+    parts
 }
 
 impl Operator for ForwardOperator {
@@ -90,6 +117,16 @@ mod tests {
     use arrow::array::{AsArray, Int64Array};
     use bodkin_engine::run_chain;
     use bodkin_schema::Position;
+
+    #[test]
+    fn a_delivery_is_no_larger_than_receivers_take() {
+        let (small, large) = ("x".repeat(1000), "x".repeat(BYTES_MAX));
+        let lines: Vec<&str> = std::iter::repeat_n(small.as_str(), 3000).chain([large.as_str(), "y"]).collect();
+        let parts = parts(&lines);
+        let bytes = |part: &&[&str]| part.iter().map(|line| line.len() + 1).sum::<usize>();
+        assert!(parts.iter().all(|part| part.len() == 1 || bytes(part) <= BYTES_MAX));
+        assert_eq!((parts.len(), parts.concat()), (5, lines.clone()));
+    }
 
     #[test]
     fn rows_become_deliveries_with_the_same_keys_again() {
