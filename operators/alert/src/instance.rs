@@ -9,6 +9,14 @@ const DAY_US: i64 = 86_400_000_000;
 /// What was learned of a series is kept for so long after its last value.
 const LEARNED_KEPT_US: i64 = 14 * DAY_US;
 
+/// Answers that may be missing while a condition counts as held.
+const ANSWERS_MISSED_MAX: i64 = 2;
+
+/// How long a source is missed that is silent: then it is gone for good, and so is its alert.
+fn remembered(absent: i64) -> i64 {
+    absent.saturating_mul(10).max(DAY_US)
+}
+
 /// The state of an alert.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -39,6 +47,9 @@ pub(crate) struct Instance {
     /// It was part of the answer that is being given.
     #[serde(default)]
     is_answered: bool,
+    /// Time since it was part of an answer in which nobody could have asked.
+    #[serde(default)]
+    unasked_us: i64,
     /// What is usual.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     baseline: Option<Box<Baseline>>,
@@ -76,7 +87,6 @@ impl Instance {
                 self.set(rule, true, seen.ts, now)
             }
             RuleKind::Count { at_least, over } => {
-                self.seen = now;
                 let at = self.times.partition_point(|time| *time <= seen.ts);
                 self.times.insert(at, seen.ts);
                 let spare = self.times.len().saturating_sub(at_least as usize);
@@ -84,14 +94,19 @@ impl Instance {
                 let (Some(first), Some(last)) = (self.times.first(), self.times.last()) else { return Vec::new() };
                 let holds = self.times.len() >= at_least as usize && last - first <= over;
                 self.value = Some(self.times.len() as f64);
-                if holds { self.set(rule, true, *last, now) } else { Vec::new() }
+                if !holds {
+                    return Vec::new();
+                }
+                self.seen = now;
+                let last = *last;
+                self.set(rule, true, last, now)
             }
             RuleKind::Absent { .. } => {
                 self.seen = now;
                 self.set(rule, false, seen.ts, now)
             }
             RuleKind::Query => {
-                self.is_answered = true;
+                (self.is_answered, self.unasked_us) = (true, 0);
                 if rule.anomaly.as_ref().is_some_and(|config| config.outlier) {
                     // Judged when the others are known.
                     return Vec::new();
@@ -143,13 +158,26 @@ impl Instance {
         let Some((config, baseline)) = rule.anomaly.as_ref().zip(self.baseline.as_ref()) else {
             return self.set(rule, false, now, now);
         };
+        let asked = now - self.unasked_us;
         // That a learned series ends is unusual; what was silent for a day is gone for good.
-        if baseline.is_missed(config, now) {
+        if baseline.is_missed(config, asked) {
             self.seen = now;
             return self.set(rule, true, now, now);
         }
         // A gap that is short says nothing.
-        if baseline.is_gap(config, now) { Vec::new() } else { self.set(rule, false, now, now) }
+        if baseline.is_gap(config, asked) { Vec::new() } else { self.set(rule, false, now, now) }
+    }
+
+    /// The clock was moved by `by` microseconds: times that are measured from move along.
+    pub(crate) fn shift(&mut self, by: i64) {
+        self.seen = self.seen.saturating_add(by);
+        self.held_since = self.held_since.saturating_add(by);
+    }
+
+    /// Nobody could have seen anything for `away` microseconds: they do not count.
+    pub(crate) fn skip(&mut self, away: i64) {
+        self.shift(away);
+        self.unasked_us = self.unasked_us.saturating_add(away);
     }
 
     /// Time has come to `now`.
@@ -163,7 +191,10 @@ impl Instance {
             {
                 self.set(rule, false, now, now)
             }
+            RuleKind::Absent { after } if now - self.seen > remembered(after) => self.set(rule, false, now, now),
             RuleKind::Absent { after } if now - self.seen >= after => self.set(rule, true, self.seen + after, now),
+            // Whether it still holds is not known where no answer has come for a while.
+            RuleKind::Query if now - self.seen > micros(rule.every).saturating_mul(ANSWERS_MISSED_MAX) => Vec::new(),
             _ if self.state == State::Pending => self.set(rule, true, self.starts_at, now),
             _ => Vec::new(),
         }
@@ -174,8 +205,7 @@ impl Instance {
         let keeps = match kind {
             RuleKind::Rows => false,
             RuleKind::Count { over, .. } => self.times.last().is_some_and(|last| now - last <= over),
-            // What was silent for a day is gone for good.
-            RuleKind::Absent { after } => now - self.seen <= after.saturating_mul(10).max(DAY_US),
+            RuleKind::Absent { after } => now - self.seen <= remembered(after),
             RuleKind::Query => {
                 self.baseline.as_ref().is_some_and(|baseline| now - baseline.last_ts() <= LEARNED_KEPT_US)
             }

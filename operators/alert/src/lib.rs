@@ -29,6 +29,7 @@
 //! | [`matcher`] | [`Matcher`]: labels that a silence or a route is about |
 //! | [`observe`] | [`Observation`], [`Observe`]: rows that a rule looks at |
 //! | `instance` | states of one rule and label set |
+//! | `kept` | what an epoch keeps, and how time passes in it |
 //! | [`anomaly`] | what is unusual: against a seasonal baseline, against the others of a group |
 //! | `notify` | groups, silences, inhibition, repeats |
 //! | `posted` | [`PostedAlert`]: alerts of others, as an Alertmanager takes them |
@@ -39,6 +40,7 @@ pub mod anomaly;
 pub mod board;
 pub mod config;
 mod instance;
+mod kept;
 pub mod matcher;
 mod notify;
 pub mod observe;

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Alerts of one notification.
-const ALERTS_MAX: usize = 100;
+/// Alerts of one notification; those that are new or over come first.
+const ALERTS_MAX: usize = 1000;
 
 /// An alert as the notifier sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ struct Group {
     sent_at: Option<i64>,
     /// Key and start of the alerts that fired then.
     sent: BTreeMap<String, i64>,
-    /// How often the same was sent again.
+    /// How often nothing was sent but what had been sent before.
     repeats: u64,
 }
 
@@ -99,6 +99,14 @@ impl Notifier {
         }
     }
 
+    /// The clock was moved by `by` microseconds: what is measured from moves along.
+    pub(crate) fn shift(&mut self, by: i64) {
+        for group in self.groups.values_mut() {
+            group.due = group.due.saturating_add(by);
+            group.sent_at = group.sent_at.map(|at| at.saturating_add(by));
+        }
+    }
+
     /// An alert no longer fires.
     pub(crate) fn resolves(&mut self, key: &str, now: i64) {
         if let Some(alert) = self.alerts.get_mut(key) {
@@ -146,12 +154,16 @@ impl Notifier {
             let is_repeat = !firing.is_empty() && group.sent_at.is_some_and(|sent| now.saturating_sub(sent) >= repeat);
             if has_new || !resolved.is_empty() || is_repeat {
                 let is_same = !has_new && resolved.is_empty();
-                group.repeats = if is_same { group.repeats + 1 } else { 0 };
-                let shown: BTreeSet<&String> = firing.keys().chain(&resolved).collect();
+                group.repeats += u64::from(is_same);
+                let is_known = |key: &&String| group.sent.get(*key) == firing.get(*key);
+                let (known, new): (Vec<&String>, Vec<&String>) = firing.keys().partition(is_known);
+                let shown: Vec<String> = new.into_iter().chain(&resolved).chain(known).cloned().collect();
                 notices.push(notice(route, labels, alerts, &shown, group.repeats));
                 group.sent_at = Some(now);
                 group.due = now.saturating_add(micros(route.group_interval));
-                group.sent = firing;
+                // What was told and is muted now was told all the same: its end is told, too.
+                group.sent.retain(|key, _| alerts.get(key).is_some_and(|alert| alert.ends_at.is_none()));
+                group.sent.extend(firing);
             }
             // What was resolved is told once, or never where nobody heard of it.
             group.alerts.retain(|key| alerts.get(key).is_some_and(|alert| alert.ends_at.is_none()));
@@ -212,10 +224,10 @@ fn notice(
     route: &Route,
     labels: &BTreeMap<String, String>,
     alerts: &BTreeMap<String, Firing>,
-    shown: &BTreeSet<&String>,
+    shown: &[String],
     repeats: u64,
 ) -> Notice {
-    let pick = shown.iter().filter_map(|key| Some((*key, alerts.get(*key)?)));
+    let pick = shown.iter().filter_map(|key| Some((key, alerts.get(key)?)));
     let all: Vec<(&String, &Firing)> = pick.collect();
     let common = |of: fn(&Firing) -> &BTreeMap<String, String>| -> BTreeMap<String, String> {
         let Some((_, first)) = all.first() else { return BTreeMap::new() };
@@ -239,10 +251,11 @@ fn notice(
         alerts: all.iter().take(ALERTS_MAX).map(|(key, alert)| shape(key, alert)).collect(),
     };
     // Not the time of sending: a replay may come to it at another moment.
-    let states: Vec<String> = all
+    let mut states: Vec<String> = all
         .iter()
         .map(|(key, alert)| format!("{key}@{}{}", alert.starts_at, if alert.ends_at.is_some() { "-" } else { "+" }))
         .collect();
+    states.sort_unstable();
     let identity = format!("{}\n{group_key}\n{}\n{repeats}", route.channel, states.join("\n"));
     let body = serde_json::to_string(&Message::Notification(notification)).expect("invariant: texts always serialize");
     Notice { channel: route.channel.clone(), key: format!("alert-{:032x}", xxh3_128(identity.as_bytes())), body }

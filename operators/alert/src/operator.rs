@@ -4,8 +4,9 @@ use crate::anomaly::outliers;
 use crate::board::{ActiveAlert, Board};
 use crate::config::{AlertsConfig, Rule, RuleKind};
 use crate::instance::{Change, Instance, State};
+use crate::kept::Kept;
 use crate::matcher::Silence;
-use crate::notify::{Firing, Notifier, inhibited_by};
+use crate::notify::{Firing, inhibited_by};
 use crate::observe::{Kind, MEET_COLUMN, Observation, from_rows, to_rows};
 use crate::posted::{POSTED_MAX, PostedAlert, RESOLVE_AFTER_US};
 use arrow::array::{
@@ -16,7 +17,6 @@ use bodkin_engine::{Batch, KeyGroup, Operator, Output, RestoreError, SideInput, 
 use bodkin_forward::deliveries;
 use bodkin_schema::{Epoch, EventTime, Stream};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
@@ -37,28 +37,14 @@ pub struct AlertOperator {
     silences: Vec<Silence>,
     /// Observations of label sets beyond the bound.
     refused: u64,
+    /// It looks at what is stored, and ticks as it likes.
+    is_history: bool,
 }
 
 impl std::fmt::Debug for AlertOperator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AlertOperator").field("rules", &self.rules.len()).finish_non_exhaustive()
     }
-}
-
-/// What an epoch keeps.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Kept {
-    /// By rule, then by labels.
-    instances: BTreeMap<String, BTreeMap<String, Instance>>,
-    notifier: Notifier,
-    /// Alerts of others that fire, by key.
-    #[serde(default)]
-    posted: BTreeMap<String, PostedAlert>,
-    /// Rule and labels of alerts that fired when their rule was taken out of the configuration.
-    #[serde(default)]
-    orphans: Vec<(String, String)>,
-    /// The newest time that was seen, in microseconds.
-    now: i64,
 }
 
 /// A change of an alert's state, as a row of `alerts`.
@@ -80,7 +66,12 @@ impl AlertOperator {
     pub fn new(config: Arc<AlertsConfig>, board: Arc<Board>) -> Self {
         let kinds = config.rules.iter().enumerate();
         let rules = kinds.filter_map(|(at, rule)| Some((rule.name.clone(), (at, rule.kind().ok()?)))).collect();
-        Self { config, rules, state: Kept::default(), board, silences: Vec::new(), refused: 0 }
+        Self { config, rules, state: Kept::default(), board, silences: Vec::new(), refused: 0, is_history: false }
+    }
+
+    /// For what is stored: time passes as it is told, in steps of any size.
+    pub fn over_history(self) -> Self {
+        Self { is_history: true, ..self }
     }
 
     /// The columns by which observations meet.
@@ -405,8 +396,10 @@ impl Operator for AlertOperator {
     }
 
     fn on_batch(&mut self, batch: Batch, out: &mut Output<'_>) {
-        self.state.now = self.state.now.max(batch.ingest_time.micros());
-        let rows = self.take(&from_rows(&batch.records));
+        let observations = from_rows(&batch.records);
+        let is_tick = !self.is_history && observations.iter().any(|observation| observation.kind == Kind::Tick);
+        self.state.pass(batch.ingest_time.micros(), is_tick);
+        let rows = self.take(&observations);
         self.finish(rows, batch.ingest_time, out);
     }
 

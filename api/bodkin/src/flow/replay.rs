@@ -94,7 +94,7 @@ fn replay(rule: Rule, seen: Vec<Observation>, start: i64, end: i64) -> Vec<Chang
     let is_query = rule.kind() == Ok(RuleKind::Query);
     let name = rule.name.clone();
     let config = Arc::new(AlertsConfig { rules: vec![rule], ..AlertsConfig::default() });
-    let mut operator = AlertOperator::new(config, Arc::new(Board::default()));
+    let mut operator = AlertOperator::new(config, Arc::new(Board::default())).over_history();
     let mut changes = Vec::new();
     let mut give = |now: i64, observations: &[Observation]| {
         let batch = Batch { ingest_time: EventTime(now), ..Batch::made("observations", to_rows(observations)) };
