@@ -46,6 +46,7 @@
 //! | [`windows`] | window operators as tables; `tumble` and `hop` |
 //! | `json`, `arrows` | values at a path of JSON in texts; how tightly `->` binds |
 //! | `memory`, `spill` | what queries may hold, and the files of what they may not |
+//! | `compact` | sorted texts hold only themselves before they are merged |
 //! | `bounded` | functions that could make more than memory holds |
 //! | `threads` | queries on threads of their own |
 //! | `stop` | ends operators that work long without giving way |
@@ -57,6 +58,7 @@ mod arrows;
 mod asked_table;
 mod bounded;
 pub mod catalog;
+mod compact;
 mod depth;
 pub mod detect;
 mod dictionary;

@@ -2,6 +2,7 @@
 
 use crate::bounded::bound_functions;
 use crate::catalog::Catalog;
+use crate::compact::CompactForMerges;
 use crate::detect::DetectFunction;
 use crate::dictionary::{GroupByIds, GroupByPlace, MarkRows};
 use crate::gathered::count_gathered;
@@ -97,6 +98,7 @@ fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
             Arc::new(MarkRows) as Arc<dyn PhysicalOptimizerRule + Send + Sync>,
             Arc::new(GroupByPlace),
             Arc::new(LagByBatch),
+            Arc::new(CompactForMerges),
         ],
     );
     rules

@@ -1,8 +1,11 @@
 //! No query takes more than it may.
 
 use crate::fixture::{rows, table, with_events};
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
 use bodkin_query::{ErrorKind, QueryEngine, QueryOptions};
 use bodkin_schema::Principal;
+use futures::StreamExt;
 use std::time::Duration;
 
 #[tokio::test]
@@ -135,8 +138,37 @@ async fn a_dropped_answer_frees_its_memory() {
     let text = "SELECT a.value FROM range(1000000) a ORDER BY a.value % 7, a.value";
     let answer = engine.sql(&Principal::default(), text).await.unwrap();
     let mut stream = answer.stream;
-    let first = futures::StreamExt::next(&mut stream).await.unwrap().unwrap();
+    let first = stream.next().await.unwrap().unwrap();
     assert!(first.num_rows() > 0 && engine.memory_used() > 0);
     drop(stream);
+    memory_is_freed(&engine).await;
+}
+
+/// MEM-1: what is sorted is as much as the pool, or several times that, and is spilled whatever its rows look like.
+#[tokio::test]
+async fn sorts_larger_than_the_memory_are_spilled() {
+    let folder = tempfile::tempdir().unwrap();
+    let options =
+        QueryOptions { memory_bytes_max: 64 << 20, spill_dir: Some(folder.path().to_owned()), ..Default::default() };
+    let engine = with_events().await.engine_with(options);
+    // 42 and 105 MB of texts as they are in files: views.
+    for (count, text, order) in [
+        (400_000, "repeat('x', 100) || value", "t DESC"),
+        (500_000, "md5(CAST(value AS VARCHAR)) || repeat('x', 180)", "value % 1000, t"),
+    ] {
+        let sql = format!(
+            "SELECT value FROM (SELECT value, arrow_cast({text}, 'Utf8View') t FROM range({count})) ORDER BY {order}"
+        );
+        let mut answer = engine.sql(&Principal::default(), &sql).await.unwrap().stream;
+        let mut sorted: Vec<i64> = Vec::new();
+        while let Some(batch) = answer.next().await {
+            sorted.extend_from_slice(batch.unwrap().column(0).as_primitive::<Int64Type>().values());
+        }
+        assert_eq!(sorted.len(), count);
+        match order {
+            "t DESC" => assert_eq!((sorted[0], sorted[count - 1]), (99_999, 0)),
+            _ => assert!(sorted.is_sorted_by_key(|value| value % 1000)),
+        }
+    }
     memory_is_freed(&engine).await;
 }
