@@ -36,6 +36,7 @@
 //! | `detect` | `detect(...)` and [`QueryEngine::detect`]: rules over history |
 //! | `ordered`, `run_chain` | sorted runs merged where a query wants their order |
 //! | `dictionary` | texts as numbers where files have dictionaries: expressions per value, groups by number |
+//! | `first_rows` | rows of a batch that can be among the first ones of an order |
 //! | `lagged` | what came some rows before, a batch at a time |
 //! | `distinct` | distinct values of each group |
 //! | `percentile`, `sketch`, `intervals`, `minutes` | exact percentiles; quantiles of sketches of tiers; intervals of a fixed length as durations; times to the minute |
@@ -67,6 +68,7 @@ pub mod engine;
 pub mod error;
 mod explain;
 mod files;
+mod first_rows;
 mod gathered;
 mod hint;
 mod intervals;

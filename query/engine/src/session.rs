@@ -5,6 +5,7 @@ use crate::catalog::Catalog;
 use crate::compact::CompactForMerges;
 use crate::detect::DetectFunction;
 use crate::dictionary::{GroupByIds, GroupByPlace, MarkRows};
+use crate::first_rows::KeepFirstRows;
 use crate::gathered::count_gathered;
 use crate::intervals::FixedIntervals;
 use crate::json::json_functions;
@@ -99,6 +100,7 @@ fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
             Arc::new(GroupByPlace),
             Arc::new(LagByBatch),
             Arc::new(CompactForMerges),
+            Arc::new(KeepFirstRows),
         ],
     );
     rules
