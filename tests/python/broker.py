@@ -16,7 +16,7 @@ def free_port():
 
 @contextlib.contextmanager
 def broker(folder, topic, partitions):
-    """The broker with a topic; yields its address."""
+    """The broker with a topic; yields its address and its process."""
     from confluent_kafka.admin import AdminClient, NewTopic
 
     binary, = glob.glob(os.path.join(sysconfig.get_path("purelib"), "*", "bin", "tansu"))
@@ -28,7 +28,8 @@ def broker(folder, topic, partitions):
         try:
             admin = AdminClient({"bootstrap.servers": address})
             admin.create_topics([NewTopic(topic, partitions, 1)], request_timeout=20)[topic].result(20)
-            yield address
+            yield address, child
         finally:
+            # Also where it is stopped.
             child.kill()
             child.wait()

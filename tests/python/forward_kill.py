@@ -1,6 +1,6 @@
 """kill -9 of a server that forwards to every kind of channel at once, again and again (`--kills N`).
 
-Receivers refuse now and then, and now and then do not answer for what they took. At the end each has every row that is
+Receivers refuse now and then, and now and then do not answer for what they took; a broker hangs. At the end each has every row that is
 in the table, in the order of its producer, and what came twice came under one key; where a protocol has no room for a key
 (`KEYLESS`) a row may be there twice. Also each alert is told, under one key.
 
@@ -58,7 +58,7 @@ def channels(folder, real, doubles, unsteady, kafka, codec):
         "am": {"alertmanager": {"url": unsteady["am"].url}},
     }
     if kafka:
-        made["bus"] = {"kafka": {"brokers": [kafka.address], "topic": TOPIC, "key": "host", "properties": {"compression.codec": codec}}}
+        made["bus"] = {"kafka": {"brokers": [kafka.address], "topic": TOPIC, "key": "host", "properties": {"compression.codec": codec}}, "timeout_s": 1}
     return made
 
 
@@ -180,13 +180,33 @@ def batch(producer, numbers):
 
 
 @contextlib.contextmanager
+def hanging(process, rng):
+    """Meanwhile the process hangs now and then, for longer than an attempt of a channel to it may take."""
+    is_over = threading.Event()
+
+    def hang():
+        while not is_over.wait(rng.uniform(1, 6)):
+            process.send_signal(signal.SIGSTOP)
+            is_over.wait(rng.uniform(1, 3))
+            process.send_signal(signal.SIGCONT)
+
+    thread = threading.Thread(target=hang)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+@contextlib.contextmanager
 def bus(folder, args):
     """The topic of a broker, where it is wanted."""
     if not args.kafka:
         yield None
         return
-    with broker(folder, TOPIC, PARTITIONS) as address:
-        with contextlib.closing(Topic(address)) as topic:
+    with broker(folder, TOPIC, PARTITIONS) as (address, process):
+        with contextlib.closing(Topic(address)) as topic, hanging(process, random.Random(args.seed)):
             yield topic
 
 

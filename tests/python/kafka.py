@@ -39,7 +39,7 @@ def produce(address, numbers):
 
 chance = random.Random(args.seed)
 print(f"seed {args.seed}")
-with harness.folder() as folder, broker(folder, TOPIC, PARTITIONS) as address:
+with harness.folder() as folder, broker(folder, TOPIC, PARTITIONS) as (address, _):
     config = os.path.join(folder, "config.yaml")
     with open(config, "w") as file:
         file.write(f"kafka:\n  numbers: {{brokers: ['{address}'], topics: [{TOPIC}], into: drops, "
