@@ -356,6 +356,9 @@ fn properties(stream: Stream, schema: &Schema, zstd_level: i32) -> Result<Writer
                 builder = builder.set_column_dictionary_enabled(column(), false);
             }
         }
+        if is_process(field.name()) {
+            builder = builder.set_column_dictionary_enabled(column(), false);
+        }
         if stream == Stream::Samples && field.name() == metrics::VALUE {
             // Values of a series share their upper bytes: planes of bytes compress where whole numbers do not.
             builder = builder
@@ -370,6 +373,12 @@ fn properties(stream: Stream, schema: &Schema, zstd_level: i32) -> Result<Writer
 fn is_delta_packed(data_type: &DataType, name: &str) -> bool {
     matches!(data_type, DataType::Timestamp(..))
         || [events::TS_NS, events::SEQ, events::CGROUP_ID, metrics::METRIC_ID, metrics::SERIES_ID].contains(&name)
+}
+
+/// Numbers of processes: too many for places in a dictionary to be short, and what repeats among rows in order is found
+/// in whole numbers rather than in bits of places.
+fn is_process(name: &str) -> bool {
+    [events::PID, events::TID, events::PPID].contains(&name)
 }
 
 /// Numbers that come many times over: a series among its samples, the time of a request among its series. Where they are too

@@ -24,6 +24,10 @@ use std::ops::Range;
 const ROWS_PER_PAGE: usize = 20_000;
 /// Bytes of a page of plain texts, about.
 const PAGE_BYTES: usize = 1 << 20;
+/// Bits of a number in the dictionary from which on whole bytes may take less room than their bits.
+const WHOLE_BYTES_FROM: u32 = 5;
+/// Level of zstd for numbers of two whole bytes and more, at least: what repeats in them takes a longer look to find.
+const WIDE_ZSTD_LEVEL_MIN: i32 = 3;
 /// A dictionary that is larger stays out of the caches of readers.
 const DICTIONARY_BYTES_MAX: usize = 4 << 20;
 /// Bytes of a bound, at most.
@@ -40,6 +44,8 @@ pub(crate) struct TextOptions {
 /// Writes column chunks of texts, one after the other.
 pub(crate) struct TextEncoder {
     zstd: zstd::bulk::Compressor<'static>,
+    /// For pages of numbers of two whole bytes and more.
+    wide: zstd::bulk::Compressor<'static>,
     level: ZstdLevel,
 }
 
@@ -51,7 +57,11 @@ pub(crate) struct EncodedChunk {
 
 impl TextEncoder {
     pub(crate) fn new(zstd_level: i32) -> Result<Self> {
-        Ok(Self { zstd: zstd::bulk::Compressor::new(zstd_level)?, level: ZstdLevel::try_new(zstd_level)? })
+        Ok(Self {
+            zstd: zstd::bulk::Compressor::new(zstd_level)?,
+            wide: zstd::bulk::Compressor::new(zstd_level.max(WIDE_ZSTD_LEVEL_MIN))?,
+            level: ZstdLevel::try_new(zstd_level)?,
+        })
     }
 
     /// Encodes `chunk` as the column `column`.
@@ -62,9 +72,11 @@ impl TextEncoder {
         options: TextOptions,
     ) -> Result<EncodedChunk> {
         let is_dictionary = repeats(chunk);
+        let width = if is_dictionary { self.width(chunk)? } else { 0 };
         let mut pages = Pages {
             encoder: self,
             chunk,
+            width,
             is_nullable: column.max_def_level() > 0,
             is_dictionary,
             options,
@@ -88,26 +100,56 @@ impl TextEncoder {
         pages.finish(column)
     }
 
+    /// Bits of a number in the data pages: as few as they need, or whole bytes where these compress better. A compressor
+    /// sees in bytes what repeats and what is frequent; numbers that begin anywhere in a byte are noise to it. A page from
+    /// the middle tells.
+    fn width(&mut self, chunk: &TextChunk) -> Result<u32> {
+        let least = least_width(chunk);
+        let whole = least.next_multiple_of(u8::BITS);
+        if least < WHOLE_BYTES_FROM || whole == least {
+            return Ok(least);
+        }
+        let codes = chunk.codes().unwrap_or_default();
+        let start = codes.len().saturating_sub(ROWS_PER_PAGE) / 2;
+        let sample = &codes[start..codes.len().min(start + ROWS_PER_PAGE)];
+        let present: Vec<u32> = sample.iter().copied().filter(|code| *code != NULL).collect();
+        let mut bytes = |width: u32| -> Result<usize> {
+            let mut body = Vec::new();
+            hybrid::encode(&present, width, &mut body);
+            Ok(self.compress_numbers(&body, width)?.len())
+        };
+        Ok(if bytes(whole)? < bytes(least)? { whole } else { least })
+    }
+
     fn compress(&mut self, bytes: &[u8]) -> Result<Bytes> {
         Ok(self.zstd.compress(bytes)?.into())
+    }
+
+    /// Compresses a page of numbers of `width` bits.
+    fn compress_numbers(&mut self, bytes: &[u8], width: u32) -> Result<Bytes> {
+        let is_wide = width > u8::BITS && width.is_multiple_of(u8::BITS);
+        let compressor = if is_wide { &mut self.wide } else { &mut self.zstd };
+        Ok(compressor.compress(bytes)?.into())
     }
 }
 
 /// Whether a dictionary takes clearly less room than the texts.
 fn repeats(chunk: &TextChunk) -> bool {
-    let numbers = (chunk.rows() - chunk.nulls()) * width(chunk) as usize / 8;
+    let numbers = (chunk.rows() - chunk.nulls()) * least_width(chunk) as usize / 8;
     chunk.page().len() <= DICTIONARY_BYTES_MAX && (chunk.page().len() + numbers) * 10 <= chunk.plain_bytes() * 7
         || chunk.distinct() <= 1
 }
 
-/// Bits of a number in the dictionary.
-fn width(chunk: &TextChunk) -> u32 {
+/// Bits that a number in the dictionary needs.
+fn least_width(chunk: &TextChunk) -> u32 {
     hybrid::width_of(chunk.distinct().saturating_sub(1) as u32)
 }
 
 struct Pages<'a> {
     encoder: &'a mut TextEncoder,
     chunk: &'a TextChunk,
+    /// Bits of a number in the dictionary.
+    width: u32,
     is_nullable: bool,
     is_dictionary: bool,
     options: TextOptions,
@@ -172,9 +214,8 @@ impl Pages<'_> {
         }
         let encoding = match self.is_dictionary {
             true => {
-                let width = width(self.chunk);
-                body.push(width as u8);
-                hybrid::encode(&present, width, &mut body);
+                body.push(self.width as u8);
+                hybrid::encode(&present, self.width, &mut body);
                 Encoding::RLE_DICTIONARY
             }
             false => {
@@ -183,7 +224,7 @@ impl Pages<'_> {
             }
         };
         let page = Page::DataPage {
-            buf: self.encoder.compress(&body)?,
+            buf: self.encoder.compress_numbers(&body, self.width)?,
             num_values: count as u32,
             encoding,
             def_level_encoding: Encoding::RLE,
@@ -309,6 +350,64 @@ fn cut_up(text: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file_writer::{Effort, FileWriter};
+    use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+    use bodkin_schema::{Stream, drops};
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use std::sync::Arc;
+
+    /// Texts of 3,000: most of them of a few that come in the same order, as those of busy processes do.
+    fn repeated() -> Vec<String> {
+        let number = |row: u64| if row.is_multiple_of(10) { row.wrapping_mul(7919) % 3000 } else { row % 50 };
+        (0..60_000).map(|row| format!("text {}", number(row))).collect()
+    }
+
+    /// Texts of 1,000 in no order.
+    fn random() -> Vec<String> {
+        let number = |row: u64| xxhash_rust::xxh3::xxh3_64(&row.to_le_bytes()) % 1000;
+        (0..60_000).map(|row| format!("text {}", number(row))).collect()
+    }
+
+    #[test]
+    fn numbers_take_whole_bytes_where_these_compress_better() {
+        let mut encoder = TextEncoder::new(1).unwrap();
+        let mut width = |texts: Vec<Option<String>>| {
+            let mut chunk = TextChunk::default();
+            chunk.push(&(Arc::new(texts.into_iter().collect::<StringArray>()) as ArrayRef)).unwrap();
+            encoder.width(&chunk).unwrap()
+        };
+        assert_eq!(width(repeated().into_iter().map(Some).collect()), 16);
+        assert_eq!(width(random().into_iter().map(Some).collect()), 10);
+        assert_eq!(width((0..4).map(|row| Some(row.to_string())).collect()), 2);
+        assert_eq!(width(vec![None; 9]), 0);
+        assert_eq!(width(Vec::new()), 0);
+    }
+
+    #[test]
+    fn texts_are_read_as_they_were_written_whatever_the_width() {
+        let (repeated, random) = (repeated(), random());
+        let schema = Stream::Drops.schema();
+        let columns = schema.fields().iter().map(|field| -> ArrayRef {
+            match field.name().as_str() {
+                drops::TS => {
+                    Arc::new(TimestampMicrosecondArray::from_iter_values(0..60_000).with_timezone("UTC")) as ArrayRef
+                }
+                drops::COUNT => Arc::new(Int64Array::from_iter_values(0..60_000)),
+                drops::PRODUCER => Arc::new(repeated.iter().map(Some).collect::<StringArray>()),
+                _ => Arc::new(random.iter().map(Some).collect::<StringArray>()),
+            }
+        });
+        let rows = RecordBatch::try_new(schema.clone(), columns.collect()).unwrap();
+        let mut writer = FileWriter::new(Stream::Drops, schema, Effort::Flush).unwrap();
+        writer.write(&rows).unwrap();
+        let bytes = Bytes::from(writer.finish().unwrap().bytes);
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().with_batch_size(60_000).build().unwrap();
+        let read: Vec<RecordBatch> = reader.map(|batch| batch.unwrap()).collect();
+        for (name, texts) in [(drops::PRODUCER, &repeated), (drops::CLASS, &random)] {
+            let column = read[0].column_by_name(name).unwrap();
+            assert!(column.as_string::<i32>().iter().eq(texts.iter().map(|text| Some(text.as_str()))), "{name}");
+        }
+    }
 
     #[test]
     fn bounds_are_rounded_outward_to_whole_characters() {
