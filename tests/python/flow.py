@@ -267,6 +267,7 @@ def silence(server, receiver, lane):
         assert "Burst" in run("alert", "query"), run("alert", "query")
         run("silence", "add", "alertname=Marker", "class=muted", "--author=test", "--comment=test", "--duration=1h")
         assert "muted" in run("silence", "query"), run("silence", "query")
+        assert run("config", "routes", "test", "alertname=Marker").strip() == "hook", run("config", "routes", "show")
     else:
         server.post("/api/v1/silences", {"matchers": {"alertname": "Marker", "class": "muted"}, "duration": "1h"})
     posted(server, receiver, amtool and run)

@@ -28,6 +28,7 @@
 //! | [`config`] | [`AlertsConfig`], [`Rule`]: rules, routes, inhibition as they stand in the configuration |
 //! | [`matcher`] | [`Matcher`]: labels that a silence or a route is about |
 //! | [`observe`] | [`Observation`], [`Observe`]: rows that a rule looks at |
+//! | `export` | routes as an Alertmanager's configuration |
 //! | `instance` | states of one rule and label set |
 //! | `kept` | what an epoch keeps, and how time passes in it |
 //! | [`anomaly`] | what is unusual: against a seasonal baseline, against the others of a group |
@@ -39,6 +40,7 @@
 pub mod anomaly;
 pub mod board;
 pub mod config;
+mod export;
 mod instance;
 mod kept;
 pub mod matcher;

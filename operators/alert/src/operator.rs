@@ -264,22 +264,19 @@ impl AlertOperator {
             }
         }
         for (key, alert) in &self.state.posted {
-            shown.push(
-                self.shown(ActiveAlert {
-                    rule: alert.rule().to_owned(),
-                    labels: alert.labels.clone(),
-                    annotations: alert.annotations.clone(),
-                    is_firing: true,
-                    starts_at: alert.starts_at,
-                    updated_at: alert
-                        .ends_at
-                        .saturating_sub(RESOLVE_AFTER_US)
-                        .clamp(alert.starts_at, self.state.now.max(alert.starts_at)),
-                    generator_url: alert.generator_url.clone(),
-                    key: key.clone(),
-                    ..ActiveAlert::default()
-                }),
-            );
+            // Where whoever posts it names an end, when that was is not known.
+            let updated_at = alert.ends_at.saturating_sub(RESOLVE_AFTER_US).min(self.state.now);
+            shown.push(self.shown(ActiveAlert {
+                rule: alert.rule().to_owned(),
+                labels: alert.labels.clone(),
+                annotations: alert.annotations.clone(),
+                is_firing: true,
+                starts_at: alert.starts_at,
+                updated_at: updated_at.max(alert.starts_at),
+                generator_url: alert.generator_url.clone(),
+                key: key.clone(),
+                ..ActiveAlert::default()
+            }));
         }
         self.board.show(shown, self.state.now);
     }

@@ -49,6 +49,9 @@ pub trait Alerting: Send + Sync {
     /// An identity for a new silence.
     fn new_id(&self) -> String;
 
+    /// Routes as an Alertmanager's configuration, or nothing.
+    fn routes(&self) -> Option<serde_json::Value>;
+
     /// Names of the channels.
     fn channels(&self) -> Vec<String>;
 

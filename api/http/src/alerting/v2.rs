@@ -55,11 +55,13 @@ fn time(micros: i64) -> String {
 async fn status(State(state): State<AppState>) -> Result<Json<Value>, Refused> {
     let alerting = of(&state)?;
     let started = alerting.now().saturating_sub(i64::try_from(alerting.uptime().as_micros()).unwrap_or_default());
+    // JSON is YAML.
+    let original = alerting.routes().map(|routes| format!("{routes:#}")).unwrap_or_default();
     let version = env!("CARGO_PKG_VERSION");
     Ok(Json(json!({
         "cluster": {"status": "disabled", "peers": []},
         "versionInfo": {"version": version, "revision": "", "branch": "", "buildUser": "", "buildDate": "", "goVersion": ""},
-        "config": {"original": ""},
+        "config": {"original": original},
         "uptime": time(started),
     })))
 }

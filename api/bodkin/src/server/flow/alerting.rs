@@ -126,6 +126,10 @@ impl Alerting for FlowAlerts {
         uuid::Uuid::new_v4().to_string()
     }
 
+    fn routes(&self) -> Option<Value> {
+        self.alerts.load().as_alertmanager()
+    }
+
     fn channels(&self) -> Vec<String> {
         self.outbox.channels().into_iter().filter(|name| self.outbox.channel(name).is_some()).collect()
     }
