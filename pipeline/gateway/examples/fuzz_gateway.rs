@@ -7,6 +7,7 @@
 #[allow(dead_code, reason = "the tests use all of them")]
 mod messages;
 
+use bodkin_fuzz::{Arguments, Corpus, Random, mutated, resident_mib};
 use bodkin_gateway::statsd::{Aggregator, StatsdLimits};
 use bodkin_gateway::{
     Encoding, Exemplar, Gateway, GatewayLimits, Memory, Metadata, PageFormat, Suspect, TextFormat, Verdict, Version,
@@ -24,7 +25,7 @@ use messages::{
 use prost::Message;
 use std::io::{self, Error, Write};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Inputs that are kept to be mutated again, and their longest.
 const CORPUS_MAX: usize = 4_096;
@@ -35,42 +36,6 @@ const BATCH: usize = 512;
 const BATCHES_PER_LOG: usize = 100;
 /// Memory may grow by so much while everything warms up.
 const MEMORY_MIB_MAX: u64 = 512;
-
-/// xorshift64*: the same inputs for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
-
-    fn mutated(&mut self, input: &[u8], other: &[u8]) -> Vec<u8> {
-        let mut input = input.to_vec();
-        for _ in 0..1 + self.below(4) {
-            let at = self.below(input.len());
-            match self.below(8) {
-                0 => input.truncate(at),
-                1 => input.extend(std::iter::repeat_n(self.next() as u8, self.below(64))),
-                2 => drop(input.splice(at..at, other.iter().take(self.below(64)).copied().collect::<Vec<_>>())),
-                3 => drop(input.drain(at..(at + self.below(16)).min(input.len()))),
-                // Lengths and numbers that do not fit.
-                4 => drop(input.splice(at..at, [0xff; 9].into_iter().take(self.below(10)).chain([1]))),
-                5 if !input.is_empty() => input[at] ^= 1 << self.below(8),
-                _ if !input.is_empty() => input[at] = self.next() as u8,
-                _ => input.push(self.next() as u8),
-            }
-        }
-        input.truncate(INPUT_BYTES_MAX);
-        input
-    }
-}
 
 struct Nowhere;
 
@@ -237,14 +202,8 @@ impl Target {
     }
 }
 
-fn resident_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) / 1_024
-}
-
-async fn run(name: &str, target: Target, time: Duration, seed: u64) -> Result<(), Error> {
-    let (mut random, mut corpus, begun) = (Random(seed | 1), target.seeds()?, Instant::now());
+async fn run(name: &str, target: Target, Arguments { time, seed, .. }: Arguments) -> Result<(), Error> {
+    let (mut random, mut corpus, begun) = (Random::new(seed), Corpus::new(target.seeds()?, CORPUS_MAX), Instant::now());
     let (mut inputs, mut good, mut memory) = (0_u64, 0_u64, 0);
     let limits = GatewayLimits { series_max: 10_000, body_bytes_max: 1 << 20, ..GatewayLimits::default() };
     while begun.elapsed() < time {
@@ -257,8 +216,10 @@ async fn run(name: &str, target: Target, time: Duration, seed: u64) -> Result<()
         for _ in 0..BATCHES_PER_LOG {
             let batch: Vec<Vec<u8>> = (0..BATCH)
                 .map(|_| {
-                    let (input, other) = (random.below(corpus.len()), random.below(corpus.len()));
-                    random.mutated(&corpus[input], &corpus[other])
+                    let (input, other) = (corpus.pick(&mut random), corpus.pick(&mut random));
+                    let mut input = mutated(&mut random, input, other, &[]);
+                    input.truncate(INPUT_BYTES_MAX);
+                    input
                 })
                 .collect();
             let tasks: Vec<_> =
@@ -268,12 +229,9 @@ async fn run(name: &str, target: Target, time: Duration, seed: u64) -> Result<()
                     return Err(Error::other(format!("{name}: a panic, seed {seed}, input {input:?}")));
                 };
                 inputs += 1;
-                good += u64::from(is_good);
-                if is_good && corpus.len() < CORPUS_MAX {
-                    corpus.push(input);
-                } else if is_good {
-                    let at = random.below(corpus.len());
-                    corpus[at] = input;
+                if is_good {
+                    good += 1;
+                    corpus.keep(&mut random, input);
                 }
             }
             if begun.elapsed() >= time {
@@ -289,13 +247,10 @@ async fn run(name: &str, target: Target, time: Duration, seed: u64) -> Result<()
 }
 
 fn main() -> Result<(), Error> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let wanted = arguments.first().map_or("all", String::as_str);
-    let number = |at: usize, default: u64| arguments.get(at).and_then(|text| text.parse().ok()).unwrap_or(default);
-    let (time, seed) = (Duration::from_secs(number(1, 10)), number(2, 1));
+    let arguments = Arguments::of_process();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    for (name, target) in TARGETS.iter().filter(|(name, _)| wanted == "all" || wanted == *name) {
-        runtime.block_on(run(name, *target, time, seed))?;
+    for (name, target) in TARGETS.iter().filter(|(name, _)| arguments.wants(name)) {
+        runtime.block_on(run(name, *target, arguments.clone()))?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Breaks queries, and evaluates what is left of them: `fuzz_promql [SECONDS] [SEED]`.
+//! Breaks queries, and evaluates what is left of them: `fuzz_promql all [SECONDS] [SEED]`.
 //!
 //! Inputs are mutations of the queries of Prometheus's test scripts: pieces of one in the place of pieces of another. Each is
 //! parsed, printed, parsed again (the same text must come out), and evaluated over strange samples at one time and over a
@@ -8,6 +8,7 @@
 #[allow(dead_code, clippy::unwrap_used, reason = "a store for tests, which use all of it")]
 mod memory;
 
+use bodkin_fuzz::{Arguments, Corpus, Random, resident_mib};
 use bodkin_promql::{Engine, EngineOptions, FloatHistogram, Labels, Limits, QueryOptions, Release, parse};
 use memory::{Memory, Point};
 use std::io::{Error, Write};
@@ -21,18 +22,6 @@ const QUERY_BYTES_MAX: usize = 600;
 const MEMORY_MIB_MAX: u64 = 1_024;
 /// Longer than any query may take: it has a second.
 const SLOW: Duration = Duration::from_secs(5);
-
-/// xorshift64*: the same queries for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % bound.max(1) as u64) as usize
-    }
-}
 
 /// A query in pieces that mean something.
 fn pieces(query: &str) -> Vec<&str> {
@@ -154,22 +143,15 @@ fn take(engine: &Engine, store: &Memory, query: &str) -> bool {
     true
 }
 
-fn resident_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) / 1_024
-}
-
 fn main() -> Result<(), Error> {
-    let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|text| text.parse().ok()).collect();
-    let (seconds, seed) = (numbers.first().copied().unwrap_or(10), numbers.get(1).copied().unwrap_or(1));
+    let Arguments { time, seed, .. } = Arguments::of_process();
     let limits = Limits { bytes_max: 64 << 20, ..Limits::default() };
     let engine = Engine::new(EngineOptions { release: Release::V3_14, limits, threads: 1, ..EngineOptions::default() });
-    let (store, mut corpus, mut random) = (store(), corpus()?, Random(seed | 1));
+    let (store, mut corpus, mut random) = (store(), Corpus::new(corpus()?, CORPUS_MAX), Random::new(seed));
     let (begun, mut inputs, mut good, mut slowest) = (Instant::now(), 0_u64, 0_u64, Duration::ZERO);
-    while begun.elapsed() < Duration::from_secs(seconds) {
-        let (one, other) = (random.below(corpus.len()), random.below(corpus.len()));
-        let query = mutated(&mut random, &corpus[one], &corpus[other]);
+    while begun.elapsed() < time {
+        let (one, other) = (corpus.pick(&mut random), corpus.pick(&mut random));
+        let query = mutated(&mut random, one, other);
         let started = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| take(&engine, &store, &query)));
         slowest = slowest.max(started.elapsed());
@@ -180,12 +162,9 @@ fn main() -> Result<(), Error> {
             return Err(Error::other(format!("{:?} for the query {query:?}", started.elapsed())));
         }
         inputs += 1;
-        good += u64::from(is_good);
-        if is_good && corpus.len() < CORPUS_MAX {
-            corpus.push(query);
-        } else if is_good {
-            let at = random.below(corpus.len());
-            corpus[at] = query;
+        if is_good {
+            good += 1;
+            corpus.keep(&mut random, query);
         }
     }
     let memory = resident_mib();

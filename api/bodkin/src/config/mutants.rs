@@ -2,6 +2,7 @@
 
 use super::ServerConfig;
 use crate::server::graph_of;
+use bodkin_fuzz::Random;
 use std::fmt::Write;
 
 /// A file with something of every section.
@@ -27,41 +28,30 @@ graph:
   tables: {events: [quiet]}
 ";
 
-/// A generator that repeats with its seed (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        (mixed ^ (mixed >> 27)) as usize % end
-    }
-
-    fn mutant(&mut self, text: &str) -> String {
-        let mut letters: Vec<char> = text.chars().collect();
-        for _ in 0..=self.below(3) {
-            let (at, other) = (self.below(letters.len()), self.below(letters.len()));
-            match self.below(6) {
-                0 => drop(letters.drain(at..(at + 1 + self.below(12)).min(letters.len()))),
-                1 => letters
-                    .insert(at, ['{', '}', '[', ']', ':', '\'', '\"', '&', '*', '\n', '-', '\0', 'é'][self.below(13)]),
-                2 => letters.swap(at, other),
-                3 => letters.truncate(at.max(1)),
-                4 => {
-                    let piece: Vec<char> = letters[at..(at + 20).min(letters.len())].to_vec();
-                    letters.splice(other..other, piece);
-                }
-                _ => {
-                    let number = ["-1", "18446744073709551616", "1e400", "0", "99999999d", "~", ".nan"][self.below(7)];
-                    letters.splice(at..at, number.chars());
-                }
+fn mutant(random: &mut Random, text: &str) -> String {
+    let mut letters: Vec<char> = text.chars().collect();
+    for _ in 0..=random.below(3) {
+        let (at, other) = (random.below(letters.len()), random.below(letters.len()));
+        match random.below(6) {
+            0 => drop(letters.drain(at..(at + 1 + random.below(12)).min(letters.len()))),
+            1 => letters
+                .insert(at, ['{', '}', '[', ']', ':', '\'', '\"', '&', '*', '\n', '-', '\0', 'é'][random.below(13)]),
+            2 => letters.swap(at, other),
+            3 => letters.truncate(at.max(1)),
+            4 => {
+                let piece: Vec<char> = letters[at..(at + 20).min(letters.len())].to_vec();
+                letters.splice(other..other, piece);
             }
-            if letters.is_empty() {
-                letters.push('a');
+            _ => {
+                let number = ["-1", "18446744073709551616", "1e400", "0", "99999999d", "~", ".nan"][random.below(7)];
+                letters.splice(at..at, number.chars());
             }
         }
-        letters.into_iter().collect()
+        if letters.is_empty() {
+            letters.push('a');
+        }
     }
+    letters.into_iter().collect()
 }
 
 fn outcome(text: &str) -> Result<(), String> {
@@ -76,10 +66,10 @@ fn the_whole_is_taken() {
 
 #[test]
 fn mutants_are_taken_or_refused_with_a_reason() {
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     let (mut taken, mut refused) = (0, 0);
     for _ in 0..1500 {
-        match outcome(&random.mutant(WHOLE)) {
+        match outcome(&mutant(&mut random, WHOLE)) {
             Ok(()) => taken += 1,
             Err(reason) => {
                 assert!(!reason.trim().is_empty());

@@ -2,25 +2,13 @@
 
 use crate::harness::{Server, drops, messages, metadata, put, samples, samples_put};
 use arrow_flight::FlightData;
+use bodkin_fuzz::Random;
 use bodkin_wal::Compression;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use std::collections::BTreeSet;
 
 const MUTANTS: u64 = 2000;
-
-/// Numbers that are equal in every run (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % bound.max(1) as u64) as usize
-    }
-}
 
 fn mutate(bytes: &mut Bytes, random: &mut Random) {
     let mut changed = bytes.to_vec();
@@ -63,7 +51,7 @@ async fn the_server_survives_mutants_and_keeps_what_it_acked() {
         messages("drops", &[(1, drops(20, "x"))], Compression::Lz4),
         messages("samples", &[(1, samples(20, 0))], Compression::None),
     ];
-    let mut random = Random(2000);
+    let mut random = Random::new(2000);
     let puts: Vec<_> = (1..=MUTANTS)
         .map(|seq| (seq, mutant(&seeds[seq as usize % seeds.len()], seq, &mut random)))
         .map(|(seq, messages)| (seq, put(server.client.clone(), messages)))

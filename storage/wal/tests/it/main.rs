@@ -7,3 +7,4 @@ mod kill;
 mod mutants;
 mod order;
 mod rows;
+mod valid;
