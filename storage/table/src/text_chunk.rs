@@ -15,6 +15,9 @@ use arrow::error::ArrowError;
 pub(crate) const NULL: u32 = u32::MAX;
 /// A key that no row had yet.
 const UNSEEN: u32 = u32::MAX - 1;
+/// Rows whose keys are picked before they are looked up: a processor waits for many of them at once, while there is
+/// nothing to decide between them.
+const PLACES_PER_BLOCK: usize = 1024;
 /// Bytes that a length takes in front of a text.
 const LENGTH_BYTES: usize = 4;
 
@@ -110,34 +113,21 @@ impl TextChunk {
             (self.rows, self.nulls) = (self.rows + places.len(), self.nulls + places.len());
             return Ok(places.len());
         }
+        let keys: Vec<&[i32]> = pieces.iter().map(keys_of).collect();
         let mut pieces = pieces.iter().map(Piece::new).collect::<Result<Vec<_>, _>>()?;
         self.codes.resize(self.rows, NULL);
         self.codes.reserve(places.len());
         let before = self.codes.len();
-        // Rows that follow each other were often sent together.
-        for run in places.chunk_by(|one, next| one.piece == next.piece) {
-            match &mut pieces[run[0].piece as usize] {
-                Piece::Texts(texts) => {
-                    for place in run {
-                        let row = place.row as usize;
-                        let code = if texts.is_null(row) { NULL } else { self.number(texts.value(row)) };
-                        self.codes.push(code);
-                    }
-                }
-                Piece::Dictionary { keys, nulls, texts, codes } => {
-                    for place in run {
-                        let row = place.row as usize;
-                        if nulls.is_some_and(|nulls| nulls.is_null(row)) {
-                            self.codes.push(NULL);
-                            continue;
-                        }
-                        let key = keys[row] as usize;
-                        if codes[key] == UNSEEN {
-                            codes[key] = if texts.is_null(key) { NULL } else { self.number(texts.value(key)) };
-                        }
-                        self.codes.push(codes[key]);
-                    }
-                }
+        let mut keys_of_block = Vec::with_capacity(PLACES_PER_BLOCK);
+        for block in places.chunks(PLACES_PER_BLOCK) {
+            keys_of_block.clear();
+            keys_of_block.extend(block.iter().map(|place| match keys[place.piece as usize] {
+                [] => 0,
+                keys => keys[place.row as usize],
+            }));
+            for (place, key) in block.iter().zip(&keys_of_block) {
+                let code = self.code_of(&mut pieces[place.piece as usize], place.row as usize, *key as usize);
+                self.codes.push(code);
             }
         }
         let mut nulls = 0;
@@ -149,6 +139,23 @@ impl TextChunk {
         }
         (self.rows, self.nulls) = (self.rows + places.len(), self.nulls + nulls);
         Ok(nulls)
+    }
+
+    /// The number of the text in `row` of `piece`, where a dictionary has `key`.
+    fn code_of(&mut self, piece: &mut Piece<'_>, row: usize, key: usize) -> u32 {
+        match piece {
+            Piece::Texts(texts) => match texts.is_null(row) {
+                true => NULL,
+                false => self.number(texts.value(row)),
+            },
+            Piece::Dictionary { nulls, .. } if nulls.is_some_and(|nulls| nulls.is_null(row)) => NULL,
+            Piece::Dictionary { texts, codes, .. } => {
+                if codes[key] == UNSEEN {
+                    codes[key] = if texts.is_null(key) { NULL } else { self.number(texts.value(key)) };
+                }
+                codes[key]
+            }
+        }
     }
 
     fn number(&mut self, text: &str) -> u32 {
@@ -222,10 +229,15 @@ impl TextChunk {
     }
 }
 
+/// The keys of a dictionary; nothing of any other column.
+fn keys_of(column: &ArrayRef) -> &[i32] {
+    column.as_dictionary_opt::<Int32Type>().map_or(&[], |dictionary| dictionary.keys().values())
+}
+
 /// One of the columns that rows are picked from.
 enum Piece<'a> {
     Texts(&'a StringArray),
-    Dictionary { keys: &'a [i32], nulls: Option<&'a NullBuffer>, texts: &'a StringArray, codes: Vec<u32> },
+    Dictionary { nulls: Option<&'a NullBuffer>, texts: &'a StringArray, codes: Vec<u32> },
 }
 
 impl<'a> Piece<'a> {
@@ -236,7 +248,6 @@ impl<'a> Piece<'a> {
                 let dictionary = column.as_dictionary::<Int32Type>();
                 let texts: &StringArray = dictionary.values().as_string();
                 Ok(Self::Dictionary {
-                    keys: dictionary.keys().values(),
                     nulls: dictionary.keys().nulls().filter(|nulls| nulls.null_count() > 0),
                     codes: vec![UNSEEN; texts.len()],
                     texts,
