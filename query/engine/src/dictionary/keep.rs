@@ -1,9 +1,10 @@
 //! Rows of a scan that a mark keeps, and what is asked of them.
 
 use super::adapter::ReadPerValue;
-use arrow::array::{AsArray, RecordBatch, RecordBatchOptions};
-use arrow::compute::{BatchCoalescer, filter_record_batch};
-use arrow::datatypes::SchemaRef;
+use super::per_value::is_same;
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::{BatchCoalescer, concat_batches, filter_record_batch};
+use arrow::datatypes::{Int32Type, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -18,8 +19,13 @@ use futures::StreamExt;
 use std::fmt;
 use std::sync::Arc;
 
+/// Rows of an answer that are passed on as they are, not copied together with others, are at least one in this many of
+/// a batch.
+const WHOLE: usize = 8;
+
 /// Keeps the rows where the last column of its input is true, and evaluates expressions over them: of texts in
-/// dictionaries once for each value. Holds one batch.
+/// dictionaries once for each value. Rows of several batches that share their dictionaries are evaluated at once: of a
+/// batch a few hundred are left, and views of their texts point into the one dictionary. Holds two batches.
 #[derive(Debug)]
 pub(super) struct KeepExec {
     /// Columns as they are stored, then the mark.
@@ -108,7 +114,11 @@ impl ExecutionPlan for KeepExec {
             input,
             exprs,
             schema: self.schema(),
-            batches: BatchCoalescer::new(self.schema(), rows_max).with_biggest_coalesce_batch_size(Some(rows_max / 2)),
+            rows_max,
+            held: Vec::new(),
+            rows_held: 0,
+            batches: BatchCoalescer::new(self.schema(), rows_max)
+                .with_biggest_coalesce_batch_size(Some(rows_max / WHOLE)),
             has_ended: false,
             metrics: BaselineMetrics::new(&self.metrics, partition),
         };
@@ -129,6 +139,10 @@ struct Kept {
     input: SendableRecordBatchStream,
     exprs: Vec<Arc<dyn PhysicalExpr>>,
     schema: SchemaRef,
+    rows_max: usize,
+    /// Rows as they are stored, of the same dictionaries.
+    held: Vec<RecordBatch>,
+    rows_held: usize,
     batches: BatchCoalescer,
     has_ended: bool,
     metrics: BaselineMetrics,
@@ -144,9 +158,13 @@ impl Kept {
             if self.has_ended {
                 return Ok(None);
             }
-            match self.input.next().await {
+            let next = self.input.next().await;
+            let elapsed = self.metrics.elapsed_compute().clone();
+            let _timer = elapsed.timer();
+            match next {
                 Some(batch) => self.keep(&batch?)?,
                 None => {
+                    self.evaluate()?;
                     self.batches.finish_buffered_batch()?;
                     self.has_ended = true;
                 }
@@ -155,7 +173,6 @@ impl Kept {
     }
 
     fn keep(&mut self, batch: &RecordBatch) -> Result<()> {
-        let _timer = self.metrics.elapsed_compute().timer();
         let Some((mark, columns)) = batch.columns().split_last() else { return internal_err!("rows without a mark") };
         let mark = mark.as_boolean();
         let count = mark.true_count();
@@ -164,10 +181,34 @@ impl Kept {
         }
         let all = batch.project(&(0..columns.len()).collect::<Vec<_>>())?;
         let kept = if count == batch.num_rows() { all } else { filter_record_batch(&all, mark)? };
-        let values = self.exprs.iter().map(|expr| expr.evaluate(&kept)?.into_array(count));
-        let options = RecordBatchOptions::new().with_row_count(Some(count));
+        let are_others = self.held.last().is_some_and(|held| !have_same_dictionaries(held, &kept));
+        if are_others || self.rows_held + count > self.rows_max {
+            self.evaluate()?;
+        }
+        self.rows_held += count;
+        self.held.push(kept);
+        Ok(())
+    }
+
+    /// Makes of the rows that are held what is asked of them.
+    fn evaluate(&mut self) -> Result<()> {
+        let held = std::mem::take(&mut self.held);
+        let (Some(first), rows) = (held.first(), std::mem::take(&mut self.rows_held)) else { return Ok(()) };
+        let kept = if held.len() == 1 { first.clone() } else { concat_batches(first.schema_ref(), &held)? };
+        let values = self.exprs.iter().map(|expr| expr.evaluate(&kept)?.into_array(rows));
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let values = values.collect::<Result<Vec<_>>>()?;
         let asked = RecordBatch::try_new_with_options(self.schema.clone(), values, &options)?;
         Ok(self.batches.push_batch(asked)?)
     }
+}
+
+/// Whether all texts of two batches are numbers into the same dictionaries.
+fn have_same_dictionaries(left: &RecordBatch, right: &RecordBatch) -> bool {
+    let values = |column: &ArrayRef| column.as_dictionary_opt::<Int32Type>().map(|texts| texts.values().clone());
+    left.columns().iter().zip(right.columns()).all(|(left, right)| match (values(left), values(right)) {
+        (None, None) => true,
+        (Some(left), Some(right)) => is_same(&left, &right),
+        _ => false,
+    })
 }

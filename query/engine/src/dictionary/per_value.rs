@@ -105,7 +105,7 @@ fn null(values: &ArrayRef) -> ArrayRef {
 }
 
 /// Whether two arrays are the same memory.
-fn is_same(left: &ArrayRef, right: &ArrayRef) -> bool {
+pub(super) fn is_same(left: &ArrayRef, right: &ArrayRef) -> bool {
     match (left.as_string_opt::<i32>(), right.as_string_opt::<i32>()) {
         (Some(left), Some(right)) => address(left) == address(right),
         _ => false,

@@ -158,6 +158,40 @@ async fn rows_of_few_values_are_marked() {
     }
 }
 
+/// Rows that are marked, a few of each batch and of several files, are those that the tail has.
+#[tokio::test]
+async fn marked_rows_of_many_batches_are_those_of_the_tail() {
+    let paths: Vec<&'static str> = (0..997).map(|path| &*format!("/a/path/of/some/length/{path}").leak()).collect();
+    let event = |number: usize| Event {
+        ts: DAY + number as i64,
+        evt_type: ["openat", "openat", "connect", "execve", "openat", "execve"][number % 97 % 6],
+        pid: (number % 1013) as i32,
+        comm: ["sh", "a command of some length", "curl"][number % 3],
+        path: (!number.is_multiple_of(5)).then(|| paths[number * 31 % paths.len()]),
+        remote_port: number.is_multiple_of(7).then_some(443),
+        ..Event::default()
+    };
+    let (tail, files) = (Memory::open().await, Memory::open().await);
+    for epoch in 0..3 {
+        let events: Vec<_> = (epoch * 12_000..(epoch + 1) * 12_000).map(event).collect();
+        for memory in [&tail, &files] {
+            memory.write(Stream::Events, event_rows(&events), "default", DAY);
+        }
+        files.flush().await;
+    }
+    let (tail, files) = (tail.engine(), files.engine());
+    for text in [
+        "SELECT path, comm, pid, count(*), min(ts) FROM events WHERE evt_type = 'connect' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+        "SELECT ts, path, upper(comm), remote_port FROM events WHERE evt_type = 'execve' AND remote_port = 443 ORDER BY ts",
+        "SELECT comm, count(path), max(path), sum(pid) FROM events WHERE evt_type <> 'openat' GROUP BY comm ORDER BY comm",
+        "SELECT path FROM events WHERE evt_type = 'futex'",
+    ] {
+        let plan = rows(&files, &format!("EXPLAIN {text}")).await.join("\n");
+        assert!(plan.contains("KeepExec"), "{text}: {plan}");
+        assert_eq!(rows(&files, text).await, rows(&tail, text).await, "{text}");
+    }
+}
+
 #[tokio::test]
 async fn filters_are_pushed_into_files_and_stand_above_the_tail() {
     let memory = with_events().await;
