@@ -7,6 +7,7 @@ import email.policy
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -99,7 +100,8 @@ class Receivers:
         ]
         log = open(f"{folder}/receivers.log", "w")
         for command in commands:
-            self.children.append(subprocess.Popen(command, stdout=log, stderr=log))
+            # A group each: noida-db is a script that runs the server as its child.
+            self.children.append(subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True))
         self.smtp = Controller(self.mails, hostname="127.0.0.1", port=self.ports["smtp"])
         self.smtp.start()
         for name in ("tcp", "tls", "am", "s3", "es"):
@@ -110,7 +112,7 @@ class Receivers:
         if hasattr(self, "smtp"):
             self.smtp.stop()
         for child in self.children:
-            child.kill()
+            os.killpg(child.pid, signal.SIGKILL)
             child.wait()
 
     def syslog(self, name):
