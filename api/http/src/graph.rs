@@ -12,7 +12,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use bodkin_schema::Principal;
-use futures::StreamExt;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -48,14 +49,20 @@ pub(crate) async fn tap(
     let batches = state.node.tap(&principal, &node).map_err(|why| {
         ApiError::new(StatusCode::NOT_FOUND, "not_found", why).hint("see /api/v1/graph for the nodes")
     })?;
-    let left = query.rows.unwrap_or(u64::MAX);
-    let lines = batches.scan(left, |left, batch| {
-        let rows = (batch.num_rows() as u64).min(*left);
-        let part = (*left > 0).then(|| batch.slice(0, rows as usize));
-        *left -= rows;
-        std::future::ready(part.map(|part| json_lines(&part)))
-    });
+    let lines = lines(batches, query.rows.unwrap_or(u64::MAX));
     Ok(([(header::CONTENT_TYPE, "application/jsonl")], Body::from_stream(lines)).into_response())
+}
+
+/// The first `left` rows. It ends with the last of them: on a quiet host the next one may be long in coming.
+fn lines(
+    batches: BoxStream<'static, RecordBatch>,
+    left: u64,
+) -> impl Stream<Item = Result<Vec<u8>, ArrowError>> + Send + 'static {
+    futures::stream::unfold((batches, left), |(mut batches, left)| async move {
+        let batch = if left > 0 { batches.next().await? } else { return None };
+        let rows = left.min(batch.num_rows() as u64);
+        Some((json_lines(&batch.slice(0, rows as usize)), (batches, left - rows)))
+    })
 }
 
 fn json_lines(records: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
@@ -63,4 +70,28 @@ fn json_lines(records: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
     writer.write(records)?;
     writer.finish()?;
     Ok(writer.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ArrayRef, Int64Array};
+    use futures::{FutureExt, stream};
+    use std::sync::Arc;
+
+    #[test]
+    fn it_ends_with_its_last_row() {
+        let batch = |rows: i64| {
+            let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows));
+            RecordBatch::try_from_iter([("n", column)]).unwrap()
+        };
+        for (left, expected) in [(0, vec![]), (2, vec!["0", "1"]), (4, vec!["0", "1", "2", "0"])] {
+            // Nothing comes behind these, and the stream does not end.
+            let batches = stream::iter([batch(3), batch(1)]).chain(stream::pending()).boxed();
+            let taken = lines(batches, left).collect::<Vec<_>>().now_or_never().expect("it has all that it needs");
+            let text = taken.into_iter().map(|lines| String::from_utf8(lines.unwrap()).unwrap()).collect::<String>();
+            let expected: Vec<String> = expected.iter().map(|n| format!("{{\"n\":{n}}}")).collect();
+            assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+        }
+    }
 }
