@@ -32,7 +32,8 @@ pub(crate) fn align(stream: Stream, records: &RecordBatch) -> Result<RecordBatch
     RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
 }
 
-fn is_kept(registered: &DataType, found: &DataType) -> bool {
+/// Whether a column of the type `found` may stay as it is where `registered` is the table's.
+pub(crate) fn is_kept(registered: &DataType, found: &DataType) -> bool {
     match (registered, found) {
         (DataType::Utf8, found) if is_text_dictionary(found) => true,
         (DataType::List(registered), DataType::List(found)) => is_kept(registered.data_type(), found.data_type()),
@@ -42,6 +43,11 @@ fn is_kept(registered: &DataType, found: &DataType) -> bool {
 
 pub(crate) fn is_text_dictionary(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Dictionary(key, value) if **key == DataType::Int32 && **value == DataType::Utf8)
+}
+
+/// The type of a dictionary of texts.
+pub(crate) fn text_dictionary() -> DataType {
+    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
 }
 
 #[cfg(test)]

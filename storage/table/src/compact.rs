@@ -1,24 +1,27 @@
 //! A compaction job, done: runs read, merged, written as one run, and swapped in the log in one commit.
 
+use crate::align::{is_kept, text_dictionary};
 use crate::file::table_path;
 use crate::file_reader::FileReader;
 use crate::file_writer::{Effort, Encoded, FileWriter};
-use crate::merge::{RunStream, SortedMerge};
+use crate::merge::{PickedStream, RunStream, SortedMerge};
 use crate::plan::Job;
 use crate::run::{Level, Run, compacted_file};
 use crate::suffixed::Suffixed;
 use crate::writer::{FILE_BYTES_TARGET, TableWriter};
 use crate::{Error, PreparedFile, Result, TableFile};
-use arrow::array::{AsArray, BooleanArray, RecordBatch, new_null_array};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::{cast, filter_record_batch};
-use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use bodkin_schema::{Stream, Tenant};
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
-use parquet::arrow::arrow_reader::{ArrowPredicateFn, RowFilter};
+use parquet::arrow::arrow_reader::{ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, RowFilter};
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use parquet::file::statistics::Statistics;
 use parquet::schema::types::SchemaDescriptor;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -45,10 +48,11 @@ pub(crate) enum Rows {
 
 /// Rows of `runs`, the oldest first, in the table's order; of equal samples the first. They have the stream's columns and
 /// those of `suffixed`.
-pub(crate) fn merged(writer: &TableWriter, suffixed: &Suffixed, runs: &[Run], rows: Rows) -> Result<RunStream> {
+pub(crate) fn merged(writer: &TableWriter, suffixed: &Suffixed, runs: &[Run], rows: Rows) -> Result<PickedStream> {
     let stream = writer.stream;
     let schema = suffixed.row_schema(stream);
-    let source = |run: &Run| read_run(writer.store.clone(), (stream, schema.clone()), run.files.clone(), rows.clone());
+    let read = || (rows.clone(), Texts::AsStored);
+    let source = |run: &Run| read_run(writer.store.clone(), (stream, schema.clone()), run.files.clone(), read());
     let merge = SortedMerge::new(stream, runs.iter().map(source).collect())?;
     let next = |mut merge: SortedMerge| async move { Ok(merge.next().await?.map(|batch| (batch, merge))) };
     Ok(futures::stream::try_unfold(merge, next).boxed())
@@ -59,7 +63,7 @@ pub(crate) async fn write_run(
     writer: &TableWriter,
     (tenant, date): (&Tenant, i32),
     (level, window_ms): (Level, i64),
-    rows: RunStream,
+    rows: PickedStream,
 ) -> Result<Vec<PreparedFile>> {
     let stream = writer.stream;
     let (sender, mut receiver) = mpsc::channel(1);
@@ -80,10 +84,15 @@ pub(crate) async fn write_run(
     }
 }
 
-async fn encode_rows(stream: Stream, effort: Effort, mut rows: RunStream, files: mpsc::Sender<Encoded>) -> Result<()> {
+async fn encode_rows(
+    stream: Stream,
+    effort: Effort,
+    mut rows: PickedStream,
+    files: mpsc::Sender<Encoded>,
+) -> Result<()> {
     let failed = |source: ParquetError| Error::Parquet { path: table_path(stream).to_string(), source };
     let mut open: Option<FileWriter> = None;
-    while let Some(batch) = rows.try_next().await? {
+    while let Some(picked) = rows.try_next().await? {
         // A process that stops must not wait for the rest of a large file.
         if files.is_closed() {
             return Ok(());
@@ -91,11 +100,12 @@ async fn encode_rows(stream: Stream, effort: Effort, mut rows: RunStream, files:
         let mut file = match open.take() {
             Some(file) => file,
             None => {
-                let schema = Suffixed::of_schema(stream, batch.schema_ref()).row_schema(stream);
+                let suffixed = picked.pieces.first().map(|piece| Suffixed::of_schema(stream, piece.schema_ref()));
+                let schema = suffixed.unwrap_or_default().row_schema(stream);
                 FileWriter::new(stream, schema, effort).map_err(failed)?
             }
         };
-        file.write(&batch).map_err(failed)?;
+        file.write(&picked).map_err(failed)?;
         if file.bytes() < FILE_BYTES_TARGET {
             open = Some(file);
         } else if files.send(file.finish().map_err(failed)?).await.is_err() {
@@ -109,19 +119,28 @@ async fn encode_rows(stream: Stream, effort: Effort, mut rows: RunStream, files:
     Ok(())
 }
 
+/// What a column of texts is read as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Texts {
+    /// A text for each row.
+    Plain,
+    /// A dictionary where the file has one: its texts are copied once.
+    AsStored,
+}
+
 /// The rows of files that follow each other, in the columns of `schema`.
 pub(crate) fn read_run(
     store: Arc<dyn ObjectStore>,
     (stream, schema): (Stream, SchemaRef),
     files: Vec<Arc<TableFile>>,
-    rows: Rows,
+    (rows, texts): (Rows, Texts),
 ) -> RunStream {
     let files = VecDeque::from(files);
     let opened = futures::stream::try_unfold(files, move |mut files| {
         let (store, schema, rows) = (store.clone(), schema.clone(), rows.clone());
         async move {
             let Some(file) = files.pop_front() else { return Ok(None) };
-            Ok::<_, Error>(Some((read_file(store, (stream, schema), file, rows).await?, files)))
+            Ok::<_, Error>(Some((read_file(store, (stream, schema), file, (rows, texts)).await?, files)))
         }
     });
     opened.try_flatten().boxed()
@@ -131,12 +150,18 @@ async fn read_file(
     store: Arc<dyn ObjectStore>,
     (stream, schema): (Stream, SchemaRef),
     file: Arc<TableFile>,
-    wanted: Rows,
+    (wanted, texts): (Rows, Texts),
 ) -> Result<RunStream> {
     let path = file.location.to_string();
     let failed = move |source: ParquetError| Error::Parquet { path: path.clone(), source };
-    let reader = FileReader::new(store, &file);
-    let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(&failed)?;
+    let mut reader = FileReader::new(store, &file);
+    let options = ArrowReaderOptions::new();
+    let mut metadata = ArrowReaderMetadata::load_async(&mut reader, options.clone()).await.map_err(&failed)?;
+    if texts == Texts::AsStored {
+        let options = options.with_schema(with_dictionaries(&metadata));
+        metadata = ArrowReaderMetadata::try_new(metadata.metadata().clone(), options).map_err(&failed)?;
+    }
+    let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata);
     let unknown = builder.schema().fields().iter().find(|field| schema.field_with_name(field.name()).is_err());
     if let Some(field) = unknown {
         // Rewriting it would lose the column.
@@ -146,7 +171,8 @@ async fn read_file(
             known: "the columns of this version".to_owned(),
         });
     }
-    let builder = builder.with_batch_size(crate::encode::ROWS_PER_CHUNK);
+    let present = ProjectionMask::leaves(builder.parquet_schema(), present(builder.metadata()));
+    let builder = builder.with_projection(present).with_batch_size(crate::encode::ROWS_PER_CHUNK);
     let builder = match time_filter(stream, builder.parquet_schema(), wanted) {
         Some(filter) => builder.with_row_filter(filter),
         None => builder,
@@ -156,6 +182,32 @@ async fn read_file(
         plain(&schema, &batch.map_err(&failed)?).map_err(|source| Error::Rows { table: stream, source })
     });
     Ok(rows.boxed())
+}
+
+/// The leaves of a file that are not null in all rows: the others are known without reading them.
+fn present(file: &ParquetMetaData) -> Vec<usize> {
+    let columns = file.file_metadata().schema_descr();
+    let is_null = |group: &RowGroupMetaData, leaf: usize| {
+        let nulls = group.column(leaf).statistics().and_then(Statistics::null_count_opt);
+        columns.column(leaf).path().parts().len() == 1 && nulls == Some(group.num_rows().unsigned_abs())
+    };
+    let is_present = |leaf: &usize| !file.row_groups().iter().all(|group| is_null(group, *leaf));
+    (0..columns.num_columns()).filter(is_present).collect()
+}
+
+/// The columns of a file, those texts as dictionaries that are one in all of its row groups.
+fn with_dictionaries(metadata: &ArrowReaderMetadata) -> SchemaRef {
+    let (file, columns) = (metadata.metadata(), metadata.parquet_schema());
+    let has_dictionary =
+        |leaf: usize| file.row_groups().iter().all(|group| group.column(leaf).dictionary_page_offset().is_some());
+    let field = |field: &FieldRef| {
+        let leaf = columns.columns().iter().position(|column| column.path().parts() == [field.name().as_str()]);
+        match field.data_type() == &DataType::Utf8 && leaf.is_some_and(has_dictionary) {
+            true => Arc::new(field.as_ref().clone().with_data_type(text_dictionary())),
+            false => field.clone(),
+        }
+    };
+    Arc::new(Schema::new(metadata.schema().fields().iter().map(field).collect::<Vec<_>>()))
 }
 
 /// The rows of `records` whose event time lies in `stretch`, in the columns of `schema`.
@@ -214,13 +266,16 @@ fn time_filter(stream: Stream, columns: &SchemaDescriptor, wanted: Rows) -> Opti
     Some(RowFilter::new(vec![Box::new(is_wanted)]))
 }
 
-/// Exactly the columns of `schema`: readers name the items of lists and the entries of maps as they like, and an older
+/// Exactly the columns of `schema`, of which a text may be a dictionary: readers name the items of lists and the entries of maps as they like, and an older
 /// file lacks columns, which are null in it.
 fn plain(schema: &SchemaRef, batch: &RecordBatch) -> std::result::Result<RecordBatch, ArrowError> {
     let columns = schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
-        Some(column) if column.data_type() == field.data_type() => Ok(column.clone()),
+        Some(column) if is_kept(field.data_type(), column.data_type()) => Ok(column.clone()),
         Some(column) => cast(column, field.data_type()),
         None => Ok(new_null_array(field.data_type(), batch.num_rows())),
     });
-    RecordBatch::try_new(schema.clone(), columns.collect::<std::result::Result<_, ArrowError>>()?)
+    let columns: Vec<ArrayRef> = columns.collect::<std::result::Result<_, ArrowError>>()?;
+    let found = schema.fields().iter().zip(&columns);
+    let fields = found.map(|(field, column)| field.as_ref().clone().with_data_type(column.data_type().clone()));
+    RecordBatch::try_new(Arc::new(Schema::new(fields.collect::<Vec<_>>())), columns)
 }

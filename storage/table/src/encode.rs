@@ -1,10 +1,10 @@
 //! Sorted rows to Parquet: a pure function from tail parts to the bytes of files (ORDER-1).
 
 use crate::file_writer::{ColumnRows, Effort, Encoded, FileWriter, ROWS_PER_GROUP};
-use crate::gather::{Place, gather};
-use crate::sort::sorted_order;
+use crate::sort::{Key, sorted_order};
 use crate::suffixed::Suffixed;
 use crate::tail::TailPart;
+use crate::text_ids::TextIds;
 use arrow::array::{Array, ArrayRef, UInt32Array};
 use arrow::compute::{cast, concat, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -39,7 +39,7 @@ impl Cut {
 }
 
 /// Sorts the rows of all parts together and writes them to files as `cut` says; `emit` takes each and says whether to go
-/// on. Holds one file, one column of a row group, and a copy of what is neither number nor text.
+/// on. Holds one file, one column of all rows, the numbers of texts, and a copy of what is neither number nor text.
 pub(crate) fn encode(
     stream: Stream,
     parts: &[Arc<TailPart>],
@@ -75,8 +75,6 @@ struct SortedRows {
     /// The stream's columns; a text may be a dictionary.
     schema: SchemaRef,
     columns: Vec<Column>,
-    /// The first row of each part.
-    starts: Vec<u32>,
     order: UInt32Array,
 }
 
@@ -86,8 +84,8 @@ enum Column {
     Null(DataType),
     /// As the parts have it: numbers are not copied before they are in order.
     Parts(Vec<ArrayRef>),
-    /// The same for texts, of which some may be dictionaries.
-    Texts(Vec<ArrayRef>),
+    /// Texts by number.
+    Texts(TextIds),
     /// In one piece: what is made of others.
     Joined(ArrayRef),
 }
@@ -101,41 +99,40 @@ impl SortedRows {
             .row_schema(stream);
         let columns: Vec<Column> =
             schema.fields().iter().map(|field| Column::new(parts, field)).collect::<Result<_, _>>()?;
-        let keys: Vec<&[ArrayRef]> = stream
+        let keys: Vec<Key<'_>> = stream
             .sort_columns()
             .iter()
-            .map(|name| schema.index_of(name).map(|index| columns[index].pieces()))
+            .map(|name| schema.index_of(name).map(|index| columns[index].key()))
             .collect::<Result<_, _>>()?;
-        let order = sorted_order(&keys)?;
+        let rows = parts.iter().map(|part| part.records.num_rows()).sum();
+        let order = sorted_order(rows, &keys)?;
         let found = schema.fields().iter().zip(&columns);
         let fields =
             found.map(|(field, column)| Field::new(field.name(), column.data_type().clone(), field.is_nullable()));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        let mut next = 0;
-        let starts = parts.iter().map(|part| {
-            next += part.records.num_rows() as u32;
-            next - part.records.num_rows() as u32
-        });
-        Ok(Self { starts: starts.collect(), order, schema, columns })
+        Ok(Self { order, schema, columns })
     }
 
     fn len(&self) -> usize {
         self.order.len()
     }
 
-    /// Writes rows of the sorted order. A column after the other, each in full: see [`crate::gather`].
+    /// Writes rows of the sorted order. A column after the other, each in full and first as it came: what is met in
+    /// order is fetched ahead, and stays in the caches while rows jump.
     fn write(&self, rows: Range<usize>, file: &mut FileWriter) -> Result<(), ParquetError> {
         let order = self.order.slice(rows.start, rows.len());
-        let place = |row: &u32| {
-            let part = self.starts.partition_point(|start| start <= row).saturating_sub(1);
-            Place { piece: part as u32, row: row - self.starts[part] }
-        };
-        let places: Vec<Place> = order.values().iter().map(place).collect();
+        let mut ids_of_all = Vec::new();
         file.write_columns(rows.len(), |index| {
             Ok(match &self.columns[index] {
-                Column::Null(data_type) => ColumnRows::Values(absent_column(data_type, places.len())),
-                Column::Parts(pieces) => ColumnRows::Values(gather(pieces, &places)?),
-                Column::Texts(pieces) => ColumnRows::Texts(pieces, &places),
+                Column::Null(data_type) => ColumnRows::Values(absent_column(data_type, rows.len())),
+                Column::Parts(pieces) => {
+                    let pieces: Vec<&dyn Array> = pieces.iter().map(AsRef::as_ref).collect();
+                    ColumnRows::Values(take(&concat(&pieces)?, &order, None)?)
+                }
+                Column::Texts(ids) => {
+                    ids.rows(&mut ids_of_all);
+                    ColumnRows::Ids(ids, order.values().iter().map(|row| ids_of_all[*row as usize]).collect())
+                }
                 Column::Joined(column) => ColumnRows::Values(take(column, &order, None)?),
             })
         })
@@ -153,17 +150,19 @@ impl Column {
         let piece = |part| found(part).unwrap_or_else(|| absent_column(plain, part.records.num_rows()));
         let pieces: Vec<ArrayRef> = parts.iter().map(piece).collect();
         match plain {
-            DataType::Utf8 => Ok(Self::Texts(pieces)),
+            DataType::Utf8 => TextIds::new(pieces).map(Self::Texts),
             DataType::List(_) | DataType::Map(..) | DataType::Struct(_) => join(&pieces, plain).map(Self::Joined),
             _ => Ok(Self::Parts(pieces)),
         }
     }
 
-    fn pieces(&self) -> &[ArrayRef] {
+    /// What rows are sorted by.
+    fn key(&self) -> Key<'_> {
         match self {
-            Self::Null(_) => &[],
-            Self::Parts(pieces) | Self::Texts(pieces) => pieces,
-            Self::Joined(column) => std::slice::from_ref(column),
+            Self::Null(_) => Key::Numbers(&[]),
+            Self::Texts(ids) => Key::Texts(ids),
+            Self::Parts(pieces) => Key::Numbers(pieces),
+            Self::Joined(column) => Key::Numbers(std::slice::from_ref(column)),
         }
     }
 
@@ -171,9 +170,8 @@ impl Column {
         match self {
             Self::Null(data_type) => data_type,
             Self::Texts(_) => &DataType::Utf8,
-            Self::Parts(_) | Self::Joined(_) => {
-                self.pieces().first().map_or(&DataType::Null, |piece| piece.data_type())
-            }
+            Self::Parts(pieces) => pieces.first().map_or(&DataType::Null, |piece| piece.data_type()),
+            Self::Joined(column) => column.data_type(),
         }
     }
 }

@@ -2,13 +2,14 @@
 //! the `parquet` crate.
 
 use crate::align::is_text_dictionary;
-use crate::gather::Place;
+use crate::gather::{Picked, Place, gather};
 use crate::stats::StatsBuilder;
 use crate::suffixed::Suffixed;
 use crate::text_chunk::TextChunk;
+use crate::text_ids::TextIds;
 use crate::text_pages::{TextEncoder, TextOptions};
 use crate::value_chunk::ValueEncoder;
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use bodkin_schema::{Stream, events, metrics};
@@ -66,8 +67,10 @@ pub(crate) struct Encoded {
 pub(crate) enum ColumnRows<'a> {
     /// Their values.
     Values(ArrayRef),
-    /// Texts, where they are.
-    Texts(&'a [ArrayRef], &'a [Place]),
+    /// Texts, by their numbers.
+    Ids(&'a TextIds, Vec<u32>),
+    /// Where they are.
+    Picked(Vec<ArrayRef>, &'a [Place]),
 }
 
 /// Writes a file. Holds the file so far and one row group: pages that are encoded, and the numbers of texts.
@@ -147,18 +150,21 @@ impl FileWriter {
     }
 
     /// Takes the next rows, in order.
-    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
-        let mut start = 0;
-        while start < batch.num_rows() {
-            let room = (batch.num_rows() - start).min(ROWS_PER_GROUP - self.group.rows);
-            let count = self.rows_of_metric(&batch.slice(start, room)).unwrap_or(room);
-            let rows = batch.slice(start, count);
-            self.stats.update(&rows);
-            self.group.write(&rows)?;
-            start += count;
-            if count < room || self.group.is_full() {
+    pub(crate) fn write(&mut self, rows: &Picked) -> Result<(), ParquetError> {
+        let column = |index: usize| rows.pieces.iter().map(|piece| piece.column(index).clone()).collect::<Vec<_>>();
+        let mut places = rows.places.as_slice();
+        while !places.is_empty() {
+            let room = places.len().min(self.room());
+            let end = match self.metric {
+                Some(metric) => self.rows_of_metric(&gather(&column(metric), &places[..room])?),
+                None => None,
+            };
+            let (next, rest) = places.split_at(end.unwrap_or(room));
+            self.write_columns(next.len(), |index| Ok(ColumnRows::Picked(column(index), next)))?;
+            if end.is_some() {
                 self.next_group()?;
             }
+            places = rest;
         }
         Ok(())
     }
@@ -177,8 +183,16 @@ impl FileWriter {
     ) -> Result<(), ParquetError> {
         for (index, (open, field)) in self.group.columns.iter_mut().zip(self.incoming.fields()).enumerate() {
             match (open, column(index)?) {
-                (Column::Text(chunk, _), ColumnRows::Texts(pieces, places)) => {
-                    self.stats.count_nulls(index, chunk.push_places(pieces, places)?);
+                (Column::Text(chunk, _), ColumnRows::Ids(ids, rows)) => {
+                    self.stats.count_nulls(index, chunk.push_ids(ids, &rows));
+                }
+                (Column::Text(chunk, _), ColumnRows::Picked(pieces, places)) => {
+                    self.stats.count_nulls(index, chunk.push_places(&pieces, places)?);
+                }
+                (open, ColumnRows::Picked(pieces, places)) => {
+                    let values = gather(&pieces, places)?;
+                    self.stats.update_column(index, &values);
+                    open.push(&values, field)?;
                 }
                 (open, ColumnRows::Values(values)) => {
                     self.stats.update_column(index, &values);
@@ -201,8 +215,8 @@ impl FileWriter {
     }
 
     /// How many of the next rows belong into the open row group, where it is to end with their metric.
-    fn rows_of_metric(&mut self, rows: &RecordBatch) -> Option<usize> {
-        let metrics = rows.column(self.metric?).as_primitive_opt::<Int64Type>()?.values();
+    fn rows_of_metric(&mut self, metrics: &ArrayRef) -> Option<usize> {
+        let metrics = metrics.as_primitive_opt::<Int64Type>()?.values();
         let before = std::mem::replace(&mut self.last_metric, metrics.last().copied());
         let is_end = |row: &usize| match row.checked_sub(1) {
             Some(before) => metrics[*row] != metrics[before],
@@ -267,15 +281,6 @@ impl Group {
                 *open = writers;
             }
         }
-        Ok(())
-    }
-
-    fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
-        let schema = batch.schema_ref();
-        for ((column, array), field) in self.columns.iter_mut().zip(batch.columns()).zip(schema.fields()) {
-            column.push(array, field)?;
-        }
-        self.rows += batch.num_rows();
         Ok(())
     }
 

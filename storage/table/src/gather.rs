@@ -1,13 +1,11 @@
-//! Values of many pieces in a new order, one column at a time.
-//!
-//! A column is put in order as a whole before the next one is touched: its pieces stay in the caches while rows jump
-//! between them. All columns of a few rows at a time would meet memory that is cold for each value.
+//! Rows of many batches in a new order, put together one column at a time: its values stay in the caches while rows jump
+//! between the batches, and columns that have nothing cost nothing.
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, PrimitiveArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, PrimitiveArray, RecordBatch, new_null_array};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
-use arrow::compute::interleave;
+use arrow::compute::{cast, interleave};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+    ArrowPrimitiveType, DataType, Float64Type, Int32Type, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType,
 };
 use arrow::error::ArrowError;
 use std::sync::Arc;
@@ -17,6 +15,35 @@ use std::sync::Arc;
 pub(crate) struct Place {
     pub(crate) piece: u32,
     pub(crate) row: u32,
+}
+
+/// Rows of several batches, which lie where they were read. A column of texts may be a dictionary in one of them and plain
+/// in the next; all else has the types of the table.
+#[derive(Clone, Debug)]
+pub(crate) struct Picked {
+    pub(crate) pieces: Vec<RecordBatch>,
+    pub(crate) places: Vec<Place>,
+}
+
+impl Picked {
+    /// The rows as a batch of `schema`.
+    pub(crate) fn batch(&self, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+        let columns = schema.fields().iter().enumerate().map(|(index, field)| {
+            let plain = |piece: &RecordBatch| match piece.column(index) {
+                column if column.data_type() == field.data_type() => Ok(column.clone()),
+                column => cast(column, field.data_type()),
+            };
+            let pieces = self.pieces.iter().map(plain).collect::<Result<Vec<_>, _>>()?;
+            gather(&pieces, &self.places)
+        });
+        RecordBatch::try_new(schema.clone(), columns.collect::<Result<_, _>>()?)
+    }
+}
+
+impl From<RecordBatch> for Picked {
+    fn from(rows: RecordBatch) -> Self {
+        Self { places: (0..rows.num_rows() as u32).map(|row| Place { piece: 0, row }).collect(), pieces: vec![rows] }
+    }
 }
 
 /// The rows at `places` of `pieces`, which have one type.
@@ -29,6 +56,9 @@ pub(crate) fn gather(pieces: &[ArrayRef], places: &[Place]) -> Result<ArrayRef, 
     };
     if pieces.iter().any(|piece| *piece.data_type() != data_type) {
         return Err(ArrowError::InvalidArgumentError(format!("pieces of {data_type} and of another type")));
+    }
+    if pieces.iter().all(|piece| piece.null_count() == piece.len()) {
+        return Ok(new_null_array(&data_type, places.len()));
     }
     Ok(match &data_type {
         DataType::Int32 => primitives::<Int32Type>(pieces, places, &data_type),
@@ -49,7 +79,7 @@ pub(crate) fn gather(pieces: &[ArrayRef], places: &[Place]) -> Result<ArrayRef, 
 fn primitives<T: ArrowPrimitiveType>(pieces: &[ArrayRef], places: &[Place], data_type: &DataType) -> ArrayRef {
     let values: Vec<&[T::Native]> = pieces.iter().map(|piece| piece.as_primitive::<T>().values().as_ref()).collect();
     let mut ordered: Vec<T::Native> = Vec::with_capacity(places.len());
-    // Rows that follow each other were often sent together.
+    // Rows that follow each other often lie together.
     for run in places.chunk_by(|one, next| one.piece == next.piece) {
         let values = values[run[0].piece as usize];
         ordered.extend(run.iter().map(|place| values[place.row as usize]));

@@ -33,10 +33,10 @@
 //! | `suffixed` | [`Suffixed`]: columns for values of another type than the registered one |
 //! | `align` | rows as they came, brought to the columns of their table |
 //! | `sort` | the order of rows by their keys |
-//! | `gather` | values of many pieces in a new order |
+//! | `gather` | `Picked`: rows of many batches in a new order |
 //! | `encode` | tail parts sorted and cut into files, in memory |
 //! | `file_writer` | sorted rows to the bytes of one Parquet file |
-//! | `text_chunk`, `text_numbers`, `text_pages`, `hybrid` | texts to column chunks: each distinct text is looked at once |
+//! | `text_ids`, `text_chunk`, `text_numbers`, `text_pages`, `hybrid` | texts to column chunks: each distinct text is looked at once |
 //! | `writer` | files cut, named and uploaded |
 //! | `run` | [`Run`]: files that follow each other in sort order, told by their names |
 //! | `plan` | [`plan_compaction`], [`expired`]: what to do, from files and time alone |
@@ -87,6 +87,7 @@ mod suffixed;
 mod tables;
 mod tail;
 mod text_chunk;
+mod text_ids;
 mod text_numbers;
 mod text_pages;
 mod upkeep;

@@ -1,9 +1,12 @@
 //! Sorted runs to one sorted run, in memory bounded by their number: a heap of the runs by their next row.
 
-use crate::encode::ROWS_PER_CHUNK;
+use crate::align::is_text_dictionary;
+use crate::gather::{Picked, Place};
 use crate::{Error, Result};
-use arrow::array::RecordBatch;
-use arrow::compute::interleave_record_batch;
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
+use arrow::error::ArrowError;
 use arrow::row::{OwnedRow, RowConverter, Rows, SortField};
 use bodkin_schema::Stream;
 use futures::StreamExt;
@@ -12,8 +15,14 @@ use futures::stream::BoxStream;
 /// The batches of one run, ascending by the sort columns of their table.
 pub(crate) type RunStream = BoxStream<'static, Result<RecordBatch>>;
 
+/// Rows in the order of their table, where they were read.
+pub(crate) type PickedStream = BoxStream<'static, Result<Picked>>;
+
+/// Rows that are passed on at a time.
+const ROWS_PER_PICK: usize = 32 << 10;
+
 /// Merges runs of one table. Rows with equal keys keep the order of their runs; of equal samples the first stays
-/// (series and time are all their key). Holds one batch per run, its keys, and the rows of the next batch.
+/// (series and time are all their key). Holds one batch per run, its keys, and the batches of the next rows.
 pub(crate) struct SortedMerge {
     stream: Stream,
     sources: Vec<RunStream>,
@@ -24,8 +33,8 @@ pub(crate) struct SortedMerge {
     converter: RowConverter,
     /// Batches that `picks` refers to.
     held: Vec<RecordBatch>,
-    /// Rows of the next batch: place in `held`, row.
-    picks: Vec<(usize, usize)>,
+    /// The next rows, in `held`.
+    picks: Vec<Place>,
     /// Key of the last row picked, where equal keys are folded.
     last: Option<OwnedRow>,
     is_folded: bool,
@@ -41,12 +50,12 @@ struct Head {
 }
 
 impl SortedMerge {
-    /// Merges `sources`, the oldest first, whose batches have exactly the columns of `stream`.
+    /// Merges `sources`, the oldest first, whose batches have exactly the columns of the table. A
+    /// text may be a dictionary.
     pub(crate) fn new(stream: Stream, sources: Vec<RunStream>) -> Result<Self> {
         let schema = stream.schema();
         let field = |name: &&str| Ok(SortField::new(schema.field_with_name(name)?.data_type().clone()));
-        let fields: std::result::Result<Vec<_>, arrow::error::ArrowError> =
-            stream.sort_columns().iter().map(field).collect();
+        let fields: std::result::Result<Vec<_>, ArrowError> = stream.sort_columns().iter().map(field).collect();
         let converter = fields.and_then(RowConverter::new);
         Ok(Self {
             heads: sources.iter().map(|_| None).collect(),
@@ -55,15 +64,15 @@ impl SortedMerge {
             sources,
             heap: Vec::new(),
             held: Vec::new(),
-            picks: Vec::with_capacity(ROWS_PER_CHUNK),
+            picks: Vec::with_capacity(ROWS_PER_PICK),
             last: None,
             is_folded: matches!(stream, Stream::Samples | Stream::Histograms),
             is_started: false,
         })
     }
 
-    /// The next rows, up to 8,192 of them; none at the end.
-    pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>> {
+    /// The next rows, up to 32,768 of them; none at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Picked>> {
         if !self.is_started {
             self.is_started = true;
             for source in 0..self.sources.len() {
@@ -73,14 +82,14 @@ impl SortedMerge {
             }
             (0..self.heap.len() / 2).rev().for_each(|at| self.sift_down(at));
         }
-        while self.picks.len() < ROWS_PER_CHUNK {
+        while self.picks.len() < ROWS_PER_PICK {
             let Some(&source) = self.heap.first() else { break };
             if self.pick(source) && !self.load(source).await? {
                 self.heap.swap_remove(0);
             }
             self.sift_down(0);
         }
-        self.flush()
+        Ok(self.flush())
     }
 
     /// Reads the next batch of a run that is not empty. False at the end of the run.
@@ -91,9 +100,15 @@ impl SortedMerge {
             if batch.num_rows() == 0 {
                 continue;
             }
-            let keys = self.stream.sort_columns().iter().filter_map(|name| batch.column_by_name(name).cloned());
-            let keys = self.converter.convert_columns(&keys.collect::<Vec<_>>());
-            let keys = keys.map_err(|source| Error::Rows { table: self.stream, source })?;
+            let columns = self.stream.sort_columns().iter().filter_map(|name| batch.column_by_name(name));
+            let plain = |column: &ArrayRef| match is_text_dictionary(column.data_type()) {
+                true => cast(column, &DataType::Utf8),
+                false => Ok(column.clone()),
+            };
+            let columns: std::result::Result<Vec<_>, ArrowError> = columns.map(plain).collect();
+            let keys = columns
+                .and_then(|columns| self.converter.convert_columns(&columns))
+                .map_err(|source| Error::Rows { table: self.stream, source })?;
             self.heads[source] = Some(Head { keys, next: 0, held: self.held.len() });
             self.held.push(batch);
             return Ok(true);
@@ -111,7 +126,7 @@ impl SortedMerge {
             _ => Some(self.heap[2]),
         };
         let Some(head) = &self.heads[source] else { return true };
-        let room = (head.next + ROWS_PER_CHUNK - self.picks.len()).min(head.keys.num_rows());
+        let room = (head.next + ROWS_PER_PICK - self.picks.len()).min(head.keys.num_rows());
         let end = match rival.and_then(|rival| Some((rival, self.heads[rival].as_ref()?))) {
             None => room,
             Some((rival, other)) => {
@@ -131,7 +146,7 @@ impl SortedMerge {
                 }
                 self.last = Some(key.owned());
             }
-            self.picks.push((head.held, row));
+            self.picks.push(Place { piece: head.held as u32, row: row as u32 });
         }
         let is_done = end == head.keys.num_rows();
         if let Some(head) = &mut self.heads[source] {
@@ -140,21 +155,18 @@ impl SortedMerge {
         is_done
     }
 
-    /// The picked rows as a batch; batches that no run stands in any more are let go.
-    fn flush(&mut self) -> Result<Option<RecordBatch>> {
+    /// The picked rows; of their batches those stay held that a run stands in.
+    fn flush(&mut self) -> Option<Picked> {
         if self.picks.is_empty() {
-            return Ok(None);
+            return None;
         }
-        let batches: Vec<&RecordBatch> = self.held.iter().collect();
-        let merged = interleave_record_batch(&batches, &self.picks);
-        self.picks.clear();
         let mut held = Vec::with_capacity(self.heads.len());
         for head in self.heads.iter_mut().flatten() {
             held.push(self.held[head.held].clone());
             head.held = held.len() - 1;
         }
-        self.held = held;
-        merged.map(Some).map_err(|source| Error::Rows { table: self.stream, source })
+        let places = std::mem::replace(&mut self.picks, Vec::with_capacity(ROWS_PER_PICK));
+        Some(Picked { pieces: std::mem::replace(&mut self.held, held), places })
     }
 
     /// Whether the next row of `left` comes before that of `right`; of equal rows the older run's does.
@@ -204,7 +216,7 @@ fn gallop(start: usize, end: usize, is_first: impl Fn(usize) -> bool) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, TimestampMicrosecondArray};
+    use arrow::array::{AsArray, Float64Array, Int64Array, TimestampMicrosecondArray};
     use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
     use bodkin_schema::metrics;
     use proptest::prelude::*;
@@ -229,8 +241,9 @@ mod tests {
     fn merged(sources: Vec<RunStream>) -> Vec<Row> {
         let mut merge = SortedMerge::new(Stream::Samples, sources).unwrap();
         let mut rows = Vec::new();
-        while let Some(batch) = futures::executor::block_on(merge.next()).unwrap() {
-            assert!(batch.num_rows() <= ROWS_PER_CHUNK);
+        while let Some(picked) = futures::executor::block_on(merge.next()).unwrap() {
+            assert!(picked.places.len() <= ROWS_PER_PICK);
+            let batch = picked.batch(&metrics::samples_schema()).unwrap();
             let series = batch.column(0).as_primitive::<Int64Type>().values();
             let times = batch.column(2).as_primitive::<TimestampMicrosecondType>().values();
             let values = batch.column(3).as_primitive::<Float64Type>().values();

@@ -6,8 +6,8 @@
 
 use crate::{Error, Result, stats_json};
 use arrow::array::{
-    Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray, StringViewArray,
-    TimestampMicrosecondArray, new_null_array,
+    Array, ArrayRef, AsArray, Int32Array, Int64Array, StringArray, StringViewArray, TimestampMicrosecondArray,
+    new_null_array,
 };
 use arrow::compute::{max, min};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType};
@@ -141,12 +141,6 @@ impl StatsBuilder {
 
     pub(crate) fn rows(&self) -> u64 {
         self.rows
-    }
-
-    /// Takes rows of the file: how many, their nulls, and the bounds of what is no text.
-    pub(crate) fn update(&mut self, batch: &RecordBatch) {
-        self.count(batch.num_rows());
-        batch.columns().iter().enumerate().for_each(|(index, column)| self.update_column(index, column));
     }
 
     /// Counts rows whose columns come by themselves.

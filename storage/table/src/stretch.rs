@@ -3,16 +3,17 @@
 //! What is made of other rows (a tier of rollups) is made again where they change. Then the rows of a stretch leave
 //! the files that hold them and new ones enter, so that every reader of the log sees each row once and never half.
 
-use crate::compact::{Rows, merged, read_run, read_times, rows_within, write_run};
+use crate::compact::{Rows, Texts, merged, read_run, read_times, rows_within, write_run};
+use crate::gather::Picked;
 use crate::log::CommitRequest;
-use crate::merge::RunStream;
+use crate::merge::PickedStream;
 use crate::run::{FileName, Level, Run, runs};
 use crate::snapshot::slot;
 use crate::{Error, Result, StatValue, TableFile, TableSnapshot, Tables, TailPart};
 use arrow::array::RecordBatch;
 use bodkin_schema::{Epoch, Stream, Tenant};
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError};
@@ -81,7 +82,11 @@ impl Tables {
         let files = within(table.stream, &table.files, tenant, &stretch);
         let (by_partition, _) = runs(&files);
         let runs: Vec<Run> = by_partition.into_values().flatten().collect();
-        merged(&self.writers[slot(table.stream)], &table.suffixed, &runs, Rows::Within(stretch))
+        let stream = table.stream;
+        let schema = table.suffixed.row_schema(stream);
+        let rows = merged(&self.writers[slot(stream)], &table.suffixed, &runs, Rows::Within(stretch))?;
+        let batch = move |picked: Picked| picked.batch(&schema).map_err(|source| Error::Rows { table: stream, source });
+        Ok(rows.map(move |picked| picked.and_then(&batch)).boxed())
     }
 
     /// The rows of a tenant in `table` whose event time (microseconds) lies in `stretch`, in no order: those of the tail
@@ -99,7 +104,12 @@ impl Tables {
         let parts: Vec<Arc<TailPart>> =
             table.tail.iter().filter(|part| part.tenant == *tenant).filter(in_time).cloned().collect();
         let files = within(stream, &table.files, tenant, &stretch);
-        let read = read_run(self.store.clone(), (stream, schema.clone()), files, Rows::Within(stretch.clone()));
+        let read = read_run(
+            self.store.clone(),
+            (stream, schema.clone()),
+            files,
+            (Rows::Within(stretch.clone()), Texts::Plain),
+        );
         let tail = futures::stream::iter(parts).map(move |part| {
             let rows = rows_within(stream, &schema, &part.records, &stretch);
             rows.map_err(|source| Error::Rows { table: stream, source })
@@ -137,7 +147,7 @@ impl Tables {
             for run in runs {
                 let level = run.level.max(Level::Quarter);
                 let window = (level, run.since_ms.div_euclid(level.window_ms()) * level.window_ms());
-                let kept: RunStream =
+                let kept: PickedStream =
                     merged(writer, &log.suffixed, std::slice::from_ref(&run), Rows::Without(stretch.clone()))?;
                 adds.extend(write_run(writer, (&tenant, date), window, kept).await?);
             }
@@ -145,7 +155,7 @@ impl Tables {
         let now = self.clock.now();
         let quarter_ms = Level::Quarter.window_ms();
         let window = (Level::Quarter, now.micros().div_euclid(1000 * quarter_ms) * quarter_ms);
-        adds.extend(write_run(writer, (tenant, now.day()), window, rows).await?);
+        adds.extend(write_run(writer, (tenant, now.day()), window, rows.map_ok(Picked::from).boxed()).await?);
         if !adds.is_empty() || !removes.is_empty() {
             self.commit_and_publish(stream, &CommitRequest { adds, removes, ..CommitRequest::default() }).await?;
         }

@@ -5,19 +5,16 @@
 
 use crate::align::is_text_dictionary;
 use crate::gather::Place;
+use crate::text_ids::{NULL, TextIds};
 use crate::text_numbers::TextNumbers;
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Int32Type};
 use arrow::error::ArrowError;
+use std::collections::HashMap;
 
-/// Where a row has no text.
-pub(crate) const NULL: u32 = u32::MAX;
 /// A key that no row had yet.
 const UNSEEN: u32 = u32::MAX - 1;
-/// Rows whose keys are picked before they are looked up: a processor waits for many of them at once, while there is
-/// nothing to decide between them.
-const PLACES_PER_BLOCK: usize = 1024;
 /// Bytes that a length takes in front of a text.
 const LENGTH_BYTES: usize = 4;
 
@@ -37,8 +34,12 @@ pub(crate) struct TextChunk {
     nulls: usize,
     /// Bytes of all texts in plain encoding.
     plain_bytes: usize,
-    /// The dictionary that came last, and the numbers of its keys.
-    translated: Option<(ArrayRef, Vec<u32>)>,
+    /// Dictionaries that rows were picked from.
+    tables: Vec<Table>,
+    /// Where each is in `tables`, by its place in memory and its length.
+    places: HashMap<(usize, usize), usize>,
+    /// The number here of each of [`TextIds`].
+    of_ids: Vec<u32>,
 }
 
 impl TextChunk {
@@ -47,61 +48,12 @@ impl TextChunk {
     /// # Errors
     /// Where `column` is neither.
     pub(crate) fn push(&mut self, column: &ArrayRef) -> Result<(), ArrowError> {
-        let nulls = column.logical_null_count();
-        if nulls == column.len() && self.codes.is_empty() {
-            (self.rows, self.nulls) = (self.rows + nulls, self.nulls + nulls);
+        if self.codes.is_empty() && column.logical_null_count() == column.len() {
+            (self.rows, self.nulls) = (self.rows + column.len(), self.nulls + column.len());
             return Ok(());
         }
-        self.codes.resize(self.rows, NULL);
-        (self.rows, self.nulls) = (self.rows + column.len(), self.nulls + nulls);
-        match column.data_type() {
-            DataType::Utf8 => self.push_texts(column.as_string()),
-            other if is_text_dictionary(other) => self.push_dictionary(column),
-            other => return Err(ArrowError::InvalidArgumentError(format!("a column of {other} is no text"))),
-        }
-        Ok(())
-    }
-
-    fn push_texts(&mut self, texts: &StringArray) {
-        // Sorted rows repeat themselves.
-        let mut last: Option<(&str, u32)> = None;
-        for text in texts {
-            let code = match (text, last) {
-                (None, _) => NULL,
-                (Some(text), Some((before, code))) if text == before => code,
-                (Some(text), _) => {
-                    let code = self.number(text);
-                    last = Some((text, code));
-                    code
-                }
-            };
-            self.plain_bytes += text.map_or(0, |text| text.len() + LENGTH_BYTES);
-            self.codes.push(code);
-        }
-    }
-
-    fn push_dictionary(&mut self, column: &ArrayRef) {
-        let dictionary = column.as_dictionary::<Int32Type>();
-        let values = dictionary.values();
-        let texts: &StringArray = values.as_string();
-        let is_same = |before: &ArrayRef| before.len() == values.len() && before.to_data().ptr_eq(&values.to_data());
-        let mut codes = match self.translated.take() {
-            Some((before, codes)) if is_same(&before) => codes,
-            _ => vec![NULL; texts.len()],
-        };
-        for key in dictionary.keys() {
-            let text = key.map(|key| key as usize).filter(|key| texts.is_valid(*key));
-            let Some(key) = text else {
-                self.codes.push(NULL);
-                continue;
-            };
-            if codes[key] == NULL {
-                codes[key] = self.number(texts.value(key));
-            }
-            self.plain_bytes += self.lengths[codes[key] as usize] as usize + LENGTH_BYTES;
-            self.codes.push(codes[key]);
-        }
-        self.translated = Some((values.clone(), codes));
+        let places: Vec<Place> = (0..column.len() as u32).map(|row| Place { piece: 0, row }).collect();
+        self.push_places(std::slice::from_ref(column), &places).map(drop)
     }
 
     /// Takes the rows at `places` of `pieces`: texts, or dictionaries of them. Returns how many are null.
@@ -113,66 +65,117 @@ impl TextChunk {
             (self.rows, self.nulls) = (self.rows + places.len(), self.nulls + places.len());
             return Ok(places.len());
         }
-        let keys: Vec<&[i32]> = pieces.iter().map(keys_of).collect();
-        let mut pieces = pieces.iter().map(Piece::new).collect::<Result<Vec<_>, _>>()?;
+        let pieces = pieces.iter().map(|piece| self.piece(piece)).collect::<Result<Vec<_>, _>>()?;
         self.codes.resize(self.rows, NULL);
         self.codes.reserve(places.len());
-        let before = self.codes.len();
-        let mut keys_of_block = Vec::with_capacity(PLACES_PER_BLOCK);
-        for block in places.chunks(PLACES_PER_BLOCK) {
-            keys_of_block.clear();
-            keys_of_block.extend(block.iter().map(|place| match keys[place.piece as usize] {
-                [] => 0,
-                keys => keys[place.row as usize],
-            }));
-            for (place, key) in block.iter().zip(&keys_of_block) {
-                let code = self.code_of(&mut pieces[place.piece as usize], place.row as usize, *key as usize);
-                self.codes.push(code);
-            }
-        }
-        let mut nulls = 0;
-        for code in &self.codes[before..] {
-            match self.lengths.get(*code as usize) {
-                Some(length) => self.plain_bytes += *length as usize + LENGTH_BYTES,
+        let (mut nulls, mut plain_bytes) = (0, 0);
+        for Place { piece, row } in places {
+            let code = self.code_of(&pieces[*piece as usize], *row as usize);
+            match self.lengths.get(code as usize) {
+                Some(length) => plain_bytes += *length as usize + LENGTH_BYTES,
                 None => nulls += 1,
             }
+            self.codes.push(code);
         }
+        self.plain_bytes += plain_bytes;
         (self.rows, self.nulls) = (self.rows + places.len(), self.nulls + nulls);
         Ok(nulls)
     }
 
-    /// The number of the text in `row` of `piece`, where a dictionary has `key`.
-    fn code_of(&mut self, piece: &mut Piece<'_>, row: usize, key: usize) -> u32 {
+    fn piece<'a>(&mut self, column: &'a ArrayRef) -> Result<Piece<'a>, ArrowError> {
+        match column.data_type() {
+            DataType::Utf8 => Ok(Piece::Texts(column.as_string())),
+            other if is_text_dictionary(other) => {
+                let dictionary = column.as_dictionary::<Int32Type>();
+                let texts: &StringArray = dictionary.values().as_string();
+                // The pointer is of this dictionary alone while it is held.
+                let table =
+                    *self.places.entry((texts.value_offsets().as_ptr() as usize, texts.len())).or_insert_with(|| {
+                        self.tables
+                            .push(Table { _dictionary: dictionary.values().clone(), codes: vec![UNSEEN; texts.len()] });
+                        self.tables.len() - 1
+                    });
+                let keys = dictionary.keys();
+                let nulls = keys.nulls().filter(|nulls| nulls.null_count() > 0);
+                Ok(Piece::Dictionary { keys: keys.values(), nulls, texts, table })
+            }
+            other => Err(ArrowError::InvalidArgumentError(format!("a column of {other} is no text"))),
+        }
+    }
+
+    /// The number of the text in `row` of `piece`.
+    fn code_of(&mut self, piece: &Piece<'_>, row: usize) -> u32 {
         match piece {
             Piece::Texts(texts) => match texts.is_null(row) {
                 true => NULL,
                 false => self.number(texts.value(row)),
             },
             Piece::Dictionary { nulls, .. } if nulls.is_some_and(|nulls| nulls.is_null(row)) => NULL,
-            Piece::Dictionary { texts, codes, .. } => {
-                if codes[key] == UNSEEN {
-                    codes[key] = if texts.is_null(key) { NULL } else { self.number(texts.value(key)) };
+            Piece::Dictionary { keys, texts, table, .. } => {
+                let key = keys[row] as usize;
+                let code = self.tables[*table].codes[key];
+                if code != UNSEEN {
+                    return code;
                 }
-                codes[key]
+                let code = if texts.is_null(key) { NULL } else { self.number(texts.value(key)) };
+                self.tables[*table].codes[key] = code;
+                code
             }
         }
     }
 
+    /// Takes the next rows by the numbers that their texts have in `ids`. All rows of a chunk come from the same ones.
+    /// Returns how many are null.
+    pub(crate) fn push_ids(&mut self, ids: &TextIds, rows: &[u32]) -> usize {
+        if rows.iter().all(|id| *id == NULL) && self.codes.is_empty() {
+            (self.rows, self.nulls) = (self.rows + rows.len(), self.nulls + rows.len());
+            return rows.len();
+        }
+        self.of_ids.resize(ids.len(), UNSEEN);
+        self.codes.resize(self.rows, NULL);
+        self.codes.reserve(rows.len());
+        let (mut nulls, mut plain_bytes) = (0, 0);
+        for id in rows {
+            let Some(code) = self.of_ids.get(*id as usize).copied() else {
+                nulls += 1;
+                self.codes.push(NULL);
+                continue;
+            };
+            let code = if code == UNSEEN { self.append_id(ids, *id) } else { code };
+            plain_bytes += self.lengths[code as usize] as usize + LENGTH_BYTES;
+            self.codes.push(code);
+        }
+        self.plain_bytes += plain_bytes;
+        (self.rows, self.nulls) = (self.rows + rows.len(), self.nulls + nulls);
+        nulls
+    }
+
+    fn append_id(&mut self, ids: &TextIds, id: u32) -> u32 {
+        let code = self.spans.len() as u32;
+        self.append(ids.text(id));
+        self.of_ids[id as usize] = code;
+        code
+    }
+
     fn number(&mut self, text: &str) -> u32 {
-        let Self { page, spans, lengths, numbers, .. } = self;
-        numbers
-            .number(text, |number| {
-                let (start, end) = spans[number as usize];
-                &page[start..end]
-            })
-            .unwrap_or_else(|number| {
-                page.extend_from_slice(&(text.len() as u32).to_le_bytes());
-                let start = page.len();
-                page.extend_from_slice(text.as_bytes());
-                spans.push((start, page.len()));
-                lengths.push(text.len() as u32);
-                number
-            })
+        let Self { page, spans, numbers, .. } = self;
+        let text_of = |number: u32| {
+            let (start, end) = spans[number as usize];
+            &page[start..end]
+        };
+        numbers.number(text, text_of).unwrap_or_else(|number| {
+            self.append(text);
+            number
+        })
+    }
+
+    /// Takes a text that is not there yet.
+    fn append(&mut self, text: &str) {
+        self.page.extend_from_slice(&(text.len() as u32).to_le_bytes());
+        let start = self.page.len();
+        self.page.extend_from_slice(text.as_bytes());
+        self.spans.push((start, self.page.len()));
+        self.lengths.push(text.len() as u32);
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -225,43 +228,31 @@ impl TextChunk {
         self.lengths.clear();
         self.numbers.clear();
         self.codes.clear();
-        (self.rows, self.nulls, self.plain_bytes, self.translated) = (0, 0, 0, None);
+        self.of_ids.clear();
+        self.tables.clear();
+        self.places.clear();
+        (self.rows, self.nulls, self.plain_bytes) = (0, 0, 0);
     }
-}
-
-/// The keys of a dictionary; nothing of any other column.
-fn keys_of(column: &ArrayRef) -> &[i32] {
-    column.as_dictionary_opt::<Int32Type>().map_or(&[], |dictionary| dictionary.keys().values())
 }
 
 /// One of the columns that rows are picked from.
 enum Piece<'a> {
     Texts(&'a StringArray),
-    Dictionary { nulls: Option<&'a NullBuffer>, texts: &'a StringArray, codes: Vec<u32> },
+    Dictionary { keys: &'a [i32], nulls: Option<&'a NullBuffer>, texts: &'a StringArray, table: usize },
 }
 
-impl<'a> Piece<'a> {
-    fn new(column: &'a ArrayRef) -> Result<Self, ArrowError> {
-        match column.data_type() {
-            DataType::Utf8 => Ok(Self::Texts(column.as_string())),
-            other if is_text_dictionary(other) => {
-                let dictionary = column.as_dictionary::<Int32Type>();
-                let texts: &StringArray = dictionary.values().as_string();
-                Ok(Self::Dictionary {
-                    nulls: dictionary.keys().nulls().filter(|nulls| nulls.null_count() > 0),
-                    codes: vec![UNSEEN; texts.len()],
-                    texts,
-                })
-            }
-            other => Err(ArrowError::InvalidArgumentError(format!("a column of {other} is no text"))),
-        }
-    }
+/// A dictionary, and the numbers of its keys.
+#[derive(Debug)]
+struct Table {
+    _dictionary: ArrayRef,
+    codes: Vec<u32>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use arrow::array::DictionaryArray;
+    use proptest::prelude::*;
     use std::sync::Arc;
 
     fn texts(chunk: &TextChunk) -> Vec<Option<String>> {
@@ -313,6 +304,52 @@ mod tests {
         assert!(chunk.codes().is_none());
         let number: ArrayRef = Arc::new(arrow::array::Int64Array::from(vec![1]));
         assert!(chunk.push_places(&[number], &[Place { piece: 0, row: 0 }]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_of_all_parts_say_the_same(
+            pieces in prop::collection::vec((any::<bool>(), prop::collection::vec(prop::option::of("[a-c]{0,2}"), 1..70)), 1..5),
+            picks in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..200),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let pieces: Vec<ArrayRef> = pieces.iter().map(|(is_dictionary, rows)| -> ArrayRef {
+                let rows = rows.iter().map(Option::as_deref);
+                match is_dictionary {
+                    true => Arc::new(rows.collect::<DictionaryArray<Int32Type>>()),
+                    false => Arc::new(rows.collect::<StringArray>()),
+                }
+            }).collect();
+            let starts: Vec<usize> = pieces.iter().scan(0, |next, piece| {
+                *next += piece.len();
+                Some(*next - piece.len())
+            }).collect();
+            let picks: Vec<(usize, usize)> = picks.iter().map(|(piece, row)| {
+                let piece = piece.index(pieces.len());
+                (piece, row.index(pieces[piece].len()))
+            }).collect();
+            let places: Vec<Place> =
+                picks.iter().map(|(piece, row)| Place { piece: *piece as u32, row: *row as u32 }).collect();
+            let ids = TextIds::new(pieces.clone()).unwrap();
+            let mut all = Vec::new();
+            ids.rows(&mut all);
+            let numbers: Vec<u32> = picks.iter().map(|(piece, row)| all[starts[*piece] + row]).collect();
+            let (mut by_place, mut by_number) = (TextChunk::default(), TextChunk::default());
+            let cut = cut.index(picks.len());
+            // Rows of the row group before are forgotten.
+            by_place.push_places(&pieces, &places[..cut]).unwrap();
+            by_number.push_ids(&ids, &numbers[..cut]);
+            by_place.clear();
+            by_number.clear();
+            for range in [0..cut, cut..picks.len()] {
+                let nulls = by_place.push_places(&pieces, &places[range.clone()]).unwrap();
+                prop_assert_eq!(by_number.push_ids(&ids, &numbers[range]), nulls);
+            }
+            prop_assert_eq!(texts(&by_number), texts(&by_place));
+            prop_assert_eq!(by_number.page(), by_place.page());
+            let counts = |chunk: &TextChunk| (chunk.rows(), chunk.nulls(), chunk.distinct(), chunk.plain_bytes());
+            prop_assert_eq!(counts(&by_number), counts(&by_place));
+        }
     }
 
     #[test]

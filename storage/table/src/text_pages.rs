@@ -6,7 +6,8 @@
 //! ```
 
 use crate::hybrid;
-use crate::text_chunk::{NULL, TextChunk};
+use crate::text_chunk::TextChunk;
+use crate::text_ids::NULL;
 use bytes::Bytes;
 use parquet::basic::{Compression, Encoding, EncodingMask, PageType, Type, ZstdLevel};
 use parquet::bloom_filter::Sbbf;
@@ -399,7 +400,7 @@ mod tests {
         });
         let rows = RecordBatch::try_new(schema.clone(), columns.collect()).unwrap();
         let mut writer = FileWriter::new(Stream::Drops, schema, Effort::Flush).unwrap();
-        writer.write(&rows).unwrap();
+        writer.write(&rows.into()).unwrap();
         let bytes = Bytes::from(writer.finish().unwrap().bytes);
         let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().with_batch_size(60_000).build().unwrap();
         let read: Vec<RecordBatch> = reader.map(|batch| batch.unwrap()).collect();
