@@ -13,23 +13,22 @@ pub(crate) fn width_of(max: u32) -> u32 {
     u32::BITS - max.leading_zeros()
 }
 
-/// Appends `numbers`, each of which fits `width` bits.
+/// Appends `numbers`, each of which fits `width` bits. A run starts where a group would, and eight numbers are the same:
+/// so groups are looked at as a whole, and most are no run.
 pub(crate) fn encode(numbers: &[u32], width: u32, out: &mut Vec<u8>) {
-    // Numbers from here on are not written yet.
-    let mut open = 0;
-    let mut at = 0;
-    while at < numbers.len() {
-        let number = numbers[at];
-        let end = at + numbers[at..].iter().take_while(|next| **next == number).count();
-        // Only the last packed group may be short of numbers: the run gives up some.
-        let fill = (GROUP - (at - open) % GROUP) % GROUP;
-        if end - at >= fill + GROUP {
-            pack(&numbers[open..at + fill], width, out);
-            varint(((end - at - fill) as u64) << 1, out);
-            out.extend_from_slice(&number.to_le_bytes()[..width.div_ceil(8) as usize]);
-            open = end;
+    // Numbers from `open` on are not written yet; groups start there.
+    let (mut open, mut at) = (0, 0);
+    while let Some(group) = numbers[at..].first_chunk::<GROUP>() {
+        let number = group[0];
+        if group.iter().fold(0, |differences, next| differences | (next ^ number)) != 0 {
+            at += GROUP;
+            continue;
         }
-        at = end;
+        let end = at + numbers[at..].iter().take_while(|next| **next == number).count();
+        pack(&numbers[open..at], width, out);
+        varint(((end - at) as u64) << 1, out);
+        out.extend_from_slice(&number.to_le_bytes()[..width.div_ceil(8) as usize]);
+        (open, at) = (end, end);
     }
     pack(&numbers[open..], width, out);
 }
