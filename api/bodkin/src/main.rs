@@ -15,7 +15,9 @@
 //! | [`graph`] | `bodkin graph`, `bodkin tap`: what runs between log and tables |
 //! | [`offline`] | tables and log of a folder that no server holds, read without changing them |
 //! | [`run`] | the ready line, signals |
+//! | [`allocator`] | when memory goes back to the system |
 
+mod allocator;
 mod cli;
 mod config;
 mod detect;
@@ -38,11 +40,8 @@ use clap::Parser;
 use cli::{Cli, Command};
 use std::process::ExitCode;
 
-/// Batches are made on one thread and freed on another; mimalloc gives such memory back without contention.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::tune();
     let Cli { log, command } = Cli::parse();
     let result = logging::start(&log).and_then(|()| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
