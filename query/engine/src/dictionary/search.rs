@@ -27,9 +27,12 @@ pub(super) struct Search {
 /// What stands between the wildcards of a pattern.
 #[derive(Clone, Debug)]
 struct Parts {
-    first: String,
+    /// At the beginning of the text. To compare with an empty part would cost more than a search: its address is none,
+    /// and a load from there, though of no bytes, is a fault that the processor has to suppress.
+    first: Option<String>,
     between: Vec<Finder<'static>>,
-    last: String,
+    /// At its end.
+    last: Option<String>,
 }
 
 impl Parts {
@@ -41,16 +44,15 @@ impl Parts {
         let parts: Vec<&str> = pattern.split('%').collect();
         let ([first, between @ .., last], true) = (parts.as_slice(), parts.len() > 2) else { return None };
         let between: Vec<_> = between.iter().filter(|part| !part.is_empty()).collect();
-        let is_simple = between.len() + usize::from(!first.is_empty()) + usize::from(!last.is_empty()) < 2;
+        let [first, last] = [first, last].map(|part| (!part.is_empty()).then(|| (*part).to_owned()));
+        let is_simple = between.len() + usize::from(first.is_some()) + usize::from(last.is_some()) < 2;
         let between = between.into_iter().map(|part| Finder::new(part.as_bytes()).into_owned()).collect();
-        (!is_simple).then(|| Self { first: (*first).to_owned(), between, last: (*last).to_owned() })
+        (!is_simple).then_some(Self { first, between, last })
     }
 
     fn are_in(&self, text: &str) -> bool {
-        // To compare with an empty text costs more than a search: its address is none, and a load from there, though of no
-        // bytes, is a fault that the processor has to suppress.
-        let rest = if self.first.is_empty() { Some(text) } else { text.strip_prefix(&*self.first) };
-        let rest = rest.and_then(|rest| if self.last.is_empty() { Some(rest) } else { rest.strip_suffix(&*self.last) });
+        let rest = self.first.as_deref().map_or(Some(text), |first| text.strip_prefix(first));
+        let rest = rest.and_then(|rest| self.last.as_deref().map_or(Some(rest), |last| rest.strip_suffix(last)));
         let Some(mut rest) = rest.map(str::as_bytes) else { return false };
         self.between.iter().all(|part| match part.find(rest) {
             Some(at) => {
