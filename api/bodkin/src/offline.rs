@@ -10,7 +10,7 @@ use bodkin_query::{Catalog, CatalogError, QueryEngine, QueryOptions};
 use bodkin_schema::{Clock, Stream, SystemClock};
 use bodkin_table::{Snapshot, TableSnapshot, Tables};
 use object_store::ObjectStore;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What the folder is: a running server's, or one to read here.
@@ -80,5 +80,9 @@ impl Catalog for Offline {
 
     fn store(&self) -> Arc<dyn ObjectStore> {
         self.0.store().clone()
+    }
+
+    fn folder(&self) -> Option<PathBuf> {
+        self.0.root_url().to_file_path().ok()
     }
 }

@@ -5,6 +5,7 @@ use bodkin_schema::Stream;
 use bodkin_table::{Snapshot, TableSnapshot};
 use object_store::ObjectStore;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Why a snapshot could not be had.
@@ -36,4 +37,9 @@ pub trait Catalog: Send + Sync + fmt::Debug + 'static {
 
     /// The store that holds the files, at the paths that snapshots name.
     fn store(&self) -> Arc<dyn ObjectStore>;
+
+    /// The folder of this machine that the paths of the store begin in; none where they are no files.
+    fn folder(&self) -> Option<PathBuf> {
+        None
+    }
 }

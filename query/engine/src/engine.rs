@@ -27,6 +27,7 @@ use futures::FutureExt;
 use futures::future::{Either, select};
 use std::fmt;
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,7 @@ pub struct QueryEngine {
 /// What a text is planned with.
 struct Planner {
     catalog: Arc<dyn Catalog>,
+    folder: Option<Arc<Path>>,
     options: QueryOptions,
     base: SessionState,
 }
@@ -81,7 +83,8 @@ impl QueryEngine {
     pub fn new(catalog: Arc<dyn Catalog>, options: QueryOptions) -> Result<Self, QueryError> {
         let runtime = runtime(&options, catalog.store());
         let base = runtime.and_then(|runtime| base_state(&options, runtime)).map_err(QueryError::from_execution)?;
-        Ok(Self { planner: Arc::new(Planner { catalog, options, base }) })
+        let folder = catalog.folder().map(Arc::from);
+        Ok(Self { planner: Arc::new(Planner { catalog, folder, options, base }) })
     }
 
     /// Answers `text` on behalf of `principal`: sees only the rows of its tenant (ISO-1), every row that was
@@ -256,6 +259,7 @@ impl Planner {
             snapshot: self.catalog.snapshot().await?,
             tenant: principal.tenant.clone(),
             store: store_url(),
+            folder: self.folder.clone(),
             counters,
             pinned: Arc::default(),
         })

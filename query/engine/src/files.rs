@@ -79,7 +79,8 @@ pub(crate) fn readers(session: &dyn Session, view: &QueryView, are_rows_few: boo
     let runtime = session.runtime_env();
     let footers = runtime.cache_manager.get_file_metadata_cache();
     let inner = Arc::new(CachedParquetFileReaderFactory::new(runtime.object_store(&view.store)?, footers.clone()));
-    Ok(Arc::new(MeteredReaders { inner, footers, counters: view.counters.clone(), are_rows_few }))
+    let (folder, counters) = (view.folder.clone(), view.counters.clone());
+    Ok(Arc::new(MeteredReaders { inner, folder, footers, counters, are_rows_few }))
 }
 
 /// The files, without partition columns, in a group of about the same size for each core; a file may be cut into ranges

@@ -41,7 +41,7 @@
 //! | `distinct` | distinct values of each group |
 //! | `percentile`, `sketch`, `intervals`, `minutes` | exact percentiles; quantiles of sketches of tiers; intervals of a fixed length as durations; times to the minute |
 //! | `mapped` | a step of a plan that makes other rows of its input: `detect`, `windows` |
-//! | `metered`, `observe` | bytes read, bounded; queries that have ended, told |
+//! | `metered`, `at_hand`, `observe` | bytes read, bounded, of memory where they are there; queries that have ended, told |
 //! | [`rollup_table`] | the table functions `rollup(...)` and `flow_rollup(...)`, and who answers them |
 //! | [`promql_table`] | the table function `promql(...)` and who answers it |
 //! | [`windows`] | window operators as tables; `tumble` and `hop` |
@@ -57,6 +57,7 @@
 pub mod answer;
 mod arrows;
 mod asked_table;
+mod at_hand;
 mod bounded;
 pub mod catalog;
 mod compact;

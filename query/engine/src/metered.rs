@@ -1,7 +1,8 @@
 //! Reading files under a bound: bytes are counted as they are asked for, and a query that asks for too many ends.
-//! Footers are marked with what is a dictionary in their file.
+//! Footers are marked with what is a dictionary in their file. What is in memory already is not asked of the store.
 
 use crate::answer::ScanCounters;
+use crate::at_hand::AtHand;
 use crate::dictionary::{for_few_rows, with_dictionaries};
 use crate::error::{ErrorKind, QueryError};
 use bytes::Bytes;
@@ -15,9 +16,11 @@ use datafusion::parquet::arrow::arrow_reader::ArrowReaderOptions;
 use datafusion::parquet::arrow::async_reader::AsyncFileReader;
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
-use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use datafusion::physical_plan::metrics::{
+    Count, ExecutionPlanMetricsSet, MetricBuilder, MetricCategory, MetricType, RatioMergeStrategy, RatioMetrics,
+};
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, ready};
 use object_store::ObjectMeta;
 use object_store::path::Path;
 use std::ops::Range;
@@ -30,6 +33,8 @@ const FEW_ROWS: &str = "#few-rows";
 #[derive(Debug)]
 pub(crate) struct MeteredReaders {
     pub(crate) inner: Arc<dyn ParquetFileReaderFactory>,
+    /// Where the files are on this machine.
+    pub(crate) folder: Option<Arc<std::path::Path>>,
     /// Where `inner` keeps footers.
     pub(crate) footers: Arc<FileMetadataCache>,
     pub(crate) counters: Arc<ScanCounters>,
@@ -47,13 +52,38 @@ impl ParquetFileReaderFactory for MeteredReaders {
     ) -> Result<Box<dyn AsyncFileReader + Send>> {
         let object = file.object_meta.clone();
         let inner = self.inner.create_reader(partition, file, metadata_size_hint, metrics)?;
+        let at_hand = self.folder.as_ref().map(|folder| AtHand::new(folder.join(object.location.as_ref())));
+        let scanned = Scanned::new(partition, metrics);
         let (footers, counters) = (self.footers.clone(), self.counters.clone());
-        Ok(Box::new(Metered { inner, object, footers, counters, are_rows_few: self.are_rows_few }))
+        Ok(Box::new(Metered { inner, at_hand, scanned, object, footers, counters, are_rows_few: self.are_rows_few }))
+    }
+}
+
+/// What EXPLAIN ANALYZE says of bytes, beside what `inner` says of those that it reads.
+struct Scanned {
+    bytes: Count,
+    share: RatioMetrics,
+}
+
+impl Scanned {
+    fn new(partition: usize, metrics: &ExecutionPlanMetricsSet) -> Self {
+        let builder = MetricBuilder::new(metrics).with_type(MetricType::Summary);
+        let strategy = RatioMergeStrategy::AddPartSetTotal;
+        let share = builder.clone().ratio_metrics_with_strategy("scan_efficiency_ratio", partition, strategy);
+        let bytes = builder.with_category(MetricCategory::Bytes).counter("bytes_scanned", partition);
+        Self { bytes, share }
+    }
+
+    fn add(&self, bytes: usize) {
+        self.bytes.add(bytes);
+        self.share.add_part(bytes);
     }
 }
 
 struct Metered {
     inner: Box<dyn AsyncFileReader + Send>,
+    at_hand: Option<AtHand>,
+    scanned: Scanned,
     object: ObjectMeta,
     footers: Arc<FileMetadataCache>,
     counters: Arc<ScanCounters>,
@@ -95,6 +125,13 @@ impl Metered {
         self.footers.put(place, CachedFileMetadataEntry::new(self.object.clone(), kept));
     }
 
+    /// The bytes of `ranges`, if they are in memory.
+    fn at_hand(&mut self, ranges: &[Range<u64>]) -> Option<Vec<Bytes>> {
+        let found = self.at_hand.as_mut()?.read(ranges)?;
+        self.scanned.add(found.iter().map(Bytes::len).sum());
+        Some(found)
+    }
+
     fn admit(&self, bytes: u64) -> std::result::Result<(), ParquetError> {
         let bytes_max = self.counters.bytes_max();
         if self.counters.add_bytes(bytes) <= bytes_max {
@@ -109,9 +146,12 @@ impl Metered {
 
 impl AsyncFileReader for Metered {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, std::result::Result<Bytes, ParquetError>> {
-        match self.admit(range.end.saturating_sub(range.start)) {
-            Ok(()) => self.inner.get_bytes(range),
-            Err(error) => futures::future::ready(Err(error)).boxed(),
+        if let Err(error) = self.admit(range.end.saturating_sub(range.start)) {
+            return ready(Err(error)).boxed();
+        }
+        match self.at_hand(std::slice::from_ref(&range)).and_then(|mut found| found.pop()) {
+            Some(found) => ready(Ok(found)).boxed(),
+            None => self.inner.get_bytes(range),
         }
     }
 
@@ -119,9 +159,12 @@ impl AsyncFileReader for Metered {
         &mut self,
         ranges: Vec<Range<u64>>,
     ) -> BoxFuture<'_, std::result::Result<Vec<Bytes>, ParquetError>> {
-        match self.admit(ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum()) {
-            Ok(()) => self.inner.get_byte_ranges(ranges),
-            Err(error) => futures::future::ready(Err(error)).boxed(),
+        if let Err(error) = self.admit(ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum()) {
+            return ready(Err(error)).boxed();
+        }
+        match self.at_hand(&ranges) {
+            Some(found) => ready(Ok(found)).boxed(),
+            None => self.inner.get_byte_ranges(ranges),
         }
     }
 
@@ -173,7 +216,7 @@ mod tests {
         for are_rows_few in [false, false, true, true] {
             let (inner, footers) = (inner.clone(), footers.clone());
             let counters = Arc::new(ScanCounters::new(u64::MAX));
-            let readers = MeteredReaders { inner, footers, counters, are_rows_few };
+            let readers = MeteredReaders { inner, folder: None, footers, counters, are_rows_few };
             let mut reader = readers.create_reader(0, file.clone(), None, &metrics).unwrap();
             found.push(reader.get_metadata(None).await.unwrap());
         }
@@ -186,5 +229,30 @@ mod tests {
         assert!(matches!(types, [DataType::Dictionary(..), DataType::Utf8View]), "{types:?}");
         assert!(with_dictionaries(&found[0]).unwrap().is_none(), "it is marked");
         assert!(found[0].column_index().is_some() && found[0].offset_index().is_some());
+    }
+
+    #[tokio::test]
+    async fn what_is_in_memory_reads_and_counts_as_what_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let store: Arc<dyn ObjectStore> = Arc::new(bodkin_table::DurableLocal::open(folder.path()).unwrap());
+        let path = object_store::path::Path::from("date=2026-11-24/a b%.parquet");
+        let content: Vec<u8> = (0..100_000u32).map(|at| (at % 251) as u8).collect();
+        store.put(&path, content.clone().into()).await.unwrap();
+        let file = PartitionedFile::new_from_meta(store.head(&path).await.unwrap());
+        let footers = RuntimeEnvBuilder::new().build_arc().unwrap().cache_manager.get_file_metadata_cache();
+        let inner = Arc::new(CachedParquetFileReaderFactory::new(store, footers.clone()));
+        for place in [None, Some(folder.path().into())] {
+            let (inner, footers) = (inner.clone(), footers.clone());
+            let counters = Arc::new(ScanCounters::new(1000));
+            let readers = MeteredReaders { inner, folder: place, footers, counters, are_rows_few: false };
+            let metrics = ExecutionPlanMetricsSet::new();
+            let mut reader = readers.create_reader(0, file.clone(), None, &metrics).unwrap();
+            assert_eq!(reader.get_bytes(5..105).await.unwrap(), content[5..105]);
+            let found = reader.get_byte_ranges(vec![0..3, 99_000..99_500]).await.unwrap();
+            assert_eq!(found.concat(), [&content[0..3], &content[99_000..99_500]].concat());
+            assert_eq!(reader.get_bytes(99_999..100_001).await.unwrap(), content[99_999..]);
+            assert!(reader.get_bytes(0..900).await.unwrap_err().to_string().contains("the query reads more than"));
+            assert_eq!(metrics.clone_inner().sum_by_name("bytes_scanned").unwrap().as_usize(), 605);
+        }
     }
 }

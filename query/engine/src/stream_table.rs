@@ -14,6 +14,7 @@ use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown, Tabl
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 /// What all tables of one query share.
@@ -25,6 +26,8 @@ pub(crate) struct QueryView {
     pub(crate) tenant: Tenant,
     /// Where the files are.
     pub(crate) store: ObjectStoreUrl,
+    /// Their folder, if they are files of this machine.
+    pub(crate) folder: Option<Arc<Path>>,
     /// What scans count.
     pub(crate) counters: Arc<ScanCounters>,
     /// Older versions that the query reads: vacuum spares what they name while they are held.

@@ -7,6 +7,7 @@ use bodkin_schema::Stream;
 use bodkin_table::{Snapshot, TableSnapshot, Tables};
 use object_store::ObjectStore;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The tables of a running server.
@@ -35,6 +36,10 @@ impl Catalog for LiveCatalog {
 
     fn store(&self) -> Arc<dyn ObjectStore> {
         self.tables.store().clone()
+    }
+
+    fn folder(&self) -> Option<PathBuf> {
+        self.tables.root_url().to_file_path().ok()
     }
 }
 
