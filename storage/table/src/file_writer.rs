@@ -1,13 +1,15 @@
-//! Sorted rows to the bytes of one Parquet file (ORDER-1): texts by our own encoder, everything else by the writer of
-//! the `parquet` crate.
+//! Sorted rows to the bytes of one Parquet file (ORDER-1): texts and integers that repeat by our own encoder, everything
+//! else by the writer of the `parquet` crate.
 
 use crate::align::is_text_dictionary;
 use crate::gather::{Picked, Place, gather};
+use crate::int_chunk::IntChunk;
+use crate::pages::{Chunk, ChunkEncoder, ChunkOptions};
 use crate::stats::StatsBuilder;
 use crate::suffixed::Suffixed;
 use crate::text_chunk::TextChunk;
 use crate::text_ids::TextIds;
-use crate::text_pages::{TextEncoder, TextOptions};
+
 use crate::value_chunk::ValueEncoder;
 use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
@@ -82,7 +84,7 @@ pub(crate) struct FileWriter {
     incoming: SchemaRef,
     writer: SerializedFileWriter<Vec<u8>>,
     columns: ArrowRowGroupWriterFactory,
-    texts: TextEncoder,
+    encoder: ChunkEncoder,
     group: Group,
     stats: StatsBuilder,
     /// Where the metric of each row is, if row groups end with metrics.
@@ -98,7 +100,8 @@ struct Group {
 }
 
 enum Column {
-    Text(TextChunk, TextOptions),
+    Text(TextChunk, ChunkOptions),
+    Int(IntChunk),
     /// Values whose encoding is chosen for each row group.
     Values(ValueEncoder),
     /// A writer for each leaf.
@@ -122,7 +125,10 @@ impl FileWriter {
             Ok(match is_text(field) {
                 true => Column::Text(TextChunk::default(), text_options(stream, field)),
                 false if is_tried(field) => Column::Values(ValueEncoder::new(field.name(), effort == Effort::Keep)?),
-                false => Column::Other(Vec::new()),
+                false if is_delta_packed(field.data_type(), field.name()) || is_process(field.name()) => {
+                    Column::Other(Vec::new())
+                }
+                false => IntChunk::new(field.data_type()).map_or_else(|| Column::Other(Vec::new()), Column::Int),
             })
         });
         let chunks = chunks.collect::<Result<_, ParquetError>>()?;
@@ -139,7 +145,7 @@ impl FileWriter {
             incoming: schema,
             writer,
             columns,
-            texts: TextEncoder::new(zstd_level)?,
+            encoder: ChunkEncoder::new(zstd_level)?,
             group,
         })
     }
@@ -239,11 +245,18 @@ impl FileWriter {
             match column {
                 Column::Text(chunk, options) => {
                     let leaf = leaves.next().ok_or_else(|| ParquetError::General("a column is missing".to_owned()))?;
-                    let encoded = self.texts.encode(chunk, leaf, *options)?;
+                    let encoded = self.encoder.encode(chunk, leaf, *options)?;
                     group.append_column(&encoded.bytes, encoded.close)?;
                     if let Some((min, max)) = chunk.bounds() {
                         self.stats.widen_text(index, min, max);
                     }
+                    chunk.clear();
+                }
+                Column::Int(chunk) => {
+                    let leaf = leaves.next().ok_or_else(|| ParquetError::General("a column is missing".to_owned()))?;
+                    let options = ChunkOptions { has_bounds: true, has_bloom_filter: false };
+                    let encoded = self.encoder.encode(chunk, leaf, options)?;
+                    group.append_column(&encoded.bytes, encoded.close)?;
                     chunk.clear();
                 }
                 Column::Values(encoder) => {
@@ -294,6 +307,7 @@ impl Column {
     fn push(&mut self, array: &ArrayRef, field: &Field) -> Result<(), ParquetError> {
         match self {
             Self::Text(chunk, _) => chunk.push(array)?,
+            Self::Int(chunk) => chunk.push(array)?,
             Self::Values(encoder) => encoder.push(array),
             Self::Other(writers) => {
                 for (writer, leaf) in writers.iter_mut().zip(compute_leaves(field, array)?) {
@@ -309,6 +323,7 @@ impl Column {
         match self {
             // Numbers take a byte or two, and texts compress to a third.
             Self::Text(chunk, _) => chunk.page().len() / 3 + chunk.codes().map_or(0, <[u32]>::len),
+            Self::Int(chunk) => chunk.encoded_bytes(),
             Self::Values(encoder) => encoder.bytes(),
             Self::Other(writers) => writers.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum(),
         }
@@ -318,7 +333,7 @@ impl Column {
     fn text_bytes(&self) -> usize {
         match self {
             Self::Text(chunk, _) => chunk.page().len(),
-            Self::Values(_) | Self::Other(_) => 0,
+            Self::Int(_) | Self::Values(_) | Self::Other(_) => 0,
         }
     }
 }
@@ -336,9 +351,9 @@ fn leaves_of(data_type: &DataType) -> usize {
     }
 }
 
-fn text_options(stream: Stream, field: &Field) -> TextOptions {
+fn text_options(stream: Stream, field: &Field) -> ChunkOptions {
     let has_bloom_filter = bloom_columns(stream).contains(&field.name().as_str());
-    TextOptions { has_bounds: !has_no_bounds(field.name()), has_bloom_filter }
+    ChunkOptions { has_bounds: !has_no_bounds(field.name()), has_bloom_filter }
 }
 
 fn properties(stream: Stream, schema: &Schema, zstd_level: i32) -> Result<WriterProperties, ParquetError> {

@@ -36,7 +36,8 @@
 //! | `gather` | `Picked`: rows of many batches in a new order |
 //! | `encode` | tail parts sorted and cut into files, in memory |
 //! | `file_writer` | sorted rows to the bytes of one Parquet file |
-//! | `text_ids`, `text_chunk`, `text_numbers`, `text_pages`, `hybrid` | texts to column chunks: each distinct text is looked at once |
+//! | `text_ids`, `text_chunk`, `text_numbers`, `text_bounds`, `int_chunk` | the values of a column as numbers into the distinct ones: each is looked at once |
+//! | `pages`, `hybrid` | those to the pages of a column chunk |
 //! | `writer` | files cut, named and uploaded |
 //! | `run` | [`Run`]: files that follow each other in sort order, told by their names |
 //! | `plan` | [`plan_compaction`], [`expired`]: what to do, from files and time alone |
@@ -71,11 +72,13 @@ mod file_writer;
 mod folder;
 mod gather;
 mod hybrid;
+mod int_chunk;
 mod lease;
 mod log;
 mod merge;
 mod model;
 mod node;
+mod pages;
 mod plan;
 mod run;
 mod snapshot;
@@ -86,10 +89,10 @@ mod stretch;
 mod suffixed;
 mod tables;
 mod tail;
+mod text_bounds;
 mod text_chunk;
 mod text_ids;
 mod text_numbers;
-mod text_pages;
 mod upkeep;
 mod vacuum;
 mod value_chunk;

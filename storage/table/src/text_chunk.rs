@@ -5,12 +5,17 @@
 
 use crate::align::is_text_dictionary;
 use crate::gather::Place;
+use crate::pages::Chunk;
+use crate::text_bounds::{cut_down, cut_up};
 use crate::text_ids::{NULL, TextIds};
 use crate::text_numbers::TextNumbers;
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Int32Type};
 use arrow::error::ArrowError;
+use parquet::basic::Type;
+use parquet::data_type::ByteArray;
+use parquet::file::statistics::{Statistics, ValueStatistics};
 use std::collections::HashMap;
 
 /// A key that no row had yet.
@@ -178,45 +183,9 @@ impl TextChunk {
         self.lengths.push(text.len() as u32);
     }
 
-    pub(crate) fn rows(&self) -> usize {
-        self.rows
-    }
-
-    pub(crate) fn nulls(&self) -> usize {
-        self.nulls
-    }
-
-    /// The number of each row's text; none where all are null.
-    pub(crate) fn codes(&self) -> Option<&[u32]> {
-        (!self.codes.is_empty()).then_some(&self.codes)
-    }
-
-    pub(crate) fn distinct(&self) -> usize {
-        self.spans.len()
-    }
-
-    /// The distinct texts in plain encoding.
-    pub(crate) fn page(&self) -> &[u8] {
-        &self.page
-    }
-
-    /// A text in plain encoding.
-    pub(crate) fn plain(&self, code: u32) -> &[u8] {
-        let (start, end) = self.spans[code as usize];
-        &self.page[start - LENGTH_BYTES..end]
-    }
-
-    pub(crate) fn text(&self, code: u32) -> &[u8] {
-        &self.plain(code)[LENGTH_BYTES..]
-    }
-
-    pub(crate) fn plain_bytes(&self) -> usize {
-        self.plain_bytes
-    }
-
     /// The least and the greatest text; none where all are null.
     pub(crate) fn bounds(&self) -> Option<(&[u8], &[u8])> {
-        let mut texts = (0..self.spans.len() as u32).map(|code| self.text(code));
+        let mut texts = (0..self.spans.len() as u32).map(|code| self.value(code));
         let first = texts.next()?;
         Some(texts.fold((first, first), |(min, max), text| (min.min(text), max.max(text))))
     }
@@ -232,6 +201,72 @@ impl TextChunk {
         self.tables.clear();
         self.places.clear();
         (self.rows, self.nulls, self.plain_bytes) = (0, 0, 0);
+    }
+}
+
+impl Chunk for TextChunk {
+    fn physical_type(&self) -> Type {
+        Type::BYTE_ARRAY
+    }
+
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn nulls(&self) -> usize {
+        self.nulls
+    }
+
+    fn codes(&self) -> Option<&[u32]> {
+        (!self.codes.is_empty()).then_some(&self.codes)
+    }
+
+    fn distinct(&self) -> usize {
+        self.spans.len()
+    }
+
+    fn page(&self) -> &[u8] {
+        &self.page
+    }
+
+    fn plain(&self, code: u32) -> &[u8] {
+        let (start, end) = self.spans[code as usize];
+        &self.page[start - LENGTH_BYTES..end]
+    }
+
+    fn plain_bytes(&self) -> usize {
+        self.plain_bytes
+    }
+
+    fn value(&self, code: u32) -> &[u8] {
+        &self.plain(code)[LENGTH_BYTES..]
+    }
+
+    fn is_less(&self, one: u32, other: u32) -> bool {
+        self.value(one) < self.value(other)
+    }
+
+    fn lower_bound(&self, code: u32) -> &[u8] {
+        cut_down(self.value(code))
+    }
+
+    fn upper_bound(&self, code: u32) -> Option<Vec<u8>> {
+        cut_up(self.value(code))
+    }
+
+    fn statistics(&self, bounds: Option<(u32, u32)>) -> Statistics {
+        let least = bounds.map(|(min, _)| (self.value(min), self.lower_bound(min)));
+        let greatest = bounds.and_then(|(_, max)| Some((self.value(max), self.upper_bound(max)?)));
+        let min_is_exact = least.is_some_and(|(text, bound)| text == bound);
+        let max_is_exact = greatest.as_ref().is_some_and(|(text, bound)| text == bound);
+        let statistics = ValueStatistics::new(
+            least.map(|(_, bound)| ByteArray::from(bound.to_vec())),
+            greatest.map(|(_, bound)| ByteArray::from(bound)),
+            Some(self.distinct() as u64),
+            Some(self.nulls as u64),
+            false,
+        );
+        Statistics::ByteArray(statistics.with_min_is_exact(min_is_exact).with_max_is_exact(max_is_exact))
     }
 }
 
@@ -257,7 +292,7 @@ mod tests {
 
     fn texts(chunk: &TextChunk) -> Vec<Option<String>> {
         let codes = chunk.codes().map_or(vec![NULL; chunk.rows()], <[u32]>::to_vec);
-        let text = |code| String::from_utf8(chunk.text(code).to_vec()).unwrap();
+        let text = |code| String::from_utf8(chunk.value(code).to_vec()).unwrap();
         codes.into_iter().map(|code| (code != NULL).then(|| text(code))).collect()
     }
 

@@ -1,22 +1,20 @@
-//! The texts of a column in a row group to the pages of a column chunk.
+//! The values of a column in a row group, gathered as numbers into the distinct ones, to the pages of a column chunk.
 //!
 //! ```text
-//! dictionary page   the distinct texts, where they repeat; otherwise there is none
-//! data pages        whether each row has a text; then its number in the dictionary, or the text itself
+//! dictionary page   the distinct values, where they repeat; otherwise there is none
+//! data pages        whether each row has a value; then its number in the dictionary, or the value itself
 //! ```
 
 use crate::hybrid;
-use crate::text_chunk::TextChunk;
 use crate::text_ids::NULL;
 use bytes::Bytes;
 use parquet::basic::{Compression, Encoding, EncodingMask, PageType, Type, ZstdLevel};
 use parquet::bloom_filter::Sbbf;
 use parquet::column::page::{CompressedPage, Page, PageWriter};
 use parquet::column::writer::ColumnCloseResult;
-use parquet::data_type::ByteArray;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ColumnChunkMetaData, ColumnIndexBuilder, OffsetIndexBuilder, PageEncodingStats};
-use parquet::file::statistics::{Statistics, ValueStatistics};
+use parquet::file::statistics::Statistics;
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 use std::ops::Range;
@@ -31,19 +29,64 @@ const WHOLE_BYTES_FROM: u32 = 5;
 const WIDE_ZSTD_LEVEL_MIN: i32 = 3;
 /// A dictionary that is larger stays out of the caches of readers.
 const DICTIONARY_BYTES_MAX: usize = 4 << 20;
-/// Bytes of a bound, at most.
-const BOUND_BYTES: usize = 64;
 const BLOOM_FALSE_POSITIVES: f64 = 0.01;
 
-/// What is written beside the texts.
+/// Values of one column in one row group: the distinct ones, and for each row the number of its own.
+pub(crate) trait Chunk {
+    /// How Parquet stores a value.
+    fn physical_type(&self) -> Type;
+
+    fn rows(&self) -> usize;
+
+    fn nulls(&self) -> usize;
+
+    /// The number of each row's value, [`NULL`] where it has none; none where all are null.
+    fn codes(&self) -> Option<&[u32]>;
+
+    fn distinct(&self) -> usize;
+
+    /// The distinct values in plain encoding.
+    fn page(&self) -> &[u8];
+
+    /// A value in plain encoding.
+    fn plain(&self, code: u32) -> &[u8];
+
+    /// Bytes of the values of all rows in plain encoding.
+    fn plain_bytes(&self) -> usize;
+
+    /// A value by itself, as bloom filters take it.
+    fn value(&self, code: u32) -> &[u8];
+
+    /// Whether one value sorts before another.
+    fn is_less(&self, one: u32, other: u32) -> bool;
+
+    /// What no value from this one on is less than.
+    fn lower_bound(&self, code: u32) -> &[u8];
+
+    /// What no value up to this one is greater than; none where there is no such thing.
+    fn upper_bound(&self, code: u32) -> Option<Vec<u8>>;
+
+    /// What the footer says; `bounds` are the numbers of the least and the greatest value.
+    fn statistics(&self, bounds: Option<(u32, u32)>) -> Statistics;
+}
+
+/// The numbers of the least and the greatest value among `codes`.
+fn bounds(chunk: &impl Chunk, mut codes: impl Iterator<Item = u32>) -> Option<(u32, u32)> {
+    let first = codes.next()?;
+    Some(codes.fold((first, first), |(min, max), code| {
+        (if chunk.is_less(code, min) { code } else { min }, if chunk.is_less(max, code) { code } else { max })
+    }))
+}
+
+/// What is written beside the values.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct TextOptions {
+pub(crate) struct ChunkOptions {
     pub(crate) has_bounds: bool,
     pub(crate) has_bloom_filter: bool,
 }
 
-/// Writes column chunks of texts, one after the other.
-pub(crate) struct TextEncoder {
+/// Writes column chunks, one after the other.
+pub(crate) struct ChunkEncoder {
     zstd: zstd::bulk::Compressor<'static>,
     /// For pages of numbers of two whole bytes and more.
     wide: zstd::bulk::Compressor<'static>,
@@ -56,7 +99,7 @@ pub(crate) struct EncodedChunk {
     pub(crate) close: ColumnCloseResult,
 }
 
-impl TextEncoder {
+impl ChunkEncoder {
     pub(crate) fn new(zstd_level: i32) -> Result<Self> {
         Ok(Self {
             zstd: zstd::bulk::Compressor::new(zstd_level)?,
@@ -68,9 +111,9 @@ impl TextEncoder {
     /// Encodes `chunk` as the column `column`.
     pub(crate) fn encode(
         &mut self,
-        chunk: &TextChunk,
+        chunk: &impl Chunk,
         column: &ColumnDescPtr,
-        options: TextOptions,
+        options: ChunkOptions,
     ) -> Result<EncodedChunk> {
         let is_dictionary = repeats(chunk);
         let width = if is_dictionary { self.width(chunk)? } else { 0 };
@@ -85,7 +128,7 @@ impl TextEncoder {
             uncompressed: 0,
             data_offset: None,
             data_pages: 0,
-            column_index: ColumnIndexBuilder::new(Type::BYTE_ARRAY),
+            column_index: ColumnIndexBuilder::new(chunk.physical_type()),
             offset_index: OffsetIndexBuilder::new(),
             seen: vec![u32::MAX; if options.has_bounds { chunk.distinct() } else { 0 }],
         };
@@ -104,7 +147,7 @@ impl TextEncoder {
     /// Bits of a number in the data pages: as few as they need, or whole bytes where these compress better. A compressor
     /// sees in bytes what repeats and what is frequent; numbers that begin anywhere in a byte are noise to it. A page from
     /// the middle tells.
-    fn width(&mut self, chunk: &TextChunk) -> Result<u32> {
+    fn width(&mut self, chunk: &impl Chunk) -> Result<u32> {
         let least = least_width(chunk);
         let whole = least.next_multiple_of(u8::BITS);
         if least < WHOLE_BYTES_FROM || whole == least {
@@ -134,37 +177,37 @@ impl TextEncoder {
     }
 }
 
-/// Whether a dictionary takes clearly less room than the texts.
-fn repeats(chunk: &TextChunk) -> bool {
+/// Whether a dictionary takes clearly less room than the values.
+fn repeats(chunk: &impl Chunk) -> bool {
     let numbers = (chunk.rows() - chunk.nulls()) * least_width(chunk) as usize / 8;
     chunk.page().len() <= DICTIONARY_BYTES_MAX && (chunk.page().len() + numbers) * 10 <= chunk.plain_bytes() * 7
         || chunk.distinct() <= 1
 }
 
 /// Bits that a number in the dictionary needs.
-fn least_width(chunk: &TextChunk) -> u32 {
+fn least_width(chunk: &impl Chunk) -> u32 {
     hybrid::width_of(chunk.distinct().saturating_sub(1) as u32)
 }
 
-struct Pages<'a> {
-    encoder: &'a mut TextEncoder,
-    chunk: &'a TextChunk,
+struct Pages<'a, C> {
+    encoder: &'a mut ChunkEncoder,
+    chunk: &'a C,
     /// Bits of a number in the dictionary.
     width: u32,
     is_nullable: bool,
     is_dictionary: bool,
-    options: TextOptions,
+    options: ChunkOptions,
     sink: TrackedWrite<Vec<u8>>,
     uncompressed: usize,
     data_offset: Option<usize>,
     data_pages: u32,
     column_index: ColumnIndexBuilder,
     offset_index: OffsetIndexBuilder,
-    /// The page in which each text was met last: it is compared once per page.
+    /// The page in which each value was met last: it is compared once per page.
     seen: Vec<u32>,
 }
 
-impl Pages<'_> {
+impl<C: Chunk> Pages<'_, C> {
     fn write_dictionary(&mut self) -> Result<()> {
         let page = self.chunk.page();
         let page_size = page.len();
@@ -211,7 +254,7 @@ impl Pages<'_> {
             let length = (body.len() - 4) as u32;
             body[..4].copy_from_slice(&length.to_le_bytes());
         } else if present.len() < count {
-            return Err(ParquetError::General("a required text is null".to_owned()));
+            return Err(ParquetError::General("a required value is null".to_owned()));
         }
         let encoding = match self.is_dictionary {
             true => {
@@ -246,15 +289,11 @@ impl Pages<'_> {
         if !self.options.has_bounds {
             return;
         }
-        let mut bounds: Option<(&[u8], &[u8])> = None;
-        for code in present {
-            if std::mem::replace(&mut self.seen[*code as usize], self.data_pages) != self.data_pages {
-                let text = self.chunk.text(*code);
-                bounds = Some(bounds.map_or((text, text), |(min, max)| (min.min(text), max.max(text))));
-            }
-        }
+        let (seen, page) = (&mut self.seen, self.data_pages);
+        let is_new = |code: &u32| std::mem::replace(&mut seen[*code as usize], page) != page;
+        let bounds = bounds(self.chunk, present.iter().copied().filter(is_new));
         let nulls = (rows - present.len()) as i64;
-        match bounds.map(|(min, max)| (cut_down(min), cut_up(max))) {
+        match bounds.map(|(min, max)| (self.chunk.lower_bound(min), self.chunk.upper_bound(max))) {
             None => self.column_index.append(true, Vec::new(), Vec::new(), nulls),
             Some((min, Some(max))) => self.column_index.append(false, min.to_vec(), max, nulls),
             Some((_, None)) => self.column_index.to_invalid(),
@@ -280,7 +319,8 @@ impl Pages<'_> {
             .set_data_page_offset(self.data_offset.unwrap_or_default() as i64)
             .set_dictionary_page_offset(self.is_dictionary.then_some(0));
         if self.options.has_bounds {
-            metadata = metadata.set_statistics(statistics(self.chunk));
+            let bounds = bounds(self.chunk, 0..self.chunk.distinct() as u32);
+            metadata = metadata.set_statistics(self.chunk.statistics(bounds));
         }
         let has_index = self.options.has_bounds && self.column_index.valid();
         Ok(EncodedChunk {
@@ -297,64 +337,30 @@ impl Pages<'_> {
     }
 }
 
-fn bloom_filter(chunk: &TextChunk) -> Result<Sbbf> {
+fn bloom_filter(chunk: &impl Chunk) -> Result<Sbbf> {
     let mut filter = Sbbf::new_with_ndv_fpp(chunk.distinct().max(1) as u64, BLOOM_FALSE_POSITIVES)?;
-    (0..chunk.distinct() as u32).for_each(|code| filter.insert(chunk.text(code)));
+    (0..chunk.distinct() as u32).for_each(|code| filter.insert(chunk.value(code)));
     Ok(filter)
-}
-
-fn statistics(chunk: &TextChunk) -> Statistics {
-    let bounds = chunk.bounds();
-    let min = bounds.map(|(min, _)| cut_down(min));
-    let max = bounds.and_then(|(_, max)| cut_up(max));
-    let is_exact = |bound: Option<&[u8]>, cut: Option<&[u8]>| bound.is_some() && bound == cut;
-    let min_is_exact = is_exact(bounds.map(|(min, _)| min), min);
-    let max_is_exact = is_exact(bounds.map(|(_, max)| max), max.as_deref());
-    let value = |bytes: Vec<u8>| ByteArray::from(bytes);
-    let statistics = ValueStatistics::new(
-        min.map(|min| value(min.to_vec())),
-        max.map(value),
-        Some(chunk.distinct() as u64),
-        Some(chunk.nulls() as u64),
-        false,
-    );
-    Statistics::ByteArray(statistics.with_min_is_exact(min_is_exact).with_max_is_exact(max_is_exact))
-}
-
-/// The beginning of a text, of whole characters.
-fn cut_down(text: &[u8]) -> &[u8] {
-    if text.len() <= BOUND_BYTES {
-        return text;
-    }
-    let end = (1..=BOUND_BYTES).rev().find(|end| is_start(text[*end])).unwrap_or(0);
-    &text[..end]
-}
-
-/// Whether a character of UTF-8 starts with this byte.
-fn is_start(byte: u8) -> bool {
-    byte & 0xc0 != 0x80
-}
-
-/// A text that is not less than any with the same beginning; none where there is none.
-fn cut_up(text: &[u8]) -> Option<Vec<u8>> {
-    let cut = cut_down(text);
-    if cut.len() == text.len() {
-        return Some(cut.to_vec());
-    }
-    // One more than the last character below 0x7f is a character of one byte again.
-    let last = cut.iter().rposition(|byte| *byte < 0x7f)?;
-    let mut above = cut[..=last].to_vec();
-    above[last] += 1;
-    Some(above)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::file_writer::{Effort, FileWriter};
-    use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+    use crate::int_chunk::IntChunk;
+    use crate::text_chunk::TextChunk;
+    use arrow::array::{
+        Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    };
+    use arrow::compute::{cast, max, min, sum};
+    use arrow::datatypes::{DataType, Int64Type};
     use bodkin_schema::{Stream, drops};
-    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+    use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+    use parquet::file::metadata::PageIndexPolicy;
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+    use proptest::prelude::*;
     use std::sync::Arc;
 
     /// Texts of 3,000: most of them of a few that come in the same order, as those of busy processes do.
@@ -371,7 +377,7 @@ mod tests {
 
     #[test]
     fn numbers_take_whole_bytes_where_these_compress_better() {
-        let mut encoder = TextEncoder::new(1).unwrap();
+        let mut encoder = ChunkEncoder::new(1).unwrap();
         let mut width = |texts: Vec<Option<String>>| {
             let mut chunk = TextChunk::default();
             chunk.push(&(Arc::new(texts.into_iter().collect::<StringArray>()) as ArrayRef)).unwrap();
@@ -410,15 +416,55 @@ mod tests {
         }
     }
 
-    #[test]
-    fn bounds_are_rounded_outward_to_whole_characters() {
-        let long = "\u{e4}".repeat(40);
-        assert_eq!(cut_down(long.as_bytes()).len(), 64);
-        assert_eq!(cut_down(format!("x{long}").as_bytes()).len(), 63);
-        assert_eq!(cut_up(long.as_bytes()), None);
-        assert_eq!(cut_up(b"short"), Some(b"short".to_vec()));
-        let text = format!("a{long}");
-        assert_eq!(cut_up(text.as_bytes()), Some(b"b".to_vec()));
-        assert!(cut_up(text.as_bytes()).unwrap().as_slice() > text.as_bytes());
+    proptest! {
+        #[test]
+        fn integers_are_read_as_they_were_written(
+            narrow in prop::collection::vec(prop::option::weighted(0.8, prop_oneof![-3i32..3, any::<i32>()]), 1..300),
+            wide in prop::collection::vec(prop_oneof![Just(7i64), any::<i64>()], 300),
+            repeats in 1usize..100,
+        ) {
+            let narrow: Int32Array = narrow.iter().copied().cycle().take(narrow.len() * repeats).collect();
+            let wide: Int64Array = wide.iter().copied().cycle().take(narrow.len()).collect::<Vec<_>>().into();
+            let columns: [ArrayRef; 2] = [Arc::new(narrow), Arc::new(wide)];
+            let message = "message rows { optional int32 narrow; required int64 wide; }";
+            let schema = Arc::new(parse_message_type(message).unwrap());
+            let mut file = SerializedFileWriter::new(Vec::new(), schema, Default::default()).unwrap();
+            let leaves = file.schema_descr().columns().to_vec();
+            let mut encoder = ChunkEncoder::new(1).unwrap();
+            let mut group = file.next_row_group().unwrap();
+            for (column, leaf) in columns.iter().zip(&leaves) {
+                let mut chunk = IntChunk::new(column.data_type()).unwrap();
+                chunk.push(column).unwrap();
+                let options = ChunkOptions { has_bounds: true, has_bloom_filter: false };
+                let encoded = encoder.encode(&chunk, leaf, options).unwrap();
+                group.append_column(&encoded.bytes, encoded.close).unwrap();
+            }
+            group.close().unwrap();
+            let bytes = Bytes::from(file.into_inner().unwrap());
+            let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
+            let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options).unwrap();
+            let schema = reader.schema().clone();
+            let metadata = reader.metadata().clone();
+            let rows: Vec<RecordBatch> =
+                reader.with_batch_size(usize::MAX >> 8).build().unwrap().map(|batch| batch.unwrap()).collect();
+            prop_assert_eq!(rows[0].columns(), &columns);
+            for (field, column) in schema.fields().iter().zip(&columns) {
+                let converter =
+                    StatisticsConverter::try_new(field.name(), &schema, metadata.file_metadata().schema_descr()).unwrap();
+                let (groups, all) = (metadata.row_groups(), [0]);
+                let (index, offsets) = (metadata.column_index().unwrap(), metadata.offset_index().unwrap());
+                let (mins, maxes) = (converter.row_group_mins(groups).unwrap(), converter.row_group_maxes(groups).unwrap());
+                let nulls = converter.row_group_null_counts(groups).unwrap();
+                prop_assert_eq!(nulls.value(0), column.null_count() as u64);
+                let page_nulls = converter.data_page_null_counts(index, offsets, &all).unwrap();
+                prop_assert_eq!(sum(&page_nulls), Some(column.null_count() as u64));
+                let page_mins = converter.data_page_mins(index, offsets, &all).unwrap();
+                let page_maxes = converter.data_page_maxes(index, offsets, &all).unwrap();
+                let least = |values: &ArrayRef| min(cast(values, &DataType::Int64).unwrap().as_primitive::<Int64Type>());
+                let greatest = |values: &ArrayRef| max(cast(values, &DataType::Int64).unwrap().as_primitive::<Int64Type>());
+                prop_assert_eq!([least(&mins), least(&page_mins)], [least(column); 2]);
+                prop_assert_eq!([greatest(&maxes), greatest(&page_maxes)], [greatest(column); 2]);
+            }
+        }
     }
 }
