@@ -11,7 +11,7 @@ const SLACK_MS: i64 = 2 * 60 * 1000;
 /// Runs that are merged at once.
 const FAN_IN_MAX: usize = 64;
 /// Bytes of row groups that are open at once: one per run.
-const OPEN_BYTES_MAX: u64 = 256 << 20;
+const OPEN_BYTES_MAX: u64 = 128 << 20;
 /// Bytes that one job reads, so that its commit comes and its lease holds.
 const JOB_BYTES_MAX: u64 = 8 << 30;
 /// Rows of a row group, as the writer makes them.
