@@ -41,8 +41,8 @@ pub(crate) struct TextChunk {
     plain_bytes: usize,
     /// Dictionaries that rows were picked from.
     tables: Vec<Table>,
-    /// Where each is in `tables`, by its place in memory and its length.
-    places: HashMap<(usize, usize), usize>,
+    /// Where each is in `tables`, by where its lengths and texts are in memory, and how many there are.
+    places: HashMap<(usize, usize, usize), usize>,
     /// The number here of each of [`TextIds`].
     of_ids: Vec<u32>,
 }
@@ -93,13 +93,13 @@ impl TextChunk {
             other if is_text_dictionary(other) => {
                 let dictionary = column.as_dictionary::<Int32Type>();
                 let texts: &StringArray = dictionary.values().as_string();
-                // The pointer is of this dictionary alone while it is held.
-                let table =
-                    *self.places.entry((texts.value_offsets().as_ptr() as usize, texts.len())).or_insert_with(|| {
-                        self.tables
-                            .push(Table { _dictionary: dictionary.values().clone(), codes: vec![UNSEEN; texts.len()] });
-                        self.tables.len() - 1
-                    });
+                // Nothing else is there while it is held.
+                let place = (texts.value_offsets().as_ptr() as usize, texts.value_data().as_ptr() as usize, texts.len());
+                let table = *self.places.entry(place).or_insert_with(|| {
+                    let codes = vec![UNSEEN; texts.len()];
+                    self.tables.push(Table { _dictionary: dictionary.values().clone(), codes });
+                    self.tables.len() - 1
+                });
                 let keys = dictionary.keys();
                 let nulls = keys.nulls().filter(|nulls| nulls.null_count() > 0);
                 Ok(Piece::Dictionary { keys: keys.values(), nulls, texts, table })
