@@ -45,6 +45,7 @@ fn main() -> ExitCode {
     let Cli { log, command } = Cli::parse();
     let result = logging::start(&log).and_then(|()| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.spawn(allocator::collect());
         runtime.block_on(dispatch(command))
     });
     result.unwrap_or_else(|error| {
