@@ -94,7 +94,8 @@ impl TextChunk {
                 let dictionary = column.as_dictionary::<Int32Type>();
                 let texts: &StringArray = dictionary.values().as_string();
                 // Nothing else is there while it is held.
-                let place = (texts.value_offsets().as_ptr() as usize, texts.value_data().as_ptr() as usize, texts.len());
+                let place =
+                    (texts.value_offsets().as_ptr() as usize, texts.value_data().as_ptr() as usize, texts.len());
                 let table = *self.places.entry(place).or_insert_with(|| {
                     let codes = vec![UNSEEN; texts.len()];
                     self.tables.push(Table { _dictionary: dictionary.values().clone(), codes });
