@@ -11,8 +11,8 @@ use bodkin_http::{Family, MetricsSource};
 use bodkin_ingest::LocalProducer;
 use bodkin_query::QueryEngine;
 use bodkin_schema::{Principal, Stream, Tenant};
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +40,7 @@ impl Scheduler {
     pub(crate) async fn run(self, stopping: CancellationToken) {
         let this = Arc::new(self);
         let slots = Arc::new(Semaphore::new(PARALLEL));
+        let asked = Arc::new(Mutex::new(HashSet::new()));
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         for second in 0_u64.. {
@@ -59,13 +60,23 @@ impl Scheduler {
                 value: None,
             };
             this.put(&[tick]).await;
+            let mut left_out = 0;
             for rule in alerts.rules.iter().filter(|rule| is_due(rule, second)) {
+                // Where answers take longer than the interval, questions would gather without end.
+                let Some(asked) = Asked::new(&asked, &rule.name) else {
+                    left_out += 1;
+                    continue;
+                };
                 let (this, slots, rule) = (this.clone(), slots.clone(), rule.clone());
                 tokio::spawn(async move {
+                    let _asked = asked;
                     // The semaphore is never closed.
                     let _slot = slots.acquire().await;
                     this.evaluate(&rule).await;
                 });
+            }
+            if left_out > 0 {
+                tracing::warn!(rules = left_out, "queries of rules take longer than their interval and were left out");
             }
         }
     }
@@ -102,6 +113,23 @@ impl Scheduler {
         if let Err(error) = self.producer.put(&Tenant::default(), rows).await {
             tracing::warn!(%error, "an evaluation is lost");
         }
+    }
+}
+
+/// The names of rules whose queries have no answer yet; this one's is among them until it is dropped.
+struct Asked(Arc<Mutex<HashSet<String>>>, String);
+
+impl Asked {
+    /// None where the rule is being asked already.
+    fn new(names: &Arc<Mutex<HashSet<String>>>, rule: &str) -> Option<Self> {
+        let is_new = names.lock().unwrap_or_else(PoisonError::into_inner).insert(rule.to_owned());
+        is_new.then(|| Self(names.clone(), rule.to_owned()))
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
     }
 }
 
@@ -223,6 +251,15 @@ fn labels(rule: &Rule, batch: &RecordBatch, row: usize) -> BTreeMap<String, Stri
 mod tests {
     use super::*;
     use bodkin_http::{MetricKind, Sample};
+
+    #[test]
+    fn a_rule_is_asked_once_at_a_time() {
+        let names = Arc::default();
+        let (one, other) = (Asked::new(&names, "one"), Asked::new(&names, "other"));
+        assert!(other.is_some() && Asked::new(&names, "one").is_none());
+        drop(one);
+        assert!(Asked::new(&names, "one").is_some());
+    }
 
     #[test]
     fn own_metrics_become_rows() {
