@@ -1,6 +1,6 @@
 //! The integers of one column in one row group, gathered as numbers into the distinct ones.
 
-use crate::pages::Chunk;
+use crate::pages::{Chunk, RowCodes};
 use crate::text_ids::NULL;
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Int32Type, Int64Type};
@@ -29,9 +29,7 @@ pub(crate) struct IntChunk {
     page: Vec<u8>,
     /// Numbers by hash, the next free place where two want the same; at most half full.
     places: Vec<u32>,
-    codes: Vec<u32>,
-    rows: usize,
-    nulls: usize,
+    of_rows: RowCodes,
 }
 
 impl IntChunk {
@@ -42,9 +40,8 @@ impl IntChunk {
             DataType::Int64 => Type::INT64,
             _ => return None,
         };
-        let (values, page, codes) = (Vec::new(), Vec::new(), Vec::new());
-        let places = vec![NULL; PLACES_MIN];
-        Some(Self { physical, factor: *FACTOR, values, page, places, codes, rows: 0, nulls: 0 })
+        let (values, page, places) = (Vec::new(), Vec::new(), vec![NULL; PLACES_MIN]);
+        Some(Self { physical, factor: *FACTOR, values, page, places, of_rows: RowCodes::default() })
     }
 
     /// Takes the next rows.
@@ -53,12 +50,12 @@ impl IntChunk {
     /// Where `column` has another type.
     pub(crate) fn push(&mut self, column: &ArrayRef) -> Result<(), ArrowError> {
         let nulls = column.null_count();
-        if nulls == column.len() && self.codes.is_empty() {
-            (self.rows, self.nulls) = (self.rows + nulls, self.nulls + nulls);
+        if nulls == column.len() && self.of_rows.codes.is_empty() {
+            (self.of_rows.rows, self.of_rows.nulls) = (self.of_rows.rows + nulls, self.of_rows.nulls + nulls);
             return Ok(());
         }
-        self.codes.resize(self.rows, NULL);
-        (self.rows, self.nulls) = (self.rows + column.len(), self.nulls + nulls);
+        self.of_rows.codes.resize(self.of_rows.rows, NULL);
+        (self.of_rows.rows, self.of_rows.nulls) = (self.of_rows.rows + column.len(), self.of_rows.nulls + nulls);
         match (self.physical, column.data_type()) {
             (Type::INT32, DataType::Int32) => self.push_all(column.as_primitive::<Int32Type>()),
             (Type::INT64, DataType::Int64) => self.push_all(column.as_primitive::<Int64Type>()),
@@ -78,15 +75,15 @@ impl IntChunk {
                 code
             }
         };
-        self.codes.reserve(column.len());
+        self.of_rows.codes.reserve(column.len());
         match column.nulls() {
             None => column.values().iter().for_each(|value| {
                 let code = code_of(self, (*value).into());
-                self.codes.push(code);
+                self.of_rows.codes.push(code);
             }),
             Some(nulls) => nulls.iter().zip(column.values()).for_each(|(is_valid, value)| {
                 let code = if is_valid { code_of(self, (*value).into()) } else { NULL };
-                self.codes.push(code);
+                self.of_rows.codes.push(code);
             }),
         }
     }
@@ -136,7 +133,7 @@ impl IntChunk {
 
     /// Bytes that it will take in the file, about.
     pub(crate) fn encoded_bytes(&self) -> usize {
-        self.page.len() + self.codes.len()
+        self.page.len() + self.of_rows.codes.len()
     }
 
     /// Forgets the rows; keeps the room.
@@ -144,8 +141,8 @@ impl IntChunk {
         self.values.clear();
         self.page.clear();
         self.places.fill(NULL);
-        self.codes.clear();
-        (self.rows, self.nulls) = (0, 0);
+        self.of_rows.codes.clear();
+        (self.of_rows.rows, self.of_rows.nulls) = (0, 0);
     }
 }
 
@@ -154,16 +151,8 @@ impl Chunk for IntChunk {
         self.physical
     }
 
-    fn rows(&self) -> usize {
-        self.rows
-    }
-
-    fn nulls(&self) -> usize {
-        self.nulls
-    }
-
-    fn codes(&self) -> Option<&[u32]> {
-        (!self.codes.is_empty()).then_some(&self.codes)
+    fn of_rows(&self) -> &RowCodes {
+        &self.of_rows
     }
 
     fn distinct(&self) -> usize {
@@ -180,7 +169,7 @@ impl Chunk for IntChunk {
     }
 
     fn plain_bytes(&self) -> usize {
-        (self.rows - self.nulls) * self.width()
+        (self.of_rows.rows - self.of_rows.nulls) * self.width()
     }
 
     fn value(&self, code: u32) -> &[u8] {
@@ -200,7 +189,7 @@ impl Chunk for IntChunk {
     }
 
     fn statistics(&self, bounds: Option<(u32, u32)>) -> Statistics {
-        let (distinct, nulls) = (Some(self.values.len() as u64), Some(self.nulls as u64));
+        let (distinct, nulls) = (Some(self.values.len() as u64), Some(self.of_rows.nulls as u64));
         let bounds = bounds.map(|(min, max)| (self.values[min as usize], self.values[max as usize]));
         let (min, max) = (bounds.map(|(min, _)| min), bounds.map(|(_, max)| max));
         match self.physical {

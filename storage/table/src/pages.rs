@@ -31,17 +31,35 @@ const WIDE_ZSTD_LEVEL_MIN: i32 = 3;
 const DICTIONARY_BYTES_MAX: usize = 4 << 20;
 const BLOOM_FALSE_POSITIVES: f64 = 0.01;
 
+/// The rows of a chunk.
+#[derive(Debug, Default)]
+pub(crate) struct RowCodes {
+    /// The number of each row's value; shorter than the rows where the first ones are all null.
+    pub(crate) codes: Vec<u32>,
+    pub(crate) rows: usize,
+    pub(crate) nulls: usize,
+}
+
 /// Values of one column in one row group: the distinct ones, and for each row the number of its own.
 pub(crate) trait Chunk {
     /// How Parquet stores a value.
     fn physical_type(&self) -> Type;
 
-    fn rows(&self) -> usize;
+    fn of_rows(&self) -> &RowCodes;
 
-    fn nulls(&self) -> usize;
+    fn rows(&self) -> usize {
+        self.of_rows().rows
+    }
+
+    fn nulls(&self) -> usize {
+        self.of_rows().nulls
+    }
 
     /// The number of each row's value, [`NULL`] where it has none; none where all are null.
-    fn codes(&self) -> Option<&[u32]>;
+    fn codes(&self) -> Option<&[u32]> {
+        let codes = &self.of_rows().codes;
+        (!codes.is_empty()).then_some(codes)
+    }
 
     fn distinct(&self) -> usize;
 

@@ -5,7 +5,7 @@
 
 use crate::align::is_text_dictionary;
 use crate::gather::Place;
-use crate::pages::Chunk;
+use crate::pages::{Chunk, RowCodes};
 use crate::text_bounds::{cut_down, cut_up};
 use crate::text_ids::{NULL, TextIds};
 use crate::text_numbers::TextNumbers;
@@ -33,10 +33,7 @@ pub(crate) struct TextChunk {
     /// How long each of them is: asked for every row, so kept close together.
     lengths: Vec<u32>,
     numbers: TextNumbers,
-    /// A number for each row; shorter than the rows where the first ones are all null.
-    codes: Vec<u32>,
-    rows: usize,
-    nulls: usize,
+    of_rows: RowCodes,
     /// Bytes of all texts in plain encoding.
     plain_bytes: usize,
     /// Dictionaries that rows were picked from.
@@ -53,8 +50,9 @@ impl TextChunk {
     /// # Errors
     /// Where `column` is neither.
     pub(crate) fn push(&mut self, column: &ArrayRef) -> Result<(), ArrowError> {
-        if self.codes.is_empty() && column.logical_null_count() == column.len() {
-            (self.rows, self.nulls) = (self.rows + column.len(), self.nulls + column.len());
+        if self.of_rows.codes.is_empty() && column.logical_null_count() == column.len() {
+            (self.of_rows.rows, self.of_rows.nulls) =
+                (self.of_rows.rows + column.len(), self.of_rows.nulls + column.len());
             return Ok(());
         }
         let places: Vec<Place> = (0..column.len() as u32).map(|row| Place { piece: 0, row }).collect();
@@ -66,13 +64,14 @@ impl TextChunk {
     /// # Errors
     /// Where a piece is neither.
     pub(crate) fn push_places(&mut self, pieces: &[ArrayRef], places: &[Place]) -> Result<usize, ArrowError> {
-        if self.codes.is_empty() && pieces.iter().all(|piece| piece.null_count() == piece.len()) {
-            (self.rows, self.nulls) = (self.rows + places.len(), self.nulls + places.len());
+        if self.of_rows.codes.is_empty() && pieces.iter().all(|piece| piece.null_count() == piece.len()) {
+            (self.of_rows.rows, self.of_rows.nulls) =
+                (self.of_rows.rows + places.len(), self.of_rows.nulls + places.len());
             return Ok(places.len());
         }
         let pieces = pieces.iter().map(|piece| self.piece(piece)).collect::<Result<Vec<_>, _>>()?;
-        self.codes.resize(self.rows, NULL);
-        self.codes.reserve(places.len());
+        self.of_rows.codes.resize(self.of_rows.rows, NULL);
+        self.of_rows.codes.reserve(places.len());
         let (mut nulls, mut plain_bytes) = (0, 0);
         for Place { piece, row } in places {
             let code = self.code_of(&pieces[*piece as usize], *row as usize);
@@ -80,10 +79,10 @@ impl TextChunk {
                 Some(length) => plain_bytes += *length as usize + LENGTH_BYTES,
                 None => nulls += 1,
             }
-            self.codes.push(code);
+            self.of_rows.codes.push(code);
         }
         self.plain_bytes += plain_bytes;
-        (self.rows, self.nulls) = (self.rows + places.len(), self.nulls + nulls);
+        (self.of_rows.rows, self.of_rows.nulls) = (self.of_rows.rows + places.len(), self.of_rows.nulls + nulls);
         Ok(nulls)
     }
 
@@ -133,26 +132,26 @@ impl TextChunk {
     /// Takes the next rows by the numbers that their texts have in `ids`. All rows of a chunk come from the same ones.
     /// Returns how many are null.
     pub(crate) fn push_ids(&mut self, ids: &TextIds, rows: &[u32]) -> usize {
-        if rows.iter().all(|id| *id == NULL) && self.codes.is_empty() {
-            (self.rows, self.nulls) = (self.rows + rows.len(), self.nulls + rows.len());
+        if rows.iter().all(|id| *id == NULL) && self.of_rows.codes.is_empty() {
+            (self.of_rows.rows, self.of_rows.nulls) = (self.of_rows.rows + rows.len(), self.of_rows.nulls + rows.len());
             return rows.len();
         }
         self.of_ids.resize(ids.len(), UNSEEN);
-        self.codes.resize(self.rows, NULL);
-        self.codes.reserve(rows.len());
+        self.of_rows.codes.resize(self.of_rows.rows, NULL);
+        self.of_rows.codes.reserve(rows.len());
         let (mut nulls, mut plain_bytes) = (0, 0);
         for id in rows {
             let Some(code) = self.of_ids.get(*id as usize).copied() else {
                 nulls += 1;
-                self.codes.push(NULL);
+                self.of_rows.codes.push(NULL);
                 continue;
             };
             let code = if code == UNSEEN { self.append_id(ids, *id) } else { code };
             plain_bytes += self.lengths[code as usize] as usize + LENGTH_BYTES;
-            self.codes.push(code);
+            self.of_rows.codes.push(code);
         }
         self.plain_bytes += plain_bytes;
-        (self.rows, self.nulls) = (self.rows + rows.len(), self.nulls + nulls);
+        (self.of_rows.rows, self.of_rows.nulls) = (self.of_rows.rows + rows.len(), self.of_rows.nulls + nulls);
         nulls
     }
 
@@ -197,11 +196,11 @@ impl TextChunk {
         self.spans.clear();
         self.lengths.clear();
         self.numbers.clear();
-        self.codes.clear();
+        self.of_rows.codes.clear();
         self.of_ids.clear();
         self.tables.clear();
         self.places.clear();
-        (self.rows, self.nulls, self.plain_bytes) = (0, 0, 0);
+        (self.of_rows.rows, self.of_rows.nulls, self.plain_bytes) = (0, 0, 0);
     }
 }
 
@@ -210,16 +209,8 @@ impl Chunk for TextChunk {
         Type::BYTE_ARRAY
     }
 
-    fn rows(&self) -> usize {
-        self.rows
-    }
-
-    fn nulls(&self) -> usize {
-        self.nulls
-    }
-
-    fn codes(&self) -> Option<&[u32]> {
-        (!self.codes.is_empty()).then_some(&self.codes)
+    fn of_rows(&self) -> &RowCodes {
+        &self.of_rows
     }
 
     fn distinct(&self) -> usize {
@@ -264,7 +255,7 @@ impl Chunk for TextChunk {
             least.map(|(_, bound)| ByteArray::from(bound.to_vec())),
             greatest.map(|(_, bound)| ByteArray::from(bound)),
             Some(self.distinct() as u64),
-            Some(self.nulls as u64),
+            Some(self.of_rows.nulls as u64),
             false,
         );
         Statistics::ByteArray(statistics.with_min_is_exact(min_is_exact).with_max_is_exact(max_is_exact))
