@@ -2,10 +2,13 @@
 //! one run, and prints a JSON line with rows, CPU seconds, wall seconds, bytes and the most memory that it took.
 #![allow(clippy::print_stdout, reason = "what it measured is its output")]
 
+mod measure;
+
 use arrow::ipc::reader::StreamReader;
 use bodkin_engine::{Batch, Sink};
 use bodkin_schema::{Clock, Epoch, SystemClock};
 use bodkin_table::{DurableLocal, Tables};
+use measure::cpu_seconds;
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::BufReader;
@@ -46,14 +49,6 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         serde_json::json!({"rows": rows, "files": files, "cpu": cpu, "wall": wall, "bytes": bytes, "memory_mib": memory_mib})
     );
     Ok(())
-}
-
-/// CPU time of this process so far; the kernel counts in hundredths of a second.
-fn cpu_seconds() -> Result<f64, Box<dyn Error + Send + Sync>> {
-    let stat = fs::read_to_string("/proc/self/stat")?;
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |index: usize| -> f64 { fields.get(index).and_then(|field| field.parse().ok()).unwrap_or_default() };
-    Ok((ticks(11) + ticks(12)) / 100.0)
 }
 
 fn status_mib(name: &str) -> Result<u64, Box<dyn Error + Send + Sync>> {

@@ -51,11 +51,11 @@ impl IntChunk {
     pub(crate) fn push(&mut self, column: &ArrayRef) -> Result<(), ArrowError> {
         let nulls = column.null_count();
         if nulls == column.len() && self.of_rows.codes.is_empty() {
-            (self.of_rows.rows, self.of_rows.nulls) = (self.of_rows.rows + nulls, self.of_rows.nulls + nulls);
+            self.of_rows.count(nulls, nulls);
             return Ok(());
         }
         self.of_rows.codes.resize(self.of_rows.rows, NULL);
-        (self.of_rows.rows, self.of_rows.nulls) = (self.of_rows.rows + column.len(), self.of_rows.nulls + nulls);
+        self.of_rows.count(column.len(), nulls);
         match (self.physical, column.data_type()) {
             (Type::INT32, DataType::Int32) => self.push_all(column.as_primitive::<Int32Type>()),
             (Type::INT64, DataType::Int64) => self.push_all(column.as_primitive::<Int64Type>()),

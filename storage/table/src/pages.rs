@@ -40,6 +40,14 @@ pub(crate) struct RowCodes {
     pub(crate) nulls: usize,
 }
 
+impl RowCodes {
+    /// Counts rows, and those of them that have no value.
+    pub(crate) fn count(&mut self, rows: usize, nulls: usize) {
+        self.rows += rows;
+        self.nulls += nulls;
+    }
+}
+
 /// Values of one column in one row group: the distinct ones, and for each row the number of its own.
 pub(crate) trait Chunk {
     /// How Parquet stores a value.
@@ -89,7 +97,7 @@ pub(crate) trait Chunk {
 }
 
 /// The numbers of the least and the greatest value among `codes`.
-fn bounds(chunk: &impl Chunk, mut codes: impl Iterator<Item = u32>) -> Option<(u32, u32)> {
+pub(crate) fn bounds(chunk: &impl Chunk, mut codes: impl Iterator<Item = u32>) -> Option<(u32, u32)> {
     let first = codes.next()?;
     Some(codes.fold((first, first), |(min, max), code| {
         (if chunk.is_less(code, min) { code } else { min }, if chunk.is_less(max, code) { code } else { max })

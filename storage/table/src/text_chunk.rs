@@ -5,7 +5,7 @@
 
 use crate::align::is_text_dictionary;
 use crate::gather::Place;
-use crate::pages::{Chunk, RowCodes};
+use crate::pages::{Chunk, RowCodes, bounds};
 use crate::text_bounds::{cut_down, cut_up};
 use crate::text_ids::{NULL, TextIds};
 use crate::text_numbers::TextNumbers;
@@ -51,8 +51,7 @@ impl TextChunk {
     /// Where `column` is neither.
     pub(crate) fn push(&mut self, column: &ArrayRef) -> Result<(), ArrowError> {
         if self.of_rows.codes.is_empty() && column.logical_null_count() == column.len() {
-            (self.of_rows.rows, self.of_rows.nulls) =
-                (self.of_rows.rows + column.len(), self.of_rows.nulls + column.len());
+            self.of_rows.count(column.len(), column.len());
             return Ok(());
         }
         let places: Vec<Place> = (0..column.len() as u32).map(|row| Place { piece: 0, row }).collect();
@@ -65,8 +64,7 @@ impl TextChunk {
     /// Where a piece is neither.
     pub(crate) fn push_places(&mut self, pieces: &[ArrayRef], places: &[Place]) -> Result<usize, ArrowError> {
         if self.of_rows.codes.is_empty() && pieces.iter().all(|piece| piece.null_count() == piece.len()) {
-            (self.of_rows.rows, self.of_rows.nulls) =
-                (self.of_rows.rows + places.len(), self.of_rows.nulls + places.len());
+            self.of_rows.count(places.len(), places.len());
             return Ok(places.len());
         }
         let pieces = pieces.iter().map(|piece| self.piece(piece)).collect::<Result<Vec<_>, _>>()?;
@@ -82,7 +80,7 @@ impl TextChunk {
             self.of_rows.codes.push(code);
         }
         self.plain_bytes += plain_bytes;
-        (self.of_rows.rows, self.of_rows.nulls) = (self.of_rows.rows + places.len(), self.of_rows.nulls + nulls);
+        self.of_rows.count(places.len(), nulls);
         Ok(nulls)
     }
 
@@ -133,7 +131,7 @@ impl TextChunk {
     /// Returns how many are null.
     pub(crate) fn push_ids(&mut self, ids: &TextIds, rows: &[u32]) -> usize {
         if rows.iter().all(|id| *id == NULL) && self.of_rows.codes.is_empty() {
-            (self.of_rows.rows, self.of_rows.nulls) = (self.of_rows.rows + rows.len(), self.of_rows.nulls + rows.len());
+            self.of_rows.count(rows.len(), rows.len());
             return rows.len();
         }
         self.of_ids.resize(ids.len(), UNSEEN);
@@ -151,7 +149,7 @@ impl TextChunk {
             self.of_rows.codes.push(code);
         }
         self.plain_bytes += plain_bytes;
-        (self.of_rows.rows, self.of_rows.nulls) = (self.of_rows.rows + rows.len(), self.of_rows.nulls + nulls);
+        self.of_rows.count(rows.len(), nulls);
         nulls
     }
 
@@ -185,9 +183,7 @@ impl TextChunk {
 
     /// The least and the greatest text; none where all are null.
     pub(crate) fn bounds(&self) -> Option<(&[u8], &[u8])> {
-        let mut texts = (0..self.spans.len() as u32).map(|code| self.value(code));
-        let first = texts.next()?;
-        Some(texts.fold((first, first), |(min, max), text| (min.min(text), max.max(text))))
+        bounds(self, 0..self.distinct() as u32).map(|(min, max)| (self.value(min), self.value(max)))
     }
 
     /// Forgets the rows; keeps the room.
