@@ -78,6 +78,7 @@ mod log;
 mod merge;
 mod model;
 mod node;
+mod page_sink;
 mod pages;
 mod plan;
 mod run;

@@ -6,21 +6,18 @@
 //! ```
 
 use crate::hybrid;
+use crate::page_sink::{
+    ChunkFacts, DataPage, EncodedChunk, PageBounds, PageSink, ROWS_PER_PAGE, null_is_refused, write_levels,
+};
 use crate::text_ids::NULL;
 use bytes::Bytes;
-use parquet::basic::{Compression, Encoding, EncodingMask, PageType, Type, ZstdLevel};
+use parquet::basic::{Compression, Encoding, Type, ZstdLevel};
 use parquet::bloom_filter::Sbbf;
-use parquet::column::page::{CompressedPage, Page, PageWriter};
-use parquet::column::writer::ColumnCloseResult;
-use parquet::errors::{ParquetError, Result};
-use parquet::file::metadata::{ColumnChunkMetaData, ColumnIndexBuilder, OffsetIndexBuilder, PageEncodingStats};
+use parquet::errors::Result;
 use parquet::file::statistics::Statistics;
-use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 use std::ops::Range;
 
-/// Rows of a page, at most.
-const ROWS_PER_PAGE: usize = 20_000;
 /// Bytes of a page of plain texts, about.
 const PAGE_BYTES: usize = 1 << 20;
 /// Bits of a number in the dictionary from which on whole bytes may take less room than their bits.
@@ -119,12 +116,6 @@ pub(crate) struct ChunkEncoder {
     level: ZstdLevel,
 }
 
-/// A chunk's bytes, and what the footer says of them.
-pub(crate) struct EncodedChunk {
-    pub(crate) bytes: Bytes,
-    pub(crate) close: ColumnCloseResult,
-}
-
 impl ChunkEncoder {
     pub(crate) fn new(zstd_level: i32) -> Result<Self> {
         Ok(Self {
@@ -150,12 +141,7 @@ impl ChunkEncoder {
             is_nullable: column.max_def_level() > 0,
             is_dictionary,
             options,
-            sink: TrackedWrite::new(Vec::new()),
-            uncompressed: 0,
-            data_offset: None,
-            data_pages: 0,
-            column_index: ColumnIndexBuilder::new(chunk.physical_type()),
-            offset_index: OffsetIndexBuilder::new(),
+            sink: PageSink::new(chunk.physical_type()),
             seen: vec![u32::MAX; if options.has_bounds { chunk.distinct() } else { 0 }],
         };
         if is_dictionary {
@@ -223,12 +209,7 @@ struct Pages<'a, C> {
     is_nullable: bool,
     is_dictionary: bool,
     options: ChunkOptions,
-    sink: TrackedWrite<Vec<u8>>,
-    uncompressed: usize,
-    data_offset: Option<usize>,
-    data_pages: u32,
-    column_index: ColumnIndexBuilder,
-    offset_index: OffsetIndexBuilder,
+    sink: PageSink,
     /// The page in which each value was met last: it is compared once per page.
     seen: Vec<u32>,
 }
@@ -236,22 +217,8 @@ struct Pages<'a, C> {
 impl<C: Chunk> Pages<'_, C> {
     fn write_dictionary(&mut self) -> Result<()> {
         let page = self.chunk.page();
-        let page_size = page.len();
-        let page = Page::DictionaryPage {
-            buf: self.encoder.compress(page)?,
-            num_values: self.chunk.distinct() as u32,
-            encoding: Encoding::PLAIN,
-            is_sorted: false,
-        };
-        self.write(CompressedPage::new(page, page_size))?;
-        Ok(())
-    }
-
-    /// Returns the page's place and its bytes in the file.
-    fn write(&mut self, page: CompressedPage) -> Result<(u64, usize)> {
-        let spec = SerializedPageWriter::new(&mut self.sink).write_page(page)?;
-        self.uncompressed += spec.uncompressed_size;
-        Ok((spec.offset, spec.compressed_size))
+        let compressed = self.encoder.compress(page)?;
+        self.sink.write_dictionary(compressed, page.len(), self.chunk.distinct())
     }
 
     fn page_end(&self, start: usize) -> usize {
@@ -275,91 +242,57 @@ impl<C: Chunk> Pages<'_, C> {
                 true => vec![0; count],
                 false => codes.iter().map(|code| u32::from(*code != NULL)).collect(),
             };
-            body.extend_from_slice(&[0; 4]);
-            hybrid::encode(&levels, 1, &mut body);
-            let length = (body.len() - 4) as u32;
-            body[..4].copy_from_slice(&length.to_le_bytes());
+            write_levels(&levels, &mut body);
         } else if present.len() < count {
-            return Err(ParquetError::General("a required value is null".to_owned()));
+            return Err(null_is_refused());
         }
-        let encoding = match self.is_dictionary {
+        match self.is_dictionary {
             true => {
                 body.push(self.width as u8);
                 hybrid::encode(&present, self.width, &mut body);
-                Encoding::RLE_DICTIONARY
             }
-            false => {
-                present.iter().for_each(|code| body.extend_from_slice(self.chunk.plain(*code)));
-                Encoding::PLAIN
-            }
-        };
-        let page = Page::DataPage {
-            buf: self.encoder.compress_numbers(&body, self.width)?,
-            num_values: count as u32,
-            encoding,
-            def_level_encoding: Encoding::RLE,
-            rep_level_encoding: Encoding::RLE,
-            statistics: None,
-        };
-        let (offset, bytes) = self.write(CompressedPage::new(page, body.len()))?;
-        self.data_offset.get_or_insert(offset as usize);
-        self.offset_index.append_offset_and_size(offset as i64, bytes as i32);
-        self.offset_index.append_row_count(count as i64);
-        self.index_page(&present, count);
-        self.data_pages += 1;
-        Ok(())
+            false => present.iter().for_each(|code| body.extend_from_slice(self.chunk.plain(*code))),
+        }
+        let bounds = self.bounds_of(&present);
+        self.sink.write_data(DataPage {
+            bytes: self.encoder.compress_numbers(&body, self.width)?,
+            plain_bytes: body.len(),
+            encoding: self.encoding(),
+            rows: count,
+            nulls: count - present.len(),
+            bounds,
+        })
     }
 
-    /// Tells the column index what the page holds.
-    fn index_page(&mut self, present: &[u32], rows: usize) {
+    fn encoding(&self) -> Encoding {
+        if self.is_dictionary { Encoding::RLE_DICTIONARY } else { Encoding::PLAIN }
+    }
+
+    /// What the page index says of the next page.
+    fn bounds_of(&mut self, present: &[u32]) -> PageBounds {
         if !self.options.has_bounds {
-            return;
+            return PageBounds::Unknown;
         }
-        let (seen, page) = (&mut self.seen, self.data_pages);
+        let (seen, page) = (&mut self.seen, self.sink.data_pages());
         let is_new = |code: &u32| std::mem::replace(&mut seen[*code as usize], page) != page;
-        let bounds = bounds(self.chunk, present.iter().copied().filter(is_new));
-        let nulls = (rows - present.len()) as i64;
-        match bounds.map(|(min, max)| (self.chunk.lower_bound(min), self.chunk.upper_bound(max))) {
-            None => self.column_index.append(true, Vec::new(), Vec::new(), nulls),
-            Some((min, Some(max))) => self.column_index.append(false, min.to_vec(), max, nulls),
-            Some((_, None)) => self.column_index.to_invalid(),
+        match bounds(self.chunk, present.iter().copied().filter(is_new)) {
+            None => PageBounds::Null,
+            Some((min, max)) => PageBounds::Of(self.chunk.lower_bound(min).to_vec(), self.chunk.upper_bound(max)),
         }
     }
 
     fn finish(self, column: &ColumnDescPtr) -> Result<EncodedChunk> {
-        let bytes = Bytes::from(self.sink.into_inner()?);
-        let stats = |page_type, encoding, count| PageEncodingStats { page_type, encoding, count };
-        let (encoding, mut pages) = match self.is_dictionary {
-            true => (Encoding::RLE_DICTIONARY, vec![stats(PageType::DICTIONARY_PAGE, Encoding::PLAIN, 1)]),
-            false => (Encoding::PLAIN, Vec::new()),
-        };
-        pages.push(stats(PageType::DATA_PAGE, encoding, self.data_pages as i32));
-        let encodings = [Encoding::PLAIN, Encoding::RLE, encoding];
-        let mut metadata = ColumnChunkMetaData::builder(column.clone())
-            .set_compression(Compression::ZSTD(self.encoder.level))
-            .set_encodings_mask(EncodingMask::new_from_encodings(encodings.iter()))
-            .set_page_encoding_stats(pages)
-            .set_total_compressed_size(bytes.len() as i64)
-            .set_total_uncompressed_size(self.uncompressed as i64)
-            .set_num_values(self.chunk.rows() as i64)
-            .set_data_page_offset(self.data_offset.unwrap_or_default() as i64)
-            .set_dictionary_page_offset(self.is_dictionary.then_some(0));
-        if self.options.has_bounds {
+        let statistics = self.options.has_bounds.then(|| {
             let bounds = bounds(self.chunk, 0..self.chunk.distinct() as u32);
-            metadata = metadata.set_statistics(self.chunk.statistics(bounds));
-        }
-        let has_index = self.options.has_bounds && self.column_index.valid();
-        Ok(EncodedChunk {
-            close: ColumnCloseResult {
-                bytes_written: bytes.len() as u64,
-                rows_written: self.chunk.rows() as u64,
-                metadata: metadata.build()?,
-                bloom_filter: self.options.has_bloom_filter.then(|| bloom_filter(self.chunk)).transpose()?,
-                column_index: if has_index { Some(self.column_index.build()?) } else { None },
-                offset_index: Some(self.offset_index.build()),
-            },
-            bytes,
-        })
+            self.chunk.statistics(bounds)
+        });
+        let facts = ChunkFacts {
+            compression: Compression::ZSTD(self.encoder.level),
+            encoding: self.encoding(),
+            statistics,
+            bloom_filter: self.options.has_bloom_filter.then(|| bloom_filter(self.chunk)).transpose()?,
+        };
+        self.sink.finish(column, facts)
     }
 }
 
@@ -374,18 +307,13 @@ mod tests {
     use super::*;
     use crate::file_writer::{Effort, FileWriter};
     use crate::int_chunk::IntChunk;
+    use crate::page_sink::tests::assert_written;
     use crate::text_chunk::TextChunk;
     use arrow::array::{
-        Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+        ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
     };
-    use arrow::compute::{cast, max, min, sum};
-    use arrow::datatypes::{DataType, Int64Type};
     use bodkin_schema::{Stream, drops};
-    use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
-    use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
-    use parquet::file::metadata::PageIndexPolicy;
-    use parquet::file::writer::SerializedFileWriter;
-    use parquet::schema::parser::parse_message_type;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -453,44 +381,12 @@ mod tests {
             let wide: Int64Array = wide.iter().copied().cycle().take(narrow.len()).collect::<Vec<_>>().into();
             let columns: [ArrayRef; 2] = [Arc::new(narrow), Arc::new(wide)];
             let message = "message rows { optional int32 narrow; required int64 wide; }";
-            let schema = Arc::new(parse_message_type(message).unwrap());
-            let mut file = SerializedFileWriter::new(Vec::new(), schema, Default::default()).unwrap();
-            let leaves = file.schema_descr().columns().to_vec();
             let mut encoder = ChunkEncoder::new(1).unwrap();
-            let mut group = file.next_row_group().unwrap();
-            for (column, leaf) in columns.iter().zip(&leaves) {
+            assert_written(message, &columns, |column, leaf| {
                 let mut chunk = IntChunk::new(column.data_type()).unwrap();
                 chunk.push(column).unwrap();
-                let options = ChunkOptions { has_bounds: true, has_bloom_filter: false };
-                let encoded = encoder.encode(&chunk, leaf, options).unwrap();
-                group.append_column(&encoded.bytes, encoded.close).unwrap();
-            }
-            group.close().unwrap();
-            let bytes = Bytes::from(file.into_inner().unwrap());
-            let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
-            let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options).unwrap();
-            let schema = reader.schema().clone();
-            let metadata = reader.metadata().clone();
-            let rows: Vec<RecordBatch> =
-                reader.with_batch_size(usize::MAX >> 8).build().unwrap().map(|batch| batch.unwrap()).collect();
-            prop_assert_eq!(rows[0].columns(), &columns);
-            for (field, column) in schema.fields().iter().zip(&columns) {
-                let converter =
-                    StatisticsConverter::try_new(field.name(), &schema, metadata.file_metadata().schema_descr()).unwrap();
-                let (groups, all) = (metadata.row_groups(), [0]);
-                let (index, offsets) = (metadata.column_index().unwrap(), metadata.offset_index().unwrap());
-                let (mins, maxes) = (converter.row_group_mins(groups).unwrap(), converter.row_group_maxes(groups).unwrap());
-                let nulls = converter.row_group_null_counts(groups).unwrap();
-                prop_assert_eq!(nulls.value(0), column.null_count() as u64);
-                let page_nulls = converter.data_page_null_counts(index, offsets, &all).unwrap();
-                prop_assert_eq!(sum(&page_nulls), Some(column.null_count() as u64));
-                let page_mins = converter.data_page_mins(index, offsets, &all).unwrap();
-                let page_maxes = converter.data_page_maxes(index, offsets, &all).unwrap();
-                let least = |values: &ArrayRef| min(cast(values, &DataType::Int64).unwrap().as_primitive::<Int64Type>());
-                let greatest = |values: &ArrayRef| max(cast(values, &DataType::Int64).unwrap().as_primitive::<Int64Type>());
-                prop_assert_eq!([least(&mins), least(&page_mins)], [least(column); 2]);
-                prop_assert_eq!([greatest(&maxes), greatest(&page_maxes)], [greatest(column); 2]);
-            }
+                encoder.encode(&chunk, leaf, ChunkOptions { has_bounds: true, has_bloom_filter: false }).unwrap()
+            });
         }
     }
 }
