@@ -26,7 +26,7 @@ use parquet::schema::types::SchemaDescriptor;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, Permit};
 
 /// Writes the files that replace those of `job`. Nothing refers to them yet; where it fails, or the future is
 /// dropped, they are orphans. Memory: one row group per run, two files.
@@ -91,30 +91,31 @@ async fn encode_rows(
     files: mpsc::Sender<Encoded>,
 ) -> Result<()> {
     let failed = |source: ParquetError| Error::Parquet { path: table_path(stream).to_string(), source };
-    let mut open: Option<FileWriter> = None;
+    // Who holds a place may make a file: there is one while another is uploaded, and no third.
+    let mut open: Option<(FileWriter, Permit<'_, Encoded>)> = None;
     while let Some(picked) = rows.try_next().await? {
         // A process that stops must not wait for the rest of a large file.
         if files.is_closed() {
             return Ok(());
         }
-        let mut file = match open.take() {
-            Some(file) => file,
+        let (mut file, place) = match open.take() {
+            Some(open) => open,
             None => {
+                let Ok(place) = files.reserve().await else { return Ok(()) };
                 let suffixed = picked.pieces.first().map(|piece| Suffixed::of_schema(stream, piece.schema_ref()));
                 let schema = suffixed.unwrap_or_default().row_schema(stream);
-                FileWriter::new(stream, schema, effort).map_err(failed)?
+                (FileWriter::new(stream, schema, effort).map_err(failed)?, place)
             }
         };
         file.write(&picked).map_err(failed)?;
         if file.bytes() < FILE_BYTES_TARGET {
-            open = Some(file);
-        } else if files.send(file.finish().map_err(failed)?).await.is_err() {
-            return Ok(());
+            open = Some((file, place));
+        } else {
+            place.send(file.finish().map_err(failed)?);
         }
     }
-    if let Some(file) = open {
-        // Where nobody takes it, the job was given up.
-        let _ = files.send(file.finish().map_err(failed)?).await;
+    if let Some((file, place)) = open {
+        place.send(file.finish().map_err(failed)?);
     }
     Ok(())
 }

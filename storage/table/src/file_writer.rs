@@ -2,6 +2,7 @@
 //! else by the writer of the `parquet` crate.
 
 use crate::align::is_text_dictionary;
+use crate::blocks::Blocks;
 use crate::gather::{Picked, Place, gather};
 use crate::int_chunk::IntChunk;
 use crate::pages::{Chunk, ChunkEncoder, ChunkOptions};
@@ -9,12 +10,12 @@ use crate::stats::StatsBuilder;
 use crate::suffixed::Suffixed;
 use crate::text_chunk::TextChunk;
 use crate::text_ids::TextIds;
-
 use crate::value_chunk::ValueEncoder;
 use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use bodkin_schema::{Stream, events, metrics};
+use object_store::PutPayload;
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -58,7 +59,7 @@ impl Effort {
 /// The bytes of a file, and what is in it.
 #[derive(Debug)]
 pub(crate) struct Encoded {
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: PutPayload,
     pub(crate) rows: u64,
     pub(crate) stats: String,
     /// Columns beyond those of the stream.
@@ -82,7 +83,7 @@ pub(crate) struct FileWriter {
     schema: SchemaRef,
     /// As rows come: a text may be a dictionary.
     incoming: SchemaRef,
-    writer: SerializedFileWriter<Vec<u8>>,
+    writer: SerializedFileWriter<Blocks>,
     columns: ArrowRowGroupWriterFactory,
     encoder: ChunkEncoder,
     group: Group,
@@ -116,7 +117,7 @@ impl FileWriter {
         let properties = Arc::new(properties(stream, &plain, zstd_level)?);
         // Readers go by the table's schema; an Arrow schema in the footer would make them rebuild dictionaries.
         let parquet = ArrowSchemaConverter::new().with_coerce_types(properties.coerce_types()).convert(&schema)?;
-        let writer = SerializedFileWriter::new(Vec::new(), parquet.root_schema_ptr(), properties)?;
+        let writer = SerializedFileWriter::new(Blocks::default(), parquet.root_schema_ptr(), properties)?;
         let columns = ArrowRowGroupWriterFactory::new(&writer, schema.clone());
         let is_tried = |field: &Field| {
             effort > Effort::Flush && stream == Stream::Samples && field.data_type() == &DataType::Float64
@@ -280,7 +281,7 @@ impl FileWriter {
         self.end_group()?;
         let stats = self.stats.finish(&self.schema);
         let suffixed = Suffixed::of_schema(self.stream, &self.schema).names();
-        Ok(Encoded { rows: self.stats.rows(), bytes: self.writer.into_inner()?, stats, suffixed })
+        Ok(Encoded { rows: self.stats.rows(), bytes: self.writer.into_inner()?.into(), stats, suffixed })
     }
 }
 

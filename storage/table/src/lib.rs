@@ -59,6 +59,7 @@
 
 mod actions;
 mod align;
+mod blocks;
 mod checkpoint;
 mod checkpoint_writer;
 mod compact;

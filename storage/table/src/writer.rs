@@ -82,10 +82,10 @@ impl TableWriter {
     ) -> Result<PreparedFile> {
         let date = format_date(date);
         let path = format!("{TENANT}={}/{DATE}={date}/{name}", folder_name(&tenant.0));
-        let size = encoded.bytes.len() as u64;
+        let size = encoded.bytes.content_length() as u64;
         let location = Path::from(format!("{}/{path}", table_path(self.stream)));
         self.store
-            .put(&location, encoded.bytes.into())
+            .put(&location, encoded.bytes)
             .await
             .map_err(|source| Error::Store { path: location.to_string(), source })?;
         Ok(PreparedFile {
