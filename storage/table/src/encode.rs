@@ -17,8 +17,11 @@ use std::sync::Arc;
 
 /// Rows that readers and writers pass on at a time.
 pub(crate) const ROWS_PER_CHUNK: usize = 8192;
-/// Bytes of rows that are put in order at a time, about: few large steps keep a column in the caches.
-const STEP_BYTES: usize = 64 << 20;
+/// Bytes of the rows of a row group, at most, about.
+const GROUP_BYTES: usize = 96 << 20;
+
+/// Row groups that are made at a time, a column of all of them after the other.
+const GROUPS_AT_ONCE: usize = 4;
 
 /// Where files end.
 #[derive(Clone, Copy, Debug)]
@@ -27,14 +30,16 @@ pub(crate) struct Cut {
     pub(crate) file_bytes_target: usize,
     /// Files, at most.
     pub(crate) files_max: usize,
-    /// Rows between two places where a file may end, at most.
-    pub(crate) step_rows_max: usize,
+    /// Rows of a row group, at most.
+    pub(crate) group_rows_max: usize,
+    /// Row groups that are made at a time; a file may end behind them.
+    pub(crate) groups_at_once: usize,
 }
 
 impl Cut {
     /// Files of row groups that are as large as they can be.
     pub(crate) fn new(file_bytes_target: usize, files_max: usize) -> Self {
-        Self { file_bytes_target, files_max, step_rows_max: ROWS_PER_GROUP }
+        Self { file_bytes_target, files_max, group_rows_max: ROWS_PER_GROUP, groups_at_once: GROUPS_AT_ONCE }
     }
 }
 
@@ -48,15 +53,16 @@ pub(crate) fn encode(
 ) -> Result<(), ParquetError> {
     let rows = SortedRows::new(stream, parts)?;
     let bytes: usize = parts.iter().map(|part| part.bytes).sum();
-    let step_rows = (STEP_BYTES / (bytes / rows.len().max(1)).max(1)).clamp(1, cut.step_rows_max);
+    let groups = bytes.div_ceil(GROUP_BYTES).max(rows.len().div_ceil(cut.group_rows_max)).max(1);
+    let group_rows = rows.len().div_ceil(groups);
     let mut files = 0;
     let mut start = 0;
     while start < rows.len() {
         files += 1;
         let mut file = FileWriter::new(stream, rows.schema.clone(), Effort::Flush)?;
         loop {
-            let end = rows.len().min(start + step_rows.min(file.room()));
-            rows.write(start..end, &mut file)?;
+            let end = rows.len().min(start + group_rows * cut.groups_at_once);
+            rows.write(start..end, group_rows, &mut file)?;
             start = end;
             let is_full = file.bytes() >= cut.file_bytes_target && files < cut.files_max;
             if is_full || start == rows.len() {
@@ -117,23 +123,36 @@ impl SortedRows {
         self.order.len()
     }
 
-    /// Writes rows of the sorted order. A column after the other, each in full and first as it came: what is met in
-    /// order is fetched ahead, and stays in the caches while rows jump.
-    fn write(&self, rows: Range<usize>, file: &mut FileWriter) -> Result<(), ParquetError> {
-        let order = self.order.slice(rows.start, rows.len());
+    /// Writes rows of the sorted order as row groups. A column after the other, each in full and first as it came: what
+    /// is met in order is fetched ahead, and stays in the caches while rows jump.
+    fn write(&self, rows: Range<usize>, group_rows: usize, file: &mut FileWriter) -> Result<(), ParquetError> {
+        let starts = rows.clone().step_by(group_rows);
+        let groups: Vec<UInt32Array> =
+            starts.map(|start| self.order.slice(start, group_rows.min(rows.end - start))).collect();
+        let sizes: Vec<usize> = groups.iter().map(Array::len).collect();
         let mut ids_of_all = Vec::new();
-        file.write_columns(rows.len(), |index| {
+        let mut joined: Option<ArrayRef> = None;
+        file.write_groups(&sizes, |index, group| {
+            let order = &groups[group];
+            if group == 0 {
+                joined = None;
+            }
             Ok(match &self.columns[index] {
-                Column::Null(data_type) => ColumnRows::Values(absent_column(data_type, rows.len())),
+                Column::Null(data_type) => ColumnRows::Values(absent_column(data_type, order.len())),
                 Column::Parts(pieces) => {
-                    let pieces: Vec<&dyn Array> = pieces.iter().map(AsRef::as_ref).collect();
-                    ColumnRows::Values(take(&concat(&pieces)?, &order, None)?)
+                    let whole = match joined.take() {
+                        Some(whole) => whole,
+                        None => concat(&pieces.iter().map(AsRef::as_ref).collect::<Vec<&dyn Array>>())?,
+                    };
+                    ColumnRows::Values(take(joined.insert(whole), order, None)?)
                 }
                 Column::Texts(ids) => {
-                    ids.rows(&mut ids_of_all);
+                    if group == 0 {
+                        ids.rows(&mut ids_of_all);
+                    }
                     ColumnRows::Ids(ids, order.values().iter().map(|row| ids_of_all[*row as usize]).collect())
                 }
-                Column::Joined(column) => ColumnRows::Values(take(column, &order, None)?),
+                Column::Joined(column) => ColumnRows::Values(take(column, order, None)?),
             })
         })
     }
@@ -220,7 +239,7 @@ mod tests {
 
     fn files(parts: &[Arc<TailPart>], target: usize, files_max: usize) -> Vec<Encoded> {
         let mut files = Vec::new();
-        let cut = Cut { step_rows_max: ROWS_PER_CHUNK, ..Cut::new(target, files_max) };
+        let cut = Cut { group_rows_max: 4_000, groups_at_once: 2, ..Cut::new(target, files_max) };
         encode(Stream::Drops, parts, cut, |file| {
             files.push(file);
             true
@@ -248,7 +267,7 @@ mod tests {
         let producers: Vec<String> = (0..30_000).map(|n| format!("p{}", n * 7919 % 30_000)).collect();
         let parts = [part(0, &producers[..9_000], true), part(9_000, &producers[9_000..], true)];
         let files = files(&parts, 1, 3);
-        assert_eq!(files.iter().map(|file| file.rows).collect::<Vec<_>>(), [8_192, 8_192, 13_616]);
+        assert_eq!(files.iter().map(|file| file.rows).collect::<Vec<_>>(), [7_500, 7_500, 15_000]);
         let all: Vec<_> = files.iter().flat_map(rows).collect();
         assert!(all.is_sorted_by_key(|(producer, time, _)| (producer.clone(), *time)));
         let mut numbers: Vec<i64> = all.into_iter().map(|(_, _, number)| number).collect();
@@ -260,7 +279,7 @@ mod tests {
     fn who_wants_no_more_files_gets_none() {
         let producers = vec!["p".to_owned(); 20_000];
         let mut count = 0;
-        let cut = Cut { step_rows_max: ROWS_PER_CHUNK, ..Cut::new(1, 16) };
+        let cut = Cut { group_rows_max: ROWS_PER_CHUNK, groups_at_once: 1, ..Cut::new(1, 16) };
         encode(Stream::Drops, &[part(0, &producers, true)], cut, |_| {
             count += 1;
             false

@@ -1,10 +1,12 @@
-//! Sorted rows to the bytes of one Parquet file (ORDER-1): texts and integers that repeat by our own encoder, everything
-//! else by the writer of the `parquet` crate.
+//! Sorted rows to the bytes of one Parquet file (ORDER-1): texts, integers and times by our own encoders, everything else
+//! by the writer of the `parquet` crate.
 
 use crate::align::is_text_dictionary;
 use crate::blocks::Blocks;
 use crate::gather::{Picked, Place, gather};
 use crate::int_chunk::IntChunk;
+use crate::number_chunk::{NumberChunk, Packing};
+use crate::page_sink::EncodedChunk;
 use crate::pages::{Chunk, ChunkEncoder, ChunkOptions};
 use crate::stats::StatsBuilder;
 use crate::suffixed::Suffixed;
@@ -17,7 +19,7 @@ use arrow::error::ArrowError;
 use bodkin_schema::{Stream, events, metrics};
 use object_store::PutPayload;
 use parquet::arrow::ArrowSchemaConverter;
-use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::SortingColumn;
@@ -50,8 +52,8 @@ impl Effort {
         match self {
             // Labels come once and are small beside their samples.
             _ if stream == Stream::Series => 9,
-            Self::Flush => 1,
-            Self::Merge | Self::Keep => 3,
+            Self::Flush | Self::Merge => 1,
+            Self::Keep => 3,
         }
     }
 }
@@ -84,9 +86,13 @@ pub(crate) struct FileWriter {
     /// As rows come: a text may be a dictionary.
     incoming: SchemaRef,
     writer: SerializedFileWriter<Blocks>,
-    columns: ArrowRowGroupWriterFactory,
+    factory: ArrowRowGroupWriterFactory,
     encoder: ChunkEncoder,
-    group: Group,
+    columns: Vec<Column>,
+    /// The first leaf of each column.
+    leaves: Vec<usize>,
+    /// Rows of the open row group.
+    open_rows: usize,
     stats: StatsBuilder,
     /// Where the metric of each row is, if row groups end with metrics.
     metric: Option<usize>,
@@ -94,18 +100,20 @@ pub(crate) struct FileWriter {
     last_metric: Option<i64>,
 }
 
-/// The open row group.
-struct Group {
-    rows: usize,
-    columns: Vec<Column>,
+/// A column of a row group that has ended.
+enum EncodedColumn {
+    Ours(Box<EncodedChunk>),
+    /// Its leaves.
+    Theirs(Vec<ArrowColumnChunk>),
 }
 
 enum Column {
     Text(TextChunk, ChunkOptions),
     Int(IntChunk),
+    Number(NumberChunk),
     /// Values whose encoding is chosen for each row group.
     Values(ValueEncoder),
-    /// A writer for each leaf.
+    /// A writer for each leaf; none before the first rows of a row group.
     Other(Vec<ArrowColumnWriter>),
 }
 
@@ -118,23 +126,18 @@ impl FileWriter {
         // Readers go by the table's schema; an Arrow schema in the footer would make them rebuild dictionaries.
         let parquet = ArrowSchemaConverter::new().with_coerce_types(properties.coerce_types()).convert(&schema)?;
         let writer = SerializedFileWriter::new(Blocks::default(), parquet.root_schema_ptr(), properties)?;
-        let columns = ArrowRowGroupWriterFactory::new(&writer, schema.clone());
+        let factory = ArrowRowGroupWriterFactory::new(&writer, schema.clone());
         let is_tried = |field: &Field| {
             effort > Effort::Flush && stream == Stream::Samples && field.data_type() == &DataType::Float64
         };
-        let chunks = schema.fields().iter().map(|field| {
+        let columns = schema.fields().iter().map(|field| {
             Ok(match is_text(field) {
                 true => Column::Text(TextChunk::default(), text_options(stream, field)),
                 false if is_tried(field) => Column::Values(ValueEncoder::new(field.name(), effort == Effort::Keep)?),
-                false if is_delta_packed(field.data_type(), field.name()) || is_process(field.name()) => {
-                    Column::Other(Vec::new())
-                }
-                false => IntChunk::new(field.data_type()).map_or_else(|| Column::Other(Vec::new()), Column::Int),
+                false => Column::of_numbers(stream, field).unwrap_or_else(|| Column::Other(Vec::new())),
             })
         });
-        let chunks = chunks.collect::<Result<_, ParquetError>>()?;
-        let mut group = Group { rows: 0, columns: chunks };
-        group.open(&columns, &schema)?;
+        let columns = columns.collect::<Result<_, ParquetError>>()?;
         Ok(Self {
             stream,
             schema: plain,
@@ -143,17 +146,19 @@ impl FileWriter {
                 .then(|| schema.index_of(metrics::METRIC_ID).ok())
                 .flatten(),
             last_metric: None,
+            leaves: first_leaves(&schema),
             incoming: schema,
             writer,
-            columns,
+            factory,
             encoder: ChunkEncoder::new(zstd_level)?,
-            group,
+            columns,
+            open_rows: 0,
         })
     }
 
     /// Bytes so far, about.
     pub(crate) fn bytes(&self) -> usize {
-        self.writer.bytes_written() + self.group.columns.iter().map(Column::encoded_bytes).sum::<usize>()
+        self.writer.bytes_written() + self.columns.iter().map(Column::encoded_bytes).sum::<usize>()
     }
 
     /// Takes the next rows, in order.
@@ -167,9 +172,9 @@ impl FileWriter {
                 None => None,
             };
             let (next, rest) = places.split_at(end.unwrap_or(room));
-            self.write_columns(next.len(), |index| Ok(ColumnRows::Picked(column(index), next)))?;
+            self.write_places(next, column)?;
             if end.is_some() {
-                self.next_group()?;
+                self.end_group()?;
             }
             places = rest;
         }
@@ -177,48 +182,69 @@ impl FileWriter {
     }
 
     /// Rows that the open row group has room for.
-    pub(crate) fn room(&self) -> usize {
-        ROWS_PER_GROUP - self.group.rows
+    fn room(&self) -> usize {
+        ROWS_PER_GROUP - self.open_rows
     }
 
-    /// Takes the next `rows`, at most as many as there is room for, by columns: `column` is called for each in turn, so
-    /// that no two are held at a time.
-    pub(crate) fn write_columns<'a>(
-        &mut self,
-        rows: usize,
-        mut column: impl FnMut(usize) -> Result<ColumnRows<'a>, ArrowError>,
-    ) -> Result<(), ParquetError> {
-        for (index, (open, field)) in self.group.columns.iter_mut().zip(self.incoming.fields()).enumerate() {
-            match (open, column(index)?) {
-                (Column::Text(chunk, _), ColumnRows::Ids(ids, rows)) => {
-                    self.stats.count_nulls(index, chunk.push_ids(ids, &rows));
-                }
-                (Column::Text(chunk, _), ColumnRows::Picked(pieces, places)) => {
-                    self.stats.count_nulls(index, chunk.push_places(&pieces, places)?);
-                }
-                (open, ColumnRows::Picked(pieces, places)) => {
-                    let values = gather(&pieces, places)?;
-                    self.stats.update_column(index, &values);
-                    open.push(&values, field)?;
-                }
-                (open, ColumnRows::Values(values)) => {
-                    self.stats.update_column(index, &values);
-                    open.push(&values, field)?;
-                }
-                _ => return Err(ParquetError::General(format!("texts in column {}", field.name()))),
-            }
+    /// Takes the next `rows`, at most as many as there is room for.
+    fn write_places(&mut self, places: &[Place], column: impl Fn(usize) -> Vec<ArrayRef>) -> Result<(), ParquetError> {
+        for index in 0..self.columns.len() {
+            self.push(index, ColumnRows::Picked(column(index), places))?;
         }
-        self.stats.count(rows);
-        self.group.rows += rows;
-        if self.group.is_full() {
-            self.next_group()?;
+        self.stats.count(places.len());
+        self.open_rows += places.len();
+        let texts: usize = self.columns.iter().map(Column::text_bytes).sum();
+        if self.open_rows >= ROWS_PER_GROUP || texts > TEXT_BYTES_PER_GROUP {
+            self.end_group()?;
         }
         Ok(())
     }
 
-    fn next_group(&mut self) -> Result<(), ParquetError> {
+    /// Takes whole row groups of `sizes` rows: `column` is called for each column in turn, and in it for each of the
+    /// groups, so that what it needs of a column is made once.
+    pub(crate) fn write_groups<'a>(
+        &mut self,
+        sizes: &[usize],
+        mut column: impl FnMut(usize, usize) -> Result<ColumnRows<'a>, ArrowError>,
+    ) -> Result<(), ParquetError> {
         self.end_group()?;
-        self.group.open(&self.columns, &self.incoming)
+        let mut groups: Vec<Vec<EncodedColumn>> = sizes.iter().map(|_| Vec::new()).collect();
+        for index in 0..self.columns.len() {
+            for (number, group) in groups.iter_mut().enumerate() {
+                self.push(index, column(index, number)?)?;
+                group.push(self.encode(index)?);
+            }
+        }
+        for (columns, rows) in groups.into_iter().zip(sizes) {
+            self.stats.count(*rows);
+            self.append_group(columns)?;
+        }
+        Ok(())
+    }
+
+    /// Takes rows of one column.
+    fn push(&mut self, index: usize, rows: ColumnRows<'_>) -> Result<(), ParquetError> {
+        let Self { columns, stats, incoming, factory, leaves, .. } = self;
+        let field = incoming.field(index);
+        match (&mut columns[index], rows) {
+            (Column::Text(chunk, _), ColumnRows::Ids(ids, rows)) => {
+                stats.count_nulls(index, chunk.push_ids(ids, &rows));
+            }
+            (Column::Text(chunk, _), ColumnRows::Picked(pieces, places)) => {
+                stats.count_nulls(index, chunk.push_places(&pieces, places)?);
+            }
+            (column, ColumnRows::Picked(pieces, places)) => {
+                let values = gather(&pieces, places)?;
+                stats.update_column(index, &values);
+                column.push(&values, (leaves[index], field), factory)?;
+            }
+            (column, ColumnRows::Values(values)) => {
+                stats.update_column(index, &values);
+                column.push(&values, (leaves[index], field), factory)?;
+            }
+            _ => return Err(ParquetError::General(format!("texts in column {}", field.name()))),
+        }
+        Ok(())
     }
 
     /// How many of the next rows belong into the open row group, where it is to end with their metric.
@@ -229,52 +255,64 @@ impl FileWriter {
             Some(before) => metrics[*row] != metrics[before],
             None => before != Some(metrics[0]),
         };
-        let end = (ROWS_OF_METRIC_MIN.saturating_sub(self.group.rows)..metrics.len()).find(is_end)?;
+        let end = (ROWS_OF_METRIC_MIN.saturating_sub(self.open_rows)..metrics.len()).find(is_end)?;
         // The rest comes again, behind the end of the row group.
         self.last_metric = end.checked_sub(1).map(|row| metrics[row]).or(before);
         Some(end)
     }
 
+    /// Ends the open row group, if it has rows.
     fn end_group(&mut self) -> Result<(), ParquetError> {
-        if self.group.rows == 0 {
+        if self.open_rows == 0 {
             return Ok(());
         }
-        let leaves = self.writer.schema_descr().columns().to_vec();
-        let mut leaves = leaves.iter();
+        let columns = (0..self.columns.len()).map(|index| self.encode(index)).collect::<Result<_, _>>()?;
+        self.open_rows = 0;
+        self.append_group(columns)
+    }
+
+    /// Ends a column of the open row group.
+    fn encode(&mut self, index: usize) -> Result<EncodedColumn, ParquetError> {
+        let Self { columns, stats, writer, encoder, leaves, .. } = self;
+        let leaf = writer.schema_descr().column(leaves[index]);
+        Ok(match &mut columns[index] {
+            Column::Text(chunk, options) => {
+                let encoded = encoder.encode(chunk, &leaf, *options)?;
+                if let Some((min, max)) = chunk.bounds() {
+                    stats.widen_text(index, min, max);
+                }
+                chunk.clear();
+                EncodedColumn::Ours(encoded.into())
+            }
+            Column::Int(chunk) => {
+                let options = ChunkOptions { has_bounds: true, has_bloom_filter: false };
+                let encoded = encoder.encode(chunk, &leaf, options)?;
+                chunk.clear();
+                EncodedColumn::Ours(encoded.into())
+            }
+            Column::Number(chunk) => {
+                let encoded = encoder.encode_numbers(chunk, &leaf)?;
+                chunk.clear();
+                EncodedColumn::Ours(encoded.into())
+            }
+            Column::Values(encoder) => EncodedColumn::Theirs(vec![encoder.finish()?]),
+            Column::Other(writers) => {
+                EncodedColumn::Theirs(writers.drain(..).map(ArrowColumnWriter::close).collect::<Result<_, _>>()?)
+            }
+        })
+    }
+
+    fn append_group(&mut self, columns: Vec<EncodedColumn>) -> Result<(), ParquetError> {
         let mut group = self.writer.next_row_group()?;
-        for (index, column) in self.group.columns.iter_mut().enumerate() {
+        for column in columns {
             match column {
-                Column::Text(chunk, options) => {
-                    let leaf = leaves.next().ok_or_else(|| ParquetError::General("a column is missing".to_owned()))?;
-                    let encoded = self.encoder.encode(chunk, leaf, *options)?;
-                    group.append_column(&encoded.bytes, encoded.close)?;
-                    if let Some((min, max)) = chunk.bounds() {
-                        self.stats.widen_text(index, min, max);
-                    }
-                    chunk.clear();
-                }
-                Column::Int(chunk) => {
-                    let leaf = leaves.next().ok_or_else(|| ParquetError::General("a column is missing".to_owned()))?;
-                    let options = ChunkOptions { has_bounds: true, has_bloom_filter: false };
-                    let encoded = self.encoder.encode(chunk, leaf, options)?;
-                    group.append_column(&encoded.bytes, encoded.close)?;
-                    chunk.clear();
-                }
-                Column::Values(encoder) => {
-                    leaves.next();
-                    encoder.finish()?.append_to_row_group(&mut group)?;
-                }
-                Column::Other(writers) => {
-                    for writer in writers.drain(..) {
-                        leaves.next();
-                        writer.close()?.append_to_row_group(&mut group)?;
-                    }
+                EncodedColumn::Ours(chunk) => group.append_column(&chunk.bytes, chunk.close)?,
+                EncodedColumn::Theirs(leaves) => {
+                    leaves.into_iter().try_for_each(|leaf| leaf.append_to_row_group(&mut group))?;
                 }
             }
         }
-        group.close()?;
-        self.group.rows = 0;
-        Ok(())
+        group.close().map(drop)
     }
 
     pub(crate) fn finish(mut self) -> Result<Encoded, ParquetError> {
@@ -285,32 +323,34 @@ impl FileWriter {
     }
 }
 
-impl Group {
-    /// Makes writers of the columns that are no texts.
-    fn open(&mut self, factory: &ArrowRowGroupWriterFactory, schema: &SchemaRef) -> Result<(), ParquetError> {
-        let mut made = factory.create_column_writers(0)?.into_iter();
-        for (field, column) in schema.fields().iter().zip(&mut self.columns) {
-            let writers = made.by_ref().take(leaves_of(field.data_type())).collect();
-            if let Column::Other(open) = column {
-                *open = writers;
-            }
-        }
-        Ok(())
-    }
-
-    fn is_full(&self) -> bool {
-        let texts: usize = self.columns.iter().map(Column::text_bytes).sum();
-        self.rows >= ROWS_PER_GROUP || texts > TEXT_BYTES_PER_GROUP
-    }
-}
-
 impl Column {
-    fn push(&mut self, array: &ArrayRef, field: &Field) -> Result<(), ParquetError> {
+    /// For a field of integers or times; none where it is something else, or may be a dictionary or deltas.
+    fn of_numbers(stream: Stream, field: &Field) -> Option<Self> {
+        let (data_type, name) = (field.data_type(), field.name());
+        match is_delta_packed(data_type, name) {
+            true if is_repeated(stream, name) => None,
+            true => NumberChunk::new(data_type, Packing::Delta).map(Self::Number),
+            false if is_process(name) => NumberChunk::new(data_type, Packing::Plain).map(Self::Number),
+            false => IntChunk::new(data_type).map(Self::Int),
+        }
+    }
+
+    fn push(
+        &mut self,
+        array: &ArrayRef,
+        (leaf, field): (usize, &Field),
+        factory: &ArrowRowGroupWriterFactory,
+    ) -> Result<(), ParquetError> {
         match self {
             Self::Text(chunk, _) => chunk.push(array)?,
             Self::Int(chunk) => chunk.push(array)?,
+            Self::Number(chunk) => chunk.push(array)?,
             Self::Values(encoder) => encoder.push(array),
             Self::Other(writers) => {
+                if writers.is_empty() {
+                    let count = leaves_of(field.data_type());
+                    *writers = factory.create_column_writers(0)?.into_iter().skip(leaf).take(count).collect();
+                }
                 for (writer, leaf) in writers.iter_mut().zip(compute_leaves(field, array)?) {
                     writer.write(&leaf)?;
                 }
@@ -325,6 +365,7 @@ impl Column {
             // Numbers take a byte or two, and texts compress to a third.
             Self::Text(chunk, _) => chunk.page().len() / 3 + chunk.codes().map_or(0, <[u32]>::len),
             Self::Int(chunk) => chunk.encoded_bytes(),
+            Self::Number(chunk) => chunk.encoded_bytes(),
             Self::Values(encoder) => encoder.bytes(),
             Self::Other(writers) => writers.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum(),
         }
@@ -334,13 +375,23 @@ impl Column {
     fn text_bytes(&self) -> usize {
         match self {
             Self::Text(chunk, _) => chunk.page().len(),
-            Self::Int(_) | Self::Values(_) | Self::Other(_) => 0,
+            Self::Int(_) | Self::Number(_) | Self::Values(_) | Self::Other(_) => 0,
         }
     }
 }
 
 fn is_text(field: &Field) -> bool {
     field.data_type() == &DataType::Utf8 || is_text_dictionary(field.data_type())
+}
+
+/// Where the leaves of each column begin.
+fn first_leaves(schema: &Schema) -> Vec<usize> {
+    let next = |leaf: &mut usize, field: &Arc<Field>| {
+        let first = *leaf;
+        *leaf += leaves_of(field.data_type());
+        Some(first)
+    };
+    schema.fields().iter().scan(0, next).collect()
 }
 
 /// Parquet numbers leaves; a map has two.
@@ -371,14 +422,8 @@ fn properties(stream: Stream, schema: &Schema, zstd_level: i32) -> Result<Writer
         if field.data_type() == &DataType::Float64 {
             builder = builder.set_column_statistics_enabled(column(), EnabledStatistics::None);
         }
-        if is_delta_packed(field.data_type(), field.name()) {
+        if is_repeated(stream, field.name()) {
             builder = builder.set_column_encoding(column(), Encoding::DELTA_BINARY_PACKED);
-            if !is_repeated(stream, field.name()) {
-                builder = builder.set_column_dictionary_enabled(column(), false);
-            }
-        }
-        if is_process(field.name()) {
-            builder = builder.set_column_dictionary_enabled(column(), false);
         }
         if stream == Stream::Samples && field.name() == metrics::VALUE {
             // Values of a series share their upper bytes: planes of bytes compress where whole numbers do not.
@@ -426,10 +471,8 @@ fn bloom_columns(stream: Stream) -> &'static [&'static str] {
 
 fn sorting_columns(stream: Stream) -> Vec<SortingColumn> {
     let schema = stream.schema();
-    let leaf_of = |name: &str| -> usize {
-        schema.fields().iter().take_while(|field| field.name() != name).map(|field| leaves_of(field.data_type())).sum()
-    };
-    let ascending =
-        |name: &&str| SortingColumn { column_idx: leaf_of(name) as i32, descending: false, nulls_first: false };
-    stream.sort_columns().iter().map(ascending).collect()
+    let leaves = first_leaves(&schema);
+    let column_idx = |name: &&str| schema.index_of(name).ok().and_then(|index| leaves.get(index).copied());
+    let ascending = |leaf: usize| SortingColumn { column_idx: leaf as i32, descending: false, nulls_first: false };
+    stream.sort_columns().iter().filter_map(column_idx).map(ascending).collect()
 }

@@ -55,7 +55,7 @@ fn pack(numbers: &[u32], width: u32, out: &mut Vec<u8>) {
     }
 }
 
-fn varint(mut number: u64, out: &mut Vec<u8>) {
+pub(crate) fn varint(mut number: u64, out: &mut Vec<u8>) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;

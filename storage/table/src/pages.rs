@@ -6,6 +6,7 @@
 //! ```
 
 use crate::hybrid;
+use crate::number_chunk::NumberChunk;
 use crate::page_sink::{
     ChunkFacts, DataPage, EncodedChunk, PageBounds, PageSink, ROWS_PER_PAGE, null_is_refused, write_levels,
 };
@@ -154,6 +155,11 @@ impl ChunkEncoder {
             start = end;
         }
         pages.finish(column)
+    }
+
+    /// Encodes `chunk` as the column `column`.
+    pub(crate) fn encode_numbers(&mut self, chunk: &NumberChunk, column: &ColumnDescPtr) -> Result<EncodedChunk> {
+        chunk.encode(column, &mut self.zstd, self.level)
     }
 
     /// Bits of a number in the data pages: as few as they need, or whole bytes where these compress better. A compressor

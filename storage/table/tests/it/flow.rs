@@ -71,7 +71,7 @@ async fn files_are_as_readers_need_them() {
     assert!(column("container_id").bloom_filter_offset().is_some() && column("comm").bloom_filter_offset().is_none());
     assert!(column("ts").encodings().any(|encoding| encoding == Encoding::DELTA_BINARY_PACKED));
     assert!(column("ts").column_index_offset().is_some(), "page index");
-    assert!(matches!(column("ts").compression(), Compression::ZSTD(_)));
+    assert!(matches!(column("comm").compression(), Compression::ZSTD(_)));
     let sorted_by = |group: &RowGroupMetaData| -> Vec<String> {
         let leaf = |column: &SortingColumn| group.column(column.column_idx as usize).column_path().string();
         group.sorting_columns().unwrap().iter().map(leaf).collect()
