@@ -6,6 +6,7 @@ use crate::blocks::Blocks;
 use crate::gather::{Picked, Place, gather};
 use crate::int_chunk::IntChunk;
 use crate::number_chunk::{NumberChunk, Packing};
+use crate::other_chunk::OtherChunk;
 use crate::page_sink::EncodedChunk;
 use crate::pages::{Chunk, ChunkEncoder, ChunkOptions};
 use crate::stats::StatsBuilder;
@@ -19,7 +20,7 @@ use arrow::error::ArrowError;
 use bodkin_schema::{Stream, events, metrics};
 use object_store::PutPayload;
 use parquet::arrow::ArrowSchemaConverter;
-use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::arrow_writer::ArrowColumnChunk;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::SortingColumn;
@@ -86,7 +87,6 @@ pub(crate) struct FileWriter {
     /// As rows come: a text may be a dictionary.
     incoming: SchemaRef,
     writer: SerializedFileWriter<Blocks>,
-    factory: ArrowRowGroupWriterFactory,
     encoder: ChunkEncoder,
     columns: Vec<Column>,
     /// The first leaf of each column.
@@ -113,8 +113,7 @@ enum Column {
     Number(NumberChunk),
     /// Values whose encoding is chosen for each row group.
     Values(ValueEncoder),
-    /// A writer for each leaf; none before the first rows of a row group.
-    Other(Vec<ArrowColumnWriter>),
+    Other(OtherChunk),
 }
 
 impl FileWriter {
@@ -125,8 +124,7 @@ impl FileWriter {
         let properties = Arc::new(properties(stream, &plain, zstd_level)?);
         // Readers go by the table's schema; an Arrow schema in the footer would make them rebuild dictionaries.
         let parquet = ArrowSchemaConverter::new().with_coerce_types(properties.coerce_types()).convert(&schema)?;
-        let writer = SerializedFileWriter::new(Blocks::default(), parquet.root_schema_ptr(), properties)?;
-        let factory = ArrowRowGroupWriterFactory::new(&writer, schema.clone());
+        let writer = SerializedFileWriter::new(Blocks::default(), parquet.root_schema_ptr(), properties.clone())?;
         let is_tried = |field: &Field| {
             effort > Effort::Flush && stream == Stream::Samples && field.data_type() == &DataType::Float64
         };
@@ -134,7 +132,10 @@ impl FileWriter {
             Ok(match is_text(field) {
                 true => Column::Text(TextChunk::default(), text_options(stream, field)),
                 false if is_tried(field) => Column::Values(ValueEncoder::new(field.name(), effort == Effort::Keep)?),
-                false => Column::of_numbers(stream, field).unwrap_or_else(|| Column::Other(Vec::new())),
+                false => match Column::of_numbers(stream, field) {
+                    Some(numbers) => numbers,
+                    None => Column::Other(OtherChunk::new(field, properties.clone())?),
+                },
             })
         });
         let columns = columns.collect::<Result<_, ParquetError>>()?;
@@ -149,7 +150,6 @@ impl FileWriter {
             leaves: first_leaves(&schema),
             incoming: schema,
             writer,
-            factory,
             encoder: ChunkEncoder::new(zstd_level)?,
             columns,
             open_rows: 0,
@@ -224,7 +224,7 @@ impl FileWriter {
 
     /// Takes rows of one column.
     fn push(&mut self, index: usize, rows: ColumnRows<'_>) -> Result<(), ParquetError> {
-        let Self { columns, stats, incoming, factory, leaves, .. } = self;
+        let Self { columns, stats, incoming, .. } = self;
         let field = incoming.field(index);
         match (&mut columns[index], rows) {
             (Column::Text(chunk, _), ColumnRows::Ids(ids, rows)) => {
@@ -236,11 +236,11 @@ impl FileWriter {
             (column, ColumnRows::Picked(pieces, places)) => {
                 let values = gather(&pieces, places)?;
                 stats.update_column(index, &values);
-                column.push(&values, (leaves[index], field), factory)?;
+                column.push(&values)?;
             }
             (column, ColumnRows::Values(values)) => {
                 stats.update_column(index, &values);
-                column.push(&values, (leaves[index], field), factory)?;
+                column.push(&values)?;
             }
             _ => return Err(ParquetError::General(format!("texts in column {}", field.name()))),
         }
@@ -296,9 +296,7 @@ impl FileWriter {
                 EncodedColumn::Ours(encoded.into())
             }
             Column::Values(encoder) => EncodedColumn::Theirs(vec![encoder.finish()?]),
-            Column::Other(writers) => {
-                EncodedColumn::Theirs(writers.drain(..).map(ArrowColumnWriter::close).collect::<Result<_, _>>()?)
-            }
+            Column::Other(chunk) => EncodedColumn::Theirs(chunk.finish()?),
         })
     }
 
@@ -335,26 +333,13 @@ impl Column {
         }
     }
 
-    fn push(
-        &mut self,
-        array: &ArrayRef,
-        (leaf, field): (usize, &Field),
-        factory: &ArrowRowGroupWriterFactory,
-    ) -> Result<(), ParquetError> {
+    fn push(&mut self, array: &ArrayRef) -> Result<(), ParquetError> {
         match self {
             Self::Text(chunk, _) => chunk.push(array)?,
             Self::Int(chunk) => chunk.push(array)?,
             Self::Number(chunk) => chunk.push(array)?,
             Self::Values(encoder) => encoder.push(array),
-            Self::Other(writers) => {
-                if writers.is_empty() {
-                    let count = leaves_of(field.data_type());
-                    *writers = factory.create_column_writers(0)?.into_iter().skip(leaf).take(count).collect();
-                }
-                for (writer, leaf) in writers.iter_mut().zip(compute_leaves(field, array)?) {
-                    writer.write(&leaf)?;
-                }
-            }
+            Self::Other(chunk) => chunk.push(array)?,
         }
         Ok(())
     }
@@ -367,7 +352,7 @@ impl Column {
             Self::Int(chunk) => chunk.encoded_bytes(),
             Self::Number(chunk) => chunk.encoded_bytes(),
             Self::Values(encoder) => encoder.bytes(),
-            Self::Other(writers) => writers.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum(),
+            Self::Other(chunk) => chunk.encoded_bytes(),
         }
     }
 

@@ -81,6 +81,7 @@ mod merge;
 mod model;
 mod node;
 mod number_chunk;
+mod other_chunk;
 mod page_sink;
 mod pages;
 mod plan;
