@@ -18,6 +18,10 @@ const PURGE_DELAY_MS: c_long = 500;
 /// How often memory is given back where nobody allocates, which else is when it happens.
 const COLLECT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long a thread stays that has no blocking work. Each thread keeps some of what it freed for itself, and work goes to
+/// whichever is idle: with dozens of them, all would hold what an epoch took in their turn.
+pub(crate) const IDLE_THREAD_STAYS: Duration = Duration::from_millis(200);
+
 /// Sets what is not the allocator's default. The environment (`MIMALLOC_PURGE_DELAY`) goes first.
 pub(crate) fn tune() {
     // SAFETY: stores a number that any thread may set and read at any time.

@@ -44,7 +44,8 @@ fn main() -> ExitCode {
     allocator::tune();
     let Cli { log, command } = Cli::parse();
     let result = logging::start(&log).and_then(|()| {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let mut threads = tokio::runtime::Builder::new_multi_thread();
+        let runtime = threads.enable_all().thread_keep_alive(allocator::IDLE_THREAD_STAYS).build()?;
         runtime.spawn(allocator::collect());
         runtime.block_on(dispatch(command))
     });
