@@ -79,7 +79,7 @@ pub(crate) enum ColumnRows<'a> {
     Picked(Vec<ArrayRef>, &'a [Place]),
 }
 
-/// Writes a file. Holds the file so far and one row group: pages that are encoded, and the numbers of texts.
+/// Writes a file. Holds the file so far, the numbers of one row group, and encoded pages of those that are made at a time.
 pub(crate) struct FileWriter {
     stream: Stream,
     /// The columns, plain.
