@@ -7,7 +7,8 @@ use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::{Column, ScalarValue};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// The files of `files` in which `predicate` may hold; all of them where nothing can be said. `schema` is the table's:
@@ -22,7 +23,7 @@ pub(crate) fn prune(
     }
     let builder = PruningPredicateBuilder::new().with_file_schema(schema.clone());
     let Some(pruning) = builder.build(predicate.clone()) else { return files };
-    let bounds = FileBounds { files: &files, schema };
+    let bounds = FileBounds { files: &files, schema, known: RefCell::default() };
     match pruning.prune(&bounds) {
         Ok(keep) => files.into_iter().zip(keep).filter_map(|(file, keep)| keep.then_some(file)).collect(),
         Err(error) => {
@@ -35,36 +36,59 @@ pub(crate) fn prune(
 struct FileBounds<'a> {
     files: &'a [Arc<TableFile>],
     schema: &'a SchemaRef,
+    /// Columns that were asked for.
+    known: RefCell<HashMap<String, ColumnBounds>>,
+}
+
+/// What is known of one column, a value for each file.
+#[derive(Clone)]
+struct ColumnBounds {
+    min: ArrayRef,
+    max: ArrayRef,
+    null_counts: ArrayRef,
 }
 
 impl FileBounds<'_> {
-    /// Values of a partition column, which are both bounds.
-    fn partition(&self, name: &str) -> Option<ArrayRef> {
-        match name {
-            TENANT => Some(Arc::new(StringArray::from_iter_values(self.files.iter().map(|file| &file.tenant.0)))),
-            DATE => Some(Arc::new(Date32Array::from_iter_values(self.files.iter().map(|file| file.date)))),
-            _ => None,
+    /// Made once: each file's statistics lie somewhere else in memory, and getting there is what costs.
+    fn column(&self, column: &Column) -> Option<ColumnBounds> {
+        if let Some(known) = self.known.borrow().get(&column.name) {
+            return Some(known.clone());
         }
+        let made = self.partition(&column.name).or_else(|| self.logged(&column.name))?;
+        self.known.borrow_mut().insert(column.name.clone(), made.clone());
+        Some(made)
     }
 
-    fn bounds(&self, column: &Column, is_max: bool) -> Option<ArrayRef> {
-        if let Some(values) = self.partition(&column.name) {
-            return Some(values);
-        }
-        let index = self.schema.index_of(&column.name).ok()?;
-        let stats = self.files.iter().map(|file| file.stats.column(index));
-        let values = stats.map(|stats| if is_max { stats.max } else { stats.min });
-        Some(stat_array(self.schema.field(index).data_type(), values))
+    /// A partition column: its values are both bounds.
+    fn partition(&self, name: &str) -> Option<ColumnBounds> {
+        let values: ArrayRef = match name {
+            TENANT => Arc::new(StringArray::from_iter_values(self.files.iter().map(|file| &file.tenant.0))),
+            DATE => Arc::new(Date32Array::from_iter_values(self.files.iter().map(|file| file.date))),
+            _ => return None,
+        };
+        let null_counts = Arc::new(UInt64Array::from(vec![0; self.files.len()]));
+        Some(ColumnBounds { min: values.clone(), max: values, null_counts })
+    }
+
+    fn logged(&self, name: &str) -> Option<ColumnBounds> {
+        let index = self.schema.index_of(name).ok()?;
+        let data_type = self.schema.field(index).data_type();
+        let stats: Vec<_> = self.files.iter().map(|file| file.stats.column(index)).collect();
+        Some(ColumnBounds {
+            min: stat_array(data_type, stats.iter().map(|stats| stats.min)),
+            max: stat_array(data_type, stats.iter().map(|stats| stats.max)),
+            null_counts: Arc::new(stats.iter().map(|stats| stats.null_count).collect::<UInt64Array>()),
+        })
     }
 }
 
 impl PruningStatistics for FileBounds<'_> {
     fn min_values(&self, column: &Column) -> Option<ArrayRef> {
-        self.bounds(column, false)
+        Some(self.column(column)?.min)
     }
 
     fn max_values(&self, column: &Column) -> Option<ArrayRef> {
-        self.bounds(column, true)
+        Some(self.column(column)?.max)
     }
 
     fn num_containers(&self) -> usize {
@@ -72,12 +96,7 @@ impl PruningStatistics for FileBounds<'_> {
     }
 
     fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
-        if self.partition(&column.name).is_some() {
-            return Some(Arc::new(UInt64Array::from(vec![0; self.files.len()])));
-        }
-        let index = self.schema.index_of(&column.name).ok()?;
-        let counts: UInt64Array = self.files.iter().map(|file| file.stats.column(index).null_count).collect();
-        Some(Arc::new(counts))
+        Some(self.column(column)?.null_counts)
     }
 
     fn row_counts(&self) -> Option<ArrayRef> {
