@@ -5,6 +5,7 @@ use crate::catalog::Catalog;
 use crate::depth::on_deep_stack;
 use crate::detect::{DetectTable, Search};
 use crate::error::{ErrorKind, QueryError};
+use crate::few_rows::reads_few_rows;
 use crate::options::QueryOptions;
 use crate::parse::parse;
 use crate::plain::plain_schema;
@@ -24,7 +25,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::execute_stream;
 use futures::FutureExt;
-use futures::future::{Either, select};
+use futures::future::{BoxFuture, Either, select};
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
@@ -95,7 +96,7 @@ impl QueryEngine {
     /// Everything that can be said before the first row; later errors come in the stream.
     pub async fn sql(&self, principal: &Principal, text: &str) -> Result<Answer, QueryError> {
         let counters = self.counters();
-        let planning = self.planner.clone().plan(principal.clone(), text.to_owned(), counters.clone());
+        let planning = self.planner.clone().plan(principal.clone(), text.to_owned(), counters.clone()).boxed();
         self.answer(principal, text, self.options().timeout, counters, planning).await
     }
 
@@ -106,7 +107,7 @@ impl QueryEngine {
     /// As [`Self::sql`].
     pub async fn detect(&self, principal: &Principal, search: Search) -> Result<Answer, QueryError> {
         let counters = self.counters();
-        let planning = self.planner.clone().plan_search(principal.clone(), search, counters.clone());
+        let planning = self.planner.clone().plan_search(principal.clone(), search, counters.clone()).boxed();
         self.answer(principal, "", self.options().search_timeout, counters, planning).await
     }
 
@@ -124,7 +125,7 @@ impl QueryEngine {
         text: &str,
         timeout: Duration,
         counters: Arc<ScanCounters>,
-        planning: impl Future<Output = Result<Planned, QueryError>> + Send + 'static,
+        planning: BoxFuture<'static, Result<Planned, QueryError>>,
     ) -> Result<Answer, QueryError> {
         let clock = &self.options().clock;
         let stats = AnswerStats::new(counters, clock.clone(), clock.monotonic());
@@ -151,7 +152,7 @@ impl QueryEngine {
         &self,
         text: &str,
         timeout: Duration,
-        planning: impl Future<Output = Result<Planned, QueryError>> + Send + 'static,
+        planning: BoxFuture<'static, Result<Planned, QueryError>>,
     ) -> Result<Started, QueryError> {
         let started = self.options().clock.monotonic();
         let mut deadline = Box::pin(tokio::time::sleep(timeout));
@@ -189,7 +190,7 @@ impl QueryEngine {
 /// Plans with `planning` and starts to run the plan of `text`.
 async fn run(
     text: String,
-    planning: impl Future<Output = Result<Planned, QueryError>>,
+    planning: BoxFuture<'static, Result<Planned, QueryError>>,
     stop: Arc<Stop>,
     runtime: Option<Handle>,
 ) -> Result<Running, QueryError> {
@@ -231,6 +232,9 @@ impl Planner {
         reads.verify_plan(&plan).map_err(failed)?;
         // The analyzer settles the types of columns, so that what is described is what is answered.
         let plan = state.optimize(&plan).map_err(failed)?;
+        if reads_few_rows(&plan, &state, self.options.few_rows_max).map_err(failed)? {
+            state.config_mut().options_mut().execution.target_partitions = 1;
+        }
         Ok(Planned { state, plan, renamed, view })
     }
 

@@ -141,15 +141,19 @@ fn even_groups(files: &[Arc<TableFile>], groups: usize) -> impl Iterator<Item = 
     })
 }
 
-fn partitioned(file: &TableFile, has_partition: bool) -> PartitionedFile {
-    let meta = ObjectMeta {
+/// What the store would say of `file`. Objects never change, so that no time is needed to know one again.
+pub(crate) fn object(file: &TableFile) -> ObjectMeta {
+    ObjectMeta {
         location: file.location.clone(),
         last_modified: Default::default(),
         size: file.size,
         e_tag: None,
         version: None,
-    };
-    let found = PartitionedFile::new_from_meta(meta);
+    }
+}
+
+fn partitioned(file: &TableFile, has_partition: bool) -> PartitionedFile {
+    let found = PartitionedFile::new_from_meta(object(file));
     if !has_partition {
         return found;
     }

@@ -36,6 +36,7 @@
 //! | `detect` | `detect(...)` and [`QueryEngine::detect`]: rules over history |
 //! | `ordered`, `run_chain` | sorted runs merged where a query wants their order |
 //! | `dictionary` | texts as numbers where files have dictionaries: expressions per value, groups by number |
+//! | `few_rows` | which queries one core answers best |
 //! | `first_rows` | rows of a batch that can be among the first ones of an order |
 //! | `lagged` | what came some rows before, a batch at a time |
 //! | `distinct` | distinct values of each group |
@@ -68,6 +69,7 @@ mod distinct;
 pub mod engine;
 pub mod error;
 mod explain;
+mod few_rows;
 mod files;
 mod first_rows;
 mod gathered;

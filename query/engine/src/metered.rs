@@ -5,6 +5,8 @@ use crate::answer::ScanCounters;
 use crate::at_hand::AtHand;
 use crate::dictionary::{for_few_rows, with_dictionaries};
 use crate::error::{ErrorKind, QueryError};
+use crate::files;
+use bodkin_table::TableFile;
 use bytes::Bytes;
 use datafusion::common::Result;
 use datafusion::datasource::listing::PartitionedFile;
@@ -28,6 +30,22 @@ use std::sync::Arc;
 
 /// Behind the name of a file: its footer for who reads few rows. No file has such a name.
 const FEW_ROWS: &str = "#few-rows";
+
+/// The footer of `file`, if it is in memory: as who reads few rows left it there, or anyone.
+pub(crate) fn kept_footer(footers: &FileMetadataCache, file: &TableFile) -> Option<Arc<ParquetMetaData>> {
+    let object = files::object(file);
+    kept(footers, &for_few(&object.location), &object).or_else(|| kept(footers, &object.location, &object))
+}
+
+fn kept(footers: &FileMetadataCache, place: &Path, object: &ObjectMeta) -> Option<Arc<ParquetMetaData>> {
+    let kept = footers.get(place).filter(|kept| kept.is_valid_for(object))?;
+    let kept = kept.file_metadata.as_any().downcast_ref::<CachedParquetMetaData>()?;
+    Some(kept.parquet_metadata().clone())
+}
+
+fn for_few(location: &Path) -> Path {
+    Path::from(format!("{location}{FEW_ROWS}"))
+}
 
 /// Makes readers that count.
 #[derive(Debug)]
@@ -104,15 +122,8 @@ impl Metered {
 
     /// The same for who reads few rows, kept beside it.
     async fn footer_for_few_rows(&mut self) -> std::result::Result<Arc<ParquetMetaData>, ParquetError> {
-        let beside = Path::from(format!("{}{FEW_ROWS}", self.object.location));
-        let kept = self.footers.get(&beside).filter(|kept| kept.is_valid_for(&self.object));
-        let kept = kept.and_then(|kept| {
-            kept.file_metadata
-                .as_any()
-                .downcast_ref::<CachedParquetMetaData>()
-                .map(|kept| kept.parquet_metadata().clone())
-        });
-        if let Some(kept) = kept {
+        let beside = for_few(&self.object.location);
+        if let Some(kept) = kept(self.footers.as_ref(), &beside, &self.object) {
             return Ok(kept);
         }
         let marked = Arc::new(for_few_rows(self.footer().await?.as_ref())?);

@@ -32,6 +32,8 @@ pub struct QueryOptions {
     pub text_bytes_max: usize,
     /// Threads that one query is spread over.
     pub cores: usize,
+    /// Rows up to which a query is not spread: what it reads of tables, by what is known of them without reading.
+    pub few_rows_max: u64,
     /// Where queries are planned and run; on the threads of whoever asks where there is none.
     pub runtime: Option<Handle>,
     /// Time from the call to the last row of a search of rules over history, which reads more than a query.
@@ -62,6 +64,7 @@ impl Default for QueryOptions {
             bytes_scanned_max: 1 << 40,
             text_bytes_max: 1 << 20,
             cores: std::thread::available_parallelism().map_or(1, usize::from),
+            few_rows_max: 1 << 17,
             runtime: None,
             search_timeout: Duration::from_secs(3600),
             rules: None,

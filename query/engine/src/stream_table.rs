@@ -5,17 +5,17 @@ use crate::{files, prune, tail};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use bodkin_schema::Tenant;
-use bodkin_table::{Snapshot, TENANT, TableSnapshot};
+use bodkin_table::{Snapshot, TENANT, TableFile, TableSnapshot, TailPart};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{DFSchema, Result};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown, TableType};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What all tables of one query share.
 #[derive(Clone, Debug)]
@@ -40,25 +40,60 @@ pub(crate) struct StreamTable {
     view: QueryView,
     table: Arc<TableSnapshot>,
     schema: SchemaRef,
+    /// What [`Self::kept_files`] answered last.
+    kept: Mutex<Option<Kept>>,
+}
+
+/// Files in which filters may hold.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    filters: Vec<Expr>,
+    pub(crate) files: Arc<[Arc<TableFile>]>,
+    /// How many others the tenant has.
+    pruned: usize,
 }
 
 impl StreamTable {
     pub(crate) fn new(view: QueryView, table: Arc<TableSnapshot>) -> Self {
         let schema = sql_schema(&table.schema);
-        Self { view, table, schema }
+        Self { view, table, schema, kept: Mutex::default() }
     }
 
-    /// Whether `filters` leave rows of one value of the column that files are sorted by first, or of a few.
-    fn look_up(&self, filters: &[Expr]) -> bool {
-        let first = self.table.stream.sort_columns().first();
-        let is_first = |expr: &Expr| expr.try_as_col().is_some_and(|column| Some(&column.name.as_str()) == first);
-        filters.iter().any(|filter| match filter {
-            Expr::BinaryExpr(comparison) => {
-                comparison.op == Operator::Eq && (is_first(&comparison.left) || is_first(&comparison.right))
+    /// The column that files are sorted by first, by its place and name.
+    pub(crate) fn first_sort_column(&self) -> Option<(usize, &'static str)> {
+        let name = self.table.stream.sort_columns().first()?;
+        Some((self.schema.index_of(name).ok()?, name))
+    }
+
+    /// What the column that files are sorted by first is equal to, if `filters` leave one value of it or a few.
+    pub(crate) fn looked_up<'f>(&self, filters: &'f [Expr]) -> Option<Vec<&'f Expr>> {
+        let first = self.table.stream.sort_columns().first()?;
+        filters.iter().find_map(|filter| equal_to(filter, first))
+    }
+
+    /// The files of the tenant in which `filters` may hold.
+    pub(crate) fn kept_files(&self, session: &dyn Session, filters: &[Expr]) -> Result<Kept> {
+        let mut last = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = last.as_ref().filter(|kept| kept.filters == filters) {
+            return Ok(kept.clone());
+        }
+        let own = self.table.files.iter().filter(|file| file.tenant == self.view.tenant);
+        let own: Vec<_> = own.cloned().collect();
+        let count = own.len();
+        let files: Arc<[_]> = match conjunction(filters.to_vec()) {
+            Some(filter) => {
+                let schema = DFSchema::try_from(self.schema.as_ref().clone())?;
+                prune::prune(own, &session.create_physical_expr(filter, &schema)?, &self.schema).into()
             }
-            Expr::InList(list) => !list.negated && is_first(&list.expr),
-            _ => false,
-        })
+            None => own.into(),
+        };
+        let kept = Kept { filters: filters.to_vec(), pruned: count - files.len(), files };
+        Ok(last.insert(kept).clone())
+    }
+
+    /// What the tenant has in the tail.
+    pub(crate) fn tail_parts(&self) -> impl Iterator<Item = &Arc<TailPart>> {
+        self.table.tail.iter().filter(|part| part.tenant == self.view.tenant)
     }
 
     fn projected(&self, projection: Option<&Vec<usize>>) -> Result<SchemaRef> {
@@ -66,6 +101,21 @@ impl StreamTable {
             Some(projection) => Arc::new(self.schema.project(projection)?),
             None => self.schema.clone(),
         })
+    }
+}
+
+/// The values of which `condition` says that `column` is one.
+fn equal_to<'c>(condition: &'c Expr, column: &str) -> Option<Vec<&'c Expr>> {
+    let is_column = |expr: &Expr| expr.try_as_col().is_some_and(|found| found.name == column);
+    match condition {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) if is_column(left) => Some(vec![right]),
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) if is_column(right) => Some(vec![left]),
+        // A list of two or three is planned as this.
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+            Some([equal_to(left, column)?, equal_to(right, column)?].concat())
+        }
+        Expr::InList(list) if !list.negated && is_column(&list.expr) => Some(list.list.iter().collect()),
+        _ => None,
     }
 }
 
@@ -111,17 +161,8 @@ impl TableProvider for StreamTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let tenant = &self.view.tenant;
-        let own: Vec<_> = self.table.files.iter().filter(|file| file.tenant == *tenant).cloned().collect();
-        let count = own.len();
-        let kept = match conjunction(filters.to_vec()) {
-            Some(filter) => {
-                let schema = DFSchema::try_from(self.schema.as_ref().clone())?;
-                prune::prune(own, &session.create_physical_expr(filter, &schema)?, &self.schema)
-            }
-            None => own,
-        };
-        self.view.counters.add_files(kept.len(), count - kept.len());
+        let Kept { files: kept, pruned, .. } = self.kept_files(session, filters)?;
+        self.view.counters.add_files(kept.len(), pruned);
 
         let mut inputs: Vec<Arc<dyn ExecutionPlan>> = Vec::with_capacity(2);
         if !kept.is_empty() {
@@ -132,10 +173,10 @@ impl TableProvider for StreamTable {
                 &kept,
                 projection,
                 limit,
-                self.look_up(filters),
+                self.looked_up(filters).is_some(),
             )?);
         }
-        let parts: Vec<_> = self.table.tail.iter().filter(|part| part.tenant == *tenant).cloned().collect();
+        let parts: Vec<_> = self.tail_parts().cloned().collect();
         if !parts.is_empty() {
             let schema = self.projected(projection)?;
             inputs.push(Arc::new(tail::TailExec::new(

@@ -73,8 +73,9 @@ impl Memory {
         self.tables.commit(epoch, &prepared).await.unwrap();
     }
 
+    /// Spreads every query over two cores, however few rows there are.
     pub(crate) fn engine(self: &Arc<Self>) -> QueryEngine {
-        self.engine_with(QueryOptions::default())
+        self.engine_with(QueryOptions { few_rows_max: 0, ..QueryOptions::default() })
     }
 
     pub(crate) fn engine_with(self: &Arc<Self>, options: QueryOptions) -> QueryEngine {

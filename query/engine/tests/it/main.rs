@@ -9,5 +9,6 @@ mod isolation;
 mod limits;
 mod names;
 mod ordered;
+mod plans;
 mod scan;
 mod suffixed;
