@@ -27,4 +27,5 @@ pub(crate) use adapter::ReadPerValue;
 pub(crate) use dense::GroupByPlace;
 pub(crate) use footer::{for_few_rows, with_dictionaries};
 pub(crate) use groups::GroupByIds;
+pub(crate) use ids::FreshIds;
 pub(crate) use mark::MarkRows;

@@ -6,6 +6,7 @@ use crate::depth::on_deep_stack;
 use crate::detect::{DetectTable, Search};
 use crate::error::{ErrorKind, QueryError};
 use crate::few_rows::reads_few_rows;
+use crate::known_plans::{Known, KnownPlans};
 use crate::options::QueryOptions;
 use crate::parse::parse;
 use crate::plain::plain_schema;
@@ -45,6 +46,7 @@ struct Planner {
     folder: Option<Arc<Path>>,
     options: QueryOptions,
     base: SessionState,
+    known: KnownPlans,
 }
 
 impl fmt::Debug for QueryEngine {
@@ -85,7 +87,7 @@ impl QueryEngine {
         let runtime = runtime(&options, catalog.store());
         let base = runtime.and_then(|runtime| base_state(&options, runtime)).map_err(QueryError::from_execution)?;
         let folder = catalog.folder().map(Arc::from);
-        Ok(Self { planner: Arc::new(Planner { catalog, folder, options, base }) })
+        Ok(Self { planner: Arc::new(Planner { catalog, folder, options, base, known: KnownPlans::default() }) })
     }
 
     /// Answers `text` on behalf of `principal`: sees only the rows of its tenant (ISO-1), every row that was
@@ -216,9 +218,27 @@ impl Planner {
                 format!("the query has {} bytes, at most {} are read", text.len(), self.options.text_bytes_max);
             return Err(QueryError::new(ErrorKind::Limit, message));
         }
+        let view = self.view(&principal, counters).await?;
+        let (mut state, Known { plan, renamed }) = match self.known.get(text, &view) {
+            // What it calls is in the plan.
+            Some(known) => (self.base.clone(), known),
+            None => self.plan_anew(&principal, text, &view).await?,
+        };
+        let failed = |error| QueryError::from_planning(&error, text);
+        if reads_few_rows(&plan, &state, self.options.few_rows_max).map_err(failed)? {
+            state.config_mut().options_mut().execution.target_partitions = 1;
+        }
+        Ok(Planned { state, plan, renamed, view })
+    }
+
+    async fn plan_anew(
+        &self,
+        principal: &Principal,
+        text: &str,
+        view: &QueryView,
+    ) -> Result<(SessionState, Known), QueryError> {
         let (statement, renamed) =
             parse(text, self.base.config_options()).map_err(|failure| QueryError::from_parsing(failure, text))?;
-        let view = self.view(&principal, counters).await?;
         let failed = |error| QueryError::from_planning(&error, text);
         let mut state = query_state(&self.base, self.catalog.clone(), view.clone(), &self.options).map_err(failed)?;
         let (source, asker) = (self.options.promql.clone(), principal.clone());
@@ -227,15 +247,13 @@ impl Planner {
         state.register_udtf("rollup", Arc::new(RollupFunction { source, principal: asker }));
         let (source, asker) = (self.options.rollup.clone(), principal.clone());
         state.register_udtf("flow_rollup", Arc::new(FlowRollupFunction { source, principal: asker }));
-        let plan = state.statement_to_plan(statement).await.map_err(failed)?;
+        let planned = state.statement_to_plan(statement).await.map_err(failed)?;
         let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        reads.verify_plan(&plan).map_err(failed)?;
+        reads.verify_plan(&planned).map_err(failed)?;
         // The analyzer settles the types of columns, so that what is described is what is answered.
-        let plan = state.optimize(&plan).map_err(failed)?;
-        if reads_few_rows(&plan, &state, self.options.few_rows_max).map_err(failed)? {
-            state.config_mut().options_mut().execution.target_partitions = 1;
-        }
-        Ok(Planned { state, plan, renamed, view })
+        let known = Known { plan: state.optimize(&planned).map_err(failed)?, renamed };
+        self.known.keep(text, &planned, &known).map_err(failed)?;
+        Ok((state, known))
     }
 
     async fn plan_search(

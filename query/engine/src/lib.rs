@@ -30,6 +30,7 @@
 //! | [`answer`] | [`Answer`]: schema, stream under limits, statistics |
 //! | [`error`] | [`QueryError`] and its caret form |
 //! | `parse`, `depth` | one statement that only reads and does not nest too deep |
+//! | `known_plans` | plans of texts that were asked before |
 //! | `same_names` | columns of one name in one SELECT |
 //! | `session`, `names`, `views`, `version` | what SQL sees: runtime, tables, views, `snapshot(...)` |
 //! | `stream_table`, `files`, `tail`, `prune` | the scan: files of the tenant, left out by bounds; the tail made plain |
@@ -76,6 +77,7 @@ mod gathered;
 mod hint;
 mod intervals;
 mod json;
+mod known_plans;
 mod lagged;
 mod mapped;
 mod memory;

@@ -4,7 +4,7 @@ use crate::answer::ScanCounters;
 use crate::{files, prune, tail};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
-use bodkin_schema::Tenant;
+use bodkin_schema::{Stream, Tenant};
 use bodkin_table::{Snapshot, TENANT, TableFile, TableSnapshot, TailPart};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{DFSchema, Result};
@@ -57,6 +57,11 @@ impl StreamTable {
     pub(crate) fn new(view: QueryView, table: Arc<TableSnapshot>) -> Self {
         let schema = sql_schema(&table.schema);
         Self { view, table, schema, kept: Mutex::default() }
+    }
+
+    /// Whose rows they are.
+    pub(crate) fn stream(&self) -> Stream {
+        self.table.stream
     }
 
     /// The column that files are sorted by first, by its place and name.

@@ -2,6 +2,7 @@
 
 use arrow::array::{Array, ArrayBuilder, ArrayRef, AsArray, Int32Array, Int32Builder, StringViewBuilder};
 use arrow::datatypes::{DataType, Int32Type};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::utils::take_function_args;
 use datafusion::common::{DataFusionError, Result, exec_err};
 use datafusion::logical_expr::{
@@ -119,6 +120,37 @@ impl IdPair {
 
     pub(super) fn text(&self, id: Expr) -> Expr {
         self.to_text.call(vec![id])
+    }
+}
+
+/// Pairs in place of those of another plan, which may run at the same time: no two share their texts.
+#[derive(Default)]
+pub(crate) struct FreshIds(Vec<(Arc<Texts>, IdPair)>);
+
+impl FreshIds {
+    /// `expr` with functions of this plan's own.
+    pub(crate) fn within(&mut self, expr: Expr) -> Result<Transformed<Expr>> {
+        expr.transform_up(|expr| {
+            let Expr::ScalarFunction(mut call) = expr else { return Ok(Transformed::no(expr)) };
+            let fresh = call.func.inner().downcast_ref::<IdFunction>().map(|function| {
+                let pair = self.pair(&function.texts);
+                match function.way {
+                    Way::ToId => pair.to_id.clone(),
+                    Way::ToText => pair.to_text.clone(),
+                }
+            });
+            let is_other = fresh.is_some();
+            call.func = fresh.unwrap_or(call.func);
+            Ok(Transformed::new_transformed(Expr::ScalarFunction(call), is_other))
+        })
+    }
+
+    fn pair(&mut self, texts: &Arc<Texts>) -> &IdPair {
+        let at = self.0.iter().position(|(known, _)| Arc::ptr_eq(known, texts)).unwrap_or_else(|| {
+            self.0.push((texts.clone(), IdPair::default()));
+            self.0.len() - 1
+        });
+        &self.0[at].1
     }
 }
 

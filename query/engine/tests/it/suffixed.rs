@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use std::sync::Arc;
 
 /// Losses numbered from `first` in `reason`, whose `count` came as values of `kind`; as registered where there is none.
-fn losses(first: usize, rows: usize, kind: Option<Kind>) -> RecordBatch {
+pub(crate) fn losses(first: usize, rows: usize, kind: Option<Kind>) -> RecordBatch {
     let numbers = || (first..first + rows).map(|n| n as i64);
     let text = |of: &dyn Fn(i64) -> String| -> ArrayRef {
         let plain = StringArray::from_iter_values(numbers().map(of));
