@@ -19,6 +19,7 @@ mod gateway_metrics;
 mod graph;
 #[cfg(feature = "kafka")]
 pub(crate) mod kafka;
+mod light_threads;
 mod listen;
 mod metric_limits;
 mod metric_store;
@@ -28,7 +29,6 @@ mod options;
 mod prometheus;
 mod promql_rows;
 mod query_log;
-mod query_threads;
 mod rates;
 mod rollup_rows;
 mod rules;
@@ -63,11 +63,11 @@ use bodkin_rollup::Ladder;
 use bodkin_schema::{Clock, Stream};
 use cloudtrail::CloudtrailReader;
 use flow::{Deliveries, Flow, FlowAlerts, Scheduler};
+use light_threads::{LightThreads, Use};
 use listen::{Answerers, Listeners};
 use prometheus::PrometheusJobs;
 use promql_rows::PromqlRows;
 use query_log::QueryLog;
-use query_threads::QueryThreads;
 use rollup_rows::{FlowRows, RollupRows};
 use rules::RuleKeeper;
 use statsd::Statsd;
@@ -95,7 +95,7 @@ pub(crate) struct Server {
     prometheus: Arc<PrometheusJobs>,
     agents: Arc<AgentConfigs>,
     upkeep: Arc<Upkeep>,
-    _query_threads: QueryThreads,
+    _threads: [LightThreads; 2],
 }
 
 /// What of the configuration can change while the server runs: the graph, alerts, channels, forwarders, Prometheus's rules
@@ -153,9 +153,10 @@ impl Server {
         let view = StoreView::new(storage.metrics().clone(), tokio::runtime::Handle::current());
         let evaluator = Engine::with_clock(settings.engine, clock.clone());
         let promql = PromqlRows { engine: evaluator.clone(), view: view.clone() };
-        let query_threads = QueryThreads::start()?;
+        let threads = [LightThreads::start(Use::Queries)?, LightThreads::start(Use::Upkeep)?];
+        let [for_queries, for_upkeep] = threads.each_ref().map(LightThreads::handle);
         let options = QueryOptions {
-            runtime: query_threads.handle(),
+            runtime: Some(for_queries),
             spill_dir: Some(args.data_dir.join("spill")),
             rules: Some(rules.clone()),
             clock: clock.clone(),
@@ -170,7 +171,7 @@ impl Server {
         tokio::spawn(query_log_writer.run(LocalProducer::new(storage.ingest().clone(), &producer)?));
         let engine = Arc::new(QueryEngine::new(storage.catalog(), options).context("query engine")?);
         let ladders = [storage.ladder().clone(), storage.flow_ladder().clone()];
-        let upkeep = Arc::new(Upkeep::new(storage.tables().clone(), ladders, config.retention()?));
+        let upkeep = Arc::new(Upkeep::new(storage.tables().clone(), ladders, config.retention()?, for_upkeep));
         let asked = Scheduler {
             alerts: flow.in_force().clone(),
             engine: engine.clone(),
@@ -223,7 +224,7 @@ impl Server {
             prometheus: jobs,
             agents,
             upkeep,
-            _query_threads: query_threads,
+            _threads: threads,
         })
     }
 

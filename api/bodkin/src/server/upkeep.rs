@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 /// How often is looked for windows that have ended.
 const COMPACT_INTERVAL: Duration = Duration::from_secs(60);
@@ -21,11 +23,24 @@ pub(crate) struct Upkeep {
     /// Of samples, and of flows.
     ladders: [Arc<Ladder>; 2],
     retention: RwLock<Retention>,
+    /// Where files are merged.
+    threads: Handle,
+}
+
+/// What is to be done with the files of the tables.
+#[derive(Clone, Copy, Debug)]
+struct Tidying {
+    /// Windows that have not ended, too.
+    is_compaction_forced: bool,
+    /// Rows and objects are let go, objects after their time.
+    with_vacuum: bool,
+    /// Objects before it, too.
+    is_vacuum_now: bool,
 }
 
 impl Upkeep {
-    pub(crate) fn new(tables: Arc<Tables>, ladders: [Arc<Ladder>; 2], retention: Retention) -> Self {
-        let upkeep = Self { tables, ladders, retention: RwLock::new(retention.clone()) };
+    pub(crate) fn new(tables: Arc<Tables>, ladders: [Arc<Ladder>; 2], retention: Retention, threads: Handle) -> Self {
+        let upkeep = Self { tables, ladders, retention: RwLock::new(retention.clone()), threads };
         upkeep.keep(retention);
         upkeep
     }
@@ -83,18 +98,14 @@ impl Upkeep {
                 () = stopping.cancelled() => return,
             };
             if let Err(error) = done {
-                tracing::warn!(%error, cause = causes(&error), "upkeep is tried again");
+                tracing::warn!(error = format!("{error:#}"), "upkeep is tried again");
             }
         }
     }
 
-    async fn due(&self, is_vacuum_due: bool) -> bodkin_table::Result<()> {
+    async fn due(&self, with_vacuum: bool) -> anyhow::Result<()> {
         self.roll_up().await;
-        let mut report = self.tables.compact(false).await?;
-        if is_vacuum_due {
-            report.files_expired = self.tables.expire(&self.retention()).await?;
-            self.tables.vacuum(false, &mut report).await?;
-        }
+        let report = self.tidy(Tidying { is_compaction_forced: false, with_vacuum, is_vacuum_now: false }).await?;
         if report != UpkeepReport::default() {
             tracing::info!(
                 jobs = report.jobs,
@@ -111,9 +122,20 @@ impl Upkeep {
     /// Makes every partition one run; lets go of what has expired, and deletes what may go.
     pub(crate) async fn compact_all(&self, is_vacuum_now: bool) -> anyhow::Result<UpkeepReport> {
         self.roll_up().await;
-        let mut report = self.tables.compact(true).await?;
-        report.files_expired = self.tables.expire(&self.retention()).await?;
-        self.tables.vacuum(is_vacuum_now, &mut report).await?;
-        Ok(report)
+        self.tidy(Tidying { is_compaction_forced: true, with_vacuum: true, is_vacuum_now }).await
+    }
+
+    /// Merges files, and lets go of others, on threads that give way. Dropping the future ends it.
+    async fn tidy(&self, tidying: Tidying) -> anyhow::Result<UpkeepReport> {
+        let (tables, retention) = (self.tables.clone(), self.retention());
+        let work = async move {
+            let mut report = tables.compact(tidying.is_compaction_forced).await?;
+            if tidying.with_vacuum {
+                report.files_expired = tables.expire(&retention).await?;
+                tables.vacuum(tidying.is_vacuum_now, &mut report).await?;
+            }
+            Ok(report)
+        };
+        AbortOnDropHandle::new(self.threads.spawn(work)).await?
     }
 }
