@@ -6,7 +6,7 @@
 
 use crate::metered::kept_footer;
 use crate::stream_table::StreamTable;
-use bodkin_table::{StatValue, TableFile};
+use bodkin_table::TableFile;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::datasource::source_as_provider;
@@ -60,8 +60,7 @@ fn scanned(scan: &TableScan, session: &SessionState, footers: &FileMetadataCache
     let values = table.looked_up(&filters).and_then(|values| values.into_iter().map(text).collect());
     let of_file = |file: &TableFile| {
         let values: &Vec<&str> = values.as_ref()?;
-        let footer = kept_footer(footers, file)?;
-        looked_up(file, table.first_sort_column()?, values, &footer)
+        looked_up(table.first_sort_column()?, values, kept_footer(footers, file)?.as_ref())
     };
     let in_files = files.iter().map(|file| of_file(file).unwrap_or(file.rows));
     let in_tail = table.tail_parts().map(|part| part.records.num_rows() as u64);
@@ -77,15 +76,8 @@ fn text(value: &Expr) -> Option<&str> {
     }
 }
 
-/// Rows of the pages of `file` that may hold one of `values` in the column called `name`; none where the footer does not
-/// say.
-fn looked_up(file: &TableFile, (index, name): (usize, &str), values: &[&str], footer: &ParquetMetaData) -> Option<u64> {
-    let bounds = file.stats.column(index);
-    if let (Some(StatValue::Text(min)), Some(StatValue::Text(max))) = (bounds.min, bounds.max)
-        && !values.iter().any(|value| min.as_bytes() <= value.as_bytes() && value.as_bytes() <= max.as_bytes())
-    {
-        return Some(0);
-    }
+/// Rows of pages that may hold one of `values` in the column called `name`; none where the footer does not say.
+fn looked_up(name: &str, values: &[&str], footer: &ParquetMetaData) -> Option<u64> {
     let columns = footer.file_metadata().schema_descr().columns();
     let column = columns.iter().position(|column| column.path().parts() == [name])?;
     let (bounds, places) = (footer.column_index()?, footer.offset_index()?);

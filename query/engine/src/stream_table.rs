@@ -64,15 +64,14 @@ impl StreamTable {
         self.table.stream
     }
 
-    /// The column that files are sorted by first, by its place and name.
-    pub(crate) fn first_sort_column(&self) -> Option<(usize, &'static str)> {
-        let name = self.table.stream.sort_columns().first()?;
-        Some((self.schema.index_of(name).ok()?, name))
+    /// The column that files are sorted by first.
+    pub(crate) fn first_sort_column(&self) -> Option<&'static str> {
+        self.table.stream.sort_columns().first().copied()
     }
 
     /// What the column that files are sorted by first is equal to, if `filters` leave one value of it or a few.
     pub(crate) fn looked_up<'f>(&self, filters: &'f [Expr]) -> Option<Vec<&'f Expr>> {
-        let first = self.table.stream.sort_columns().first()?;
+        let first = self.first_sort_column()?;
         filters.iter().find_map(|filter| equal_to(filter, first))
     }
 
